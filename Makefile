@@ -1,0 +1,68 @@
+# make help lists what there is. Everything runs in .venv, made here on first use.
+PYTHON ?= python3
+ACCELERATOR ?= cpu
+BIN := .venv/bin
+RUNTIME := .venv/.installed-$(ACCELERATOR)
+DEV := .venv/.installed-$(ACCELERATOR)-dev
+
+ifeq ($(filter $(ACCELERATOR),cpu cuda12 cuda13),)
+$(error ACCELERATOR=$(ACCELERATOR): cpu, cuda12 or cuda13 wanted)
+endif
+comma := ,
+EXTRA := $(if $(filter cpu,$(ACCELERATOR)),,$(ACCELERATOR))
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-all check format bench results clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  ACCELERATOR=cpu|cuda12|cuda13 (now $(ACCELERATOR)), PYTHON=python3.x (now $(PYTHON))"
+
+install: $(RUNTIME) ## Make .venv with what training needs
+
+train: $(RUNTIME) ## Train the reach task on this machine's CPU
+	$(BIN)/crl train reach --preset reach_cpu
+
+test: $(DEV) ## Run the tests that are not slow
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: $(DEV) ## Run every test
+	$(BIN)/pytest -n 2
+
+check: $(DEV) ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV) ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(RUNTIME) ## Measure env steps/s and updates/s here
+	$(BIN)/crl bench
+
+results: $(RUNTIME) ## Make the tables and figures of the results anew
+	@echo "nothing to make yet"
+
+clean: ## Remove .venv, caches and build leftovers (runs/ stays)
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' has no venv module; install it (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version) ..."
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing crl-jax for $(ACCELERATOR) into .venv (minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$(if $(EXTRA),[$(EXTRA)])"
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "Installing test and lint tools into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRA),$(comma)$(EXTRA))]"
+	@touch $@

@@ -1,0 +1,39 @@
+"""Named presets: values only. `PRESETS[name]` is a whole `Config`; `crl train TASK --preset NAME` starts from it."""
+
+from __future__ import annotations
+
+from crl_jax.config import Config, EnvConfig, EvalConfig, NetworkConfig, RunConfig, TrainConfig
+
+_SMALL = NetworkConfig(width=256, critic_depth=2, actor_depth=2)
+
+PRESETS: dict[str, Config] = {
+    # A laptop's minute: reach on 2 CPU cores.
+    "reach_cpu": Config(
+        env=EnvConfig(task="reach", num_envs=128),
+        network=_SMALL,
+        train=TrainConfig(total_env_steps=300_000),
+        evaluation=EvalConfig(eval_every=30_000),
+    ),
+    # Manipulation on a few CPU cores: 1 update per 39.7 transitions.
+    "metaworld_cpu": Config(
+        env=EnvConfig(task="push", num_envs=128),
+        network=_SMALL,
+        train=TrainConfig(total_env_steps=1_500_000),
+        evaluation=EvalConfig(eval_every=100_000),
+    ),
+    # The schedule of JaxGCRL and of the scaling paper: 512 envs x 62 steps, 800 updates of 512.
+    "metaworld_gpu": Config(
+        env=EnvConfig(task="push", num_envs=512),
+        network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
+        train=TrainConfig(
+            total_env_steps=20_000_000,
+            updates_per_iteration=800,
+            batch_size=512,
+            replay_capacity=9_999_360,
+            min_replay=126_976,
+            iterations_per_round=8,
+        ),
+        evaluation=EvalConfig(eval_every=1_000_000, eval_episodes=512),
+        run=RunConfig(checkpoint_every=5_000_000),
+    ),
+}

@@ -1,0 +1,178 @@
+"""Contrastive RL: a critic f(s,a,g) = energy(phi(s,a), psi(g)) trained with InfoNCE, an actor that climbs it.
+
+"Contrastive Learning as Goal-Conditioned RL" (arXiv:2206.07568) with the entropy-regularised actor, logsumexp penalty and
+order of updates of JaxGCRL (arXiv:2408.11052).  Axis letters: B batch, E environments, D obs, G goal, A action.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from crl_jax.config import AgentConfig, ConfigError, NetworkConfig, nearest
+from crl_jax.distributions import mode, sample_and_log_prob
+from crl_jax.energies import ENERGIES
+from crl_jax.losses import LOSSES, diagnostics, effective_rank
+from crl_jax.networks import Actor, Encoder
+from crl_jax.relabel import distinct_goal_share
+from crl_jax.types import Agent, Batch, Metrics
+from envs_mjx.base import EnvSpec
+
+Params = Any
+
+
+@struct.dataclass
+class CRLState:
+    """All that learns.
+
+    Attributes:
+        phi, psi, actor: parameters. log_alpha: () log of the entropy coefficient.
+        critic_opt (of (phi, psi)), actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
+    """
+
+    phi: Params
+    psi: Params
+    actor: Params
+    log_alpha: jax.Array
+    critic_opt: optax.OptState
+    actor_opt: optax.OptState
+    alpha_opt: optax.OptState
+
+
+def _pick(table: dict[str, Any], name: str, field: str) -> Any:
+    if name not in table:
+        raise ConfigError(f"{field}={name!r}: unknown {field}; nearest: {nearest(name, table)}")
+    return table[name]
+
+
+def _adam(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:
+    if max_grad_norm > 0:
+        return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))
+    return optax.adam(learning_rate)
+
+
+class CRL:
+    """The losses and the update of one configuration; immutable, every method is pure.
+
+    Raises:
+        ConfigError: an energy or a loss that is in no table.
+    """
+
+    def __init__(self, config: AgentConfig, network: NetworkConfig, spec: EnvSpec) -> None:
+        self.config, self.spec = config, spec
+        self.energy = _pick(ENERGIES, config.energy, "energy")
+        self.loss = _pick(LOSSES, config.loss, "loss")
+        self.phi, self.psi = Encoder(network), Encoder(network)
+        self.actor = Actor(network, spec.action_size)
+        self.critic_adam = _adam(config.critic_lr, config.max_grad_norm)
+        self.actor_adam = _adam(config.actor_lr, config.max_grad_norm)
+        self.alpha_adam = optax.adam(config.alpha_lr)
+        self.target_entropy = config.target_entropy * spec.action_size
+
+    def _obs(self, obs: jax.Array) -> jax.Array:
+        return (obs - self.spec.obs_shift) / self.spec.obs_scale
+
+    def _goal(self, goal: jax.Array) -> jax.Array:
+        return (goal - self.spec.goal_shift) / self.spec.goal_scale
+
+    def init(self, key: jax.Array) -> CRLState:
+        """Fresh parameters and optimisers; alpha starts at 1."""
+        phi_key, psi_key, actor_key = jax.random.split(key, 3)
+        obs, goal = jnp.zeros((1, self.spec.obs_size)), jnp.zeros((1, self.spec.goal_size))
+        phi = self.phi.init(phi_key, obs, jnp.zeros((1, self.spec.action_size)))
+        psi = self.psi.init(psi_key, goal)
+        actor = self.actor.init(actor_key, obs, goal)
+        log_alpha = jnp.zeros(())
+        return CRLState(
+            phi=phi,
+            psi=psi,
+            actor=actor,
+            log_alpha=log_alpha,
+            critic_opt=self.critic_adam.init((phi, psi)),
+            actor_opt=self.actor_adam.init(actor),
+            alpha_opt=self.alpha_adam.init(log_alpha),
+        )
+
+    def act(
+        self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool
+    ) -> jax.Array:
+        """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
+        mean, log_std = self.actor.apply(state.actor, self._obs(obs), self._goal(goal))
+        return mode(mean) if deterministic else sample_and_log_prob(key, mean, log_std)[0]
+
+    def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        """Contrastive loss of (phi, psi) on the batch, every other goal a negative.
+
+        Returns:
+            () loss, and (logits (B, B), phi(s,a) (B, F), psi(g) (B, F)) for the diagnostics and the actor.
+        """
+        phi = self.phi.apply(critic[0], self._obs(batch.obs), batch.action)
+        psi = self.psi.apply(critic[1], self._goal(batch.goal))
+        logits = self.energy.pairwise(phi, psi)
+        return self.loss(logits, self.config.logsumexp_penalty), (logits, phi, psi)
+
+    def actor_loss(
+        self, actor: Params, phi: Params, psi: jax.Array, alpha: jax.Array, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """mean(alpha log pi(a|s,g) - f(s,a,g)), a ~ pi(.|s,g): the gradient reaches the actor THROUGH phi and a.
+
+        Differentiated by `actor` alone, so the critic does not move.
+
+        Args:
+            psi: (B, F) psi(g) of the batch, as the critic loss computed it (g does not depend on the actor).
+        Returns:
+            () loss, and () mean log-probability.
+        """
+        obs = self._obs(batch.obs)
+        mean, log_std = self.actor.apply(actor, obs, self._goal(batch.goal))
+        action, log_prob = sample_and_log_prob(key, mean, log_std)
+        value = self.energy.diagonal(self.phi.apply(phi, obs, action), psi)
+        return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
+
+    def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
+        """alpha (entropy - target entropy): alpha falls where the policy is more random than the target (SAC, eq. 18)."""
+        return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - self.target_entropy)
+
+    def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
+        """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
+        alpha, critic = jnp.exp(state.log_alpha), (state.phi, state.psi)
+        (critic_loss, (logits, phi, psi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(critic, batch)
+        (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
+            state.actor, state.phi, psi, alpha, batch, key
+        )
+        alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_prob)
+
+        alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
+        actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
+        critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
+        new_phi, new_psi = optax.apply_updates(critic, critic_step)
+        new = CRLState(
+            phi=new_phi,
+            psi=new_psi,
+            actor=optax.apply_updates(state.actor, actor_step),
+            log_alpha=optax.apply_updates(state.log_alpha, alpha_step),
+            critic_opt=critic_opt,
+            actor_opt=actor_opt,
+            alpha_opt=alpha_opt,
+        )
+        metrics = {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "alpha": alpha,
+            "entropy": -log_prob,
+            "critic_grad_norm": optax.global_norm(critic_grad),
+            "actor_grad_norm": optax.global_norm(actor_grad),
+            "effective_rank": effective_rank(phi),
+            "distinct_goals": distinct_goal_share(batch.goal),
+        }
+        return new, metrics | diagnostics(logits)
+
+
+def make(config: AgentConfig, network: NetworkConfig, spec: EnvSpec) -> Agent:
+    """Contrastive RL as the three functions the loop needs; raises ConfigError for an unknown energy or loss."""
+    crl = CRL(config, network, spec)
+    return Agent(init=crl.init, act=crl.act, update=crl.update)

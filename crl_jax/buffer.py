@@ -1,0 +1,161 @@
+"""Trajectory ring on the device: `init`, `insert`, `sample` over one frozen dataclass.
+
+Axis letters: C capacity rows, T unroll, E environments, D obs, A action, G goal. A row holds one step of all E
+environments; row number r counts from 0 for ever and lives at index r % C. Row numbers are int32: a run writes fewer than
+2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no goals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from crl_jax.config import nearest_multiples
+from crl_jax.relabel import truncated_geometric
+from crl_jax.types import Batch
+
+MAX_ROUNDS = 1000
+
+
+@struct.dataclass
+class Ring:
+    """The last C rows of E environments.
+
+    Attributes:
+        obs: (C, E, D) float32. action: (C, E, A) float32, taken at `obs`.
+        episode: (C, E) int32 episode number, per environment 0, 1, 2, ... without gaps.
+        last_row: (C, E) int32 row number of the newest row of the episode n of that environment for which
+            n % C is the index; -1 before any. The C stored rows span at most C consecutive episodes, so no two collide.
+        written: () int32 rows ever written.
+    """
+
+    obs: jax.Array
+    action: jax.Array
+    episode: jax.Array
+    last_row: jax.Array
+    written: jax.Array
+
+
+def init(capacity_rows: int, num_envs: int, obs_size: int, action_size: int) -> Ring:
+    """An empty ring."""
+    shape = (capacity_rows, num_envs)
+    return Ring(
+        obs=jnp.zeros((*shape, obs_size), jnp.float32),
+        action=jnp.zeros((*shape, action_size), jnp.float32),
+        episode=jnp.zeros(shape, jnp.int32),
+        last_row=jnp.full(shape, -1, jnp.int32),
+        written=jnp.zeros((), jnp.int32),
+    )
+
+
+def num_rows(ring: Ring) -> jax.Array:
+    """() int32 rows stored now, at most C."""
+    return jnp.minimum(ring.written, ring.obs.shape[0])
+
+
+def insert(ring: Ring, obs: jax.Array, action: jax.Array, episode: jax.Array) -> Ring:
+    """Writes T rows over the oldest; in place when the ring is donated.
+
+    Every insert into one ring must have the same T: with C a multiple of it no write straddles the end.
+
+    Args:
+        obs: (T, E, D). action: (T, E, A). episode: (T, E) int32, continuing the numbering of the rows before.
+    Raises:
+        ValueError: C is no multiple of T, or shapes differ (at trace time).
+    """
+    capacity, num_envs = ring.episode.shape
+    unroll = obs.shape[0]
+    if capacity % unroll:
+        raise ValueError(
+            f"capacity_rows={capacity}: must be a multiple of unroll_length={unroll}; "
+            f"nearest: {nearest_multiples(capacity, unroll)}"
+        )
+    for name, value, stored in (("obs", obs, ring.obs), ("action", action, ring.action), ("episode", episode, ring.episode)):
+        wanted = (unroll, *stored.shape[1:])
+        if value.shape != wanted:
+            raise ValueError(f"{name}: shape {value.shape} does not fit the ring, wanted {wanted}")
+    index = ring.written % capacity
+    row = ring.written + jnp.arange(unroll, dtype=jnp.int32)[:, None]
+    return Ring(
+        obs=jax.lax.dynamic_update_slice_in_dim(ring.obs, obs, index, 0),
+        action=jax.lax.dynamic_update_slice_in_dim(ring.action, action, index, 0),
+        episode=jax.lax.dynamic_update_slice_in_dim(ring.episode, episode, index, 0),
+        # a newer episode has newer rows, so max also replaces what an overwritten episode left in the slot
+        last_row=ring.last_row.at[episode % capacity, jnp.arange(num_envs)].max(row),
+        written=ring.written + unroll,
+    )
+
+
+class _Draw(NamedTuple):
+    """Anchors drawn so far: row, env, horizon (rows of the same episode that follow; 0 is invalid), all of one shape."""
+
+    key: jax.Array
+    row: jax.Array
+    env: jax.Array
+    horizon: jax.Array
+    rounds: jax.Array
+
+
+def _draw_anchors(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
+    """Anchors uniform over the valid (row, env): draws over all stored ones, of which only the invalid are redrawn."""
+    capacity, num_envs = ring.episode.shape
+    oldest = ring.written - num_rows(ring)
+
+    def redraw(draw: _Draw) -> _Draw:
+        key, row_key, env_key = jax.random.split(draw.key, 3)
+        row = jax.random.randint(row_key, shape, oldest, jnp.maximum(ring.written, 1), jnp.int32)
+        env = jax.random.randint(env_key, shape, 0, num_envs, jnp.int32)
+        horizon = ring.last_row[ring.episode[row % capacity, env] % capacity, env] - row
+        keep = draw.horizon > 0
+        return _Draw(
+            key,
+            jnp.where(keep, draw.row, row),
+            jnp.where(keep, draw.env, env),
+            jnp.where(keep, draw.horizon, horizon),
+            draw.rounds + 1,
+        )
+
+    def unfinished(draw: _Draw) -> jax.Array:
+        return jnp.any(draw.horizon <= 0) & (draw.rounds < MAX_ROUNDS)
+
+    zeros = jnp.zeros(shape, jnp.int32)
+    return jax.lax.while_loop(unfinished, redraw, _Draw(key, zeros, zeros, zeros, jnp.zeros((), jnp.int32)))
+
+
+def sample(
+    ring: Ring,
+    key: jax.Array,
+    shape: tuple[int, ...],
+    discount: float,
+    achieved_goal: Callable[[jax.Array], jax.Array],
+) -> Batch:
+    """Relabelled transitions: anchors uniform over all stored (row, env) that a stored row of the same episode follows.
+
+    The goal lies Geom(1 - discount) steps ahead, truncated to the newest stored row of the anchor's episode: it never
+    crosses an episode end or the write head, and the newest row is reachable.
+
+    Args:
+        key: PRNG key, used once. shape: leading axes of the result, e.g. (updates, B). discount: gamma in (0, 1).
+        achieved_goal: (..., D) -> (..., G).
+    Returns:
+        Batch with leading axes `shape`. Only if the ring has no valid row (check the fill before) is `offset` 0 and the
+        goal the anchor's own.
+    """
+    capacity = ring.obs.shape[0]
+    anchor_key, offset_key = jax.random.split(key)
+    draw = _draw_anchors(ring, anchor_key, shape)
+    offset = truncated_geometric(offset_key, discount, jnp.maximum(draw.horizon, 0))
+    index, env = draw.row % capacity, draw.env
+    return Batch(
+        obs=ring.obs[index, env],
+        action=ring.action[index, env],
+        next_obs=ring.obs[(draw.row + jnp.minimum(offset, 1)) % capacity, env],
+        goal=achieved_goal(ring.obs[(draw.row + offset) % capacity, env]),
+        env=env,
+        episode=ring.episode[index, env],
+        offset=offset,
+    )

@@ -1,0 +1,325 @@
+"""Checkpoints: arrays by Orbax, everything else as JSON, one folder per step that appears whole or not at all.
+
+    checkpoints/<step>/state/         the arrays (Orbax, zarr in OCDBT)
+    checkpoints/<step>/manifest.json  step, host values, name/shape/dtype of every leaf, size and digest of every file
+
+A checkpoint is written under a hidden name, flushed, and renamed; older ones go after that. No pickle: a checkpoint
+can hold no code. One process writes (multi-host saving would need a barrier around the rename).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+MANIFEST = "manifest.json"
+ARRAYS = "state"
+HIDDEN = ".tmp-"
+MARGIN_FACTOR, MARGIN_BYTES = 1.2, 8 * 2**20
+
+_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_WORDS = ("no space left", "disk quota", "quota exceeded", "file too large")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written or read, told in one line."""
+
+
+class DiskFullError(CheckpointError):
+    """The disk (or a quota, or a file-size limit) has no room for a checkpoint."""
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of the complete checkpoints under `folder`, ascending."""
+    if not Path(folder).is_dir():
+        return []
+    return sorted(int(entry.name) for entry in Path(folder).iterdir() if entry.name.isdigit() and entry.is_dir())
+
+
+def latest(folder: Path) -> int | None:
+    """The newest step under `folder`, or None."""
+    return max(steps(folder), default=None)
+
+
+def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> Path:
+    """Writes `state` and `host` as checkpoint `step`, then deletes all but the newest `keep`; returns its folder.
+
+    Args:
+        folder: holds one sub-folder per step; made when missing.
+        step: name of the checkpoint, >= 0. An existing one of that step is replaced.
+        state: pytree of arrays (any dtype that NumPy or ml_dtypes names; legacy uint32 PRNG keys; empty leaves).
+        host: JSON-able values (Python ints of any size).
+        keep: checkpoints that stay, >= 1; the one just written always does.
+
+    Raises:
+        DiskFullError: no room, seen beforehand or while writing; what was there before is left as it was.
+        ValueError: step < 0 or keep < 1.
+    """
+    if step < 0 or keep < 1:
+        raise ValueError(f"step={step}, keep={keep}: step must be >= 0 and keep >= 1")
+    folder = Path(folder).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        _require_room(folder, state)
+        partial = folder / f"{HIDDEN}{step}-{os.getpid()}"
+        with _removed_on_failure(partial):
+            _write(partial, step, state, host)
+            _publish(partial, folder / str(step))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        if not _is_disk_full(error):
+            raise
+        room = f"need {_mib(_need(state))}, free {_mib(shutil.disk_usage(folder).free)}"
+        raise DiskFullError(f"no room for checkpoint {step} under {folder}: {room} ({_line(error)})") from error
+    for old in steps(folder)[:-keep]:
+        if old != step:
+            _discard(folder / str(old))
+    return folder / str(step)
+
+
+def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
+    """Reads a checkpoint back, bitwise, into the structure of `template`.
+
+    Args:
+        folder: as given to `save`.
+        template: pytree of arrays or `jax.ShapeDtypeStruct`; a leaf's sharding is used when it has one.
+        step: which checkpoint; the newest when None.
+
+    Returns:
+        state (arrays that own their memory, so that they can be donated) and the `host` values.
+
+    Raises:
+        CheckpointError: nothing there; damaged (names the path and the other steps); or not the template's leaves.
+    """
+    folder = Path(folder).absolute()
+    available = steps(folder)
+    if not available:
+        raise CheckpointError(f"no checkpoint under {folder}; train with `crl train ...` first")
+    step = available[-1] if step is None else step
+    if step not in available:
+        raise CheckpointError(f"no checkpoint {step} under {folder}; available steps: {_listed(available)}")
+    path = folder / str(step)
+    others = _listed([other for other in available if other != step])
+    manifest = _verified_manifest(path, others)
+    _require_same_leaves(manifest["leaves"], template, path)
+    try:
+        return _read(path, manifest["leaves"], template), manifest["host"]
+    except Exception as error:
+        raise CheckpointError(f"damaged checkpoint {path}: {_line(error)}; other steps: {others}") from error
+
+
+def _write(partial: Path, step: int, state: Any, host: dict[str, Any]) -> None:
+    partial.mkdir()
+    leaves = jax.tree_util.tree_leaves(state)
+    arrays = {_key(index): jnp.asarray(leaf) for index, leaf in enumerate(leaves) if np.size(leaf)}
+    if arrays:
+        with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(partial / ARRAYS, args=ocp.args.StandardSave(arrays))
+    manifest = {
+        "format": 1,
+        "step": step,
+        "host": host,
+        "leaves": _described(state),
+        "files": {name: _digest(partial / name) for name in _files(partial)},
+    }
+    manifest["digest"] = _manifest_digest(manifest)
+    with open(partial / MANIFEST, "w") as file:
+        json.dump(manifest, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(partial: Path, path: Path) -> None:
+    for folder, _, _ in os.walk(partial):
+        _sync(Path(folder))
+    if path.exists():
+        _discard(path)
+    partial.rename(path)
+    _sync(path.parent)
+
+
+def _read(path: Path, described: list[list[Any]], template: Any) -> Any:
+    leaves, structure = jax.tree_util.tree_flatten(template)
+    wanted = {
+        _key(index): jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_sharding(leaf))
+        for index, leaf in enumerate(leaves)
+        if np.prod(leaf.shape)
+    }
+    arrays: dict[str, jax.Array] = {}
+    if wanted:
+        with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            arrays = checkpointer.restore(path / ARRAYS, args=ocp.args.StandardRestore(wanted))
+    restored = [
+        _owned(arrays.pop(_key(index))) if _key(index) in wanted else jnp.zeros(shape, dtype)
+        for index, (_, shape, dtype) in enumerate(described)
+    ]
+    return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def _owned(array: jax.Array) -> jax.Array:
+    # On a CPU an array may borrow the reader's buffer; donating it would then write into foreign memory.
+    on_cpu = next(iter(array.devices())).platform == "cpu"
+    return jax.device_put(jnp.array(array, copy=True), array.sharding) if on_cpu else array
+
+
+def _sharding(leaf: Any) -> jax.sharding.Sharding:
+    return getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+
+def _described(state: Any) -> list[list[Any]]:
+    """[name, shape, dtype] of every leaf, in the tree's order."""
+    paths = jax.tree_util.tree_flatten_with_path(state)[0]
+    return [[jax.tree_util.keystr(path), list(np.shape(leaf)), str(jnp.result_type(leaf))] for path, leaf in paths]
+
+
+def _require_same_leaves(saved: list[list[Any]], template: Any, path: Path) -> None:
+    wanted = [
+        [jax.tree_util.keystr(where), list(leaf.shape), str(leaf.dtype)]
+        for where, leaf in jax.tree_util.tree_flatten_with_path(template)[0]
+    ]
+    for index in range(max(len(saved), len(wanted))):
+        ours = saved[index] if index < len(saved) else None
+        theirs = wanted[index] if index < len(wanted) else None
+        if ours != theirs:
+            raise CheckpointError(
+                f"checkpoint {path} does not fit this run: it holds {_leaf(ours)}, the run wants {_leaf(theirs)}"
+            )
+
+
+def _leaf(leaf: list[Any] | None) -> str:
+    return "no further leaf" if leaf is None else f"{leaf[0] or 'the root'} {leaf[2]}{tuple(leaf[1])}"
+
+
+def _verified_manifest(path: Path, others: str) -> dict[str, Any]:
+    def damaged(file: Path, why: str) -> CheckpointError:
+        return CheckpointError(f"damaged checkpoint: {file} ({why}); other steps: {others}")
+
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        whole = manifest["digest"] == _manifest_digest(manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path / MANIFEST, _line(error)) from error
+    if not whole:
+        raise damaged(path / MANIFEST, "digest differs")
+    for name, wanted in manifest["files"].items():
+        try:
+            found = _digest(path / name)
+        except OSError as error:
+            raise damaged(path / name, error.strerror or "unreadable") from error
+        if found != wanted:
+            raise damaged(path / name, f"{found[0]} bytes of {wanted[0]}, digest differs")
+    return manifest
+
+
+def _manifest_digest(manifest: dict[str, Any]) -> str:
+    body = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _digest(path: Path) -> list[Any]:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        return [file.tell(), digest.hexdigest()]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _key(index: int) -> str:
+    return f"leaf_{index:05d}"
+
+
+def _need(state: Any) -> int:
+    size = sum(np.size(leaf) * jnp.result_type(leaf).itemsize for leaf in jax.tree_util.tree_leaves(state))
+    return int(size * MARGIN_FACTOR) + MARGIN_BYTES
+
+
+def _require_room(folder: Path, state: Any) -> None:
+    need, free = _need(state), shutil.disk_usage(folder).free
+    if free < need:
+        raise DiskFullError(f"no room for a checkpoint under {folder}: need {_mib(need)}, free {_mib(free)}")
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRNOS:
+            return True
+        if any(word in str(error).lower() for word in _DISK_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes left half-written or half-deleted."""
+    for entry in folder.glob(f"{HIDDEN}*"):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def _discard(path: Path) -> None:
+    # Renamed first: a kill in the middle of the deletion must not leave half a checkpoint under a step's name.
+    grave = path.with_name(f"{HIDDEN}old-{path.name}-{os.getpid()}")
+    path.rename(grave)
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(partial: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for entry in partial.parent.glob(f"{partial.name}*"):
+            shutil.rmtree(entry, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax's chatter off the console; its errors still come as exceptions."""
+    loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values)) or "none"
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 240 else f"{text[:120]} ... {text[-120:]}"  # the cause is told first or last
+    return f"{type(error).__name__}: {text}"

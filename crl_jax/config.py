@@ -1,0 +1,282 @@
+"""Every setting of a run: frozen dataclasses, one per concern. A docstring under a field is its `--help`.
+
+`Config.validate()` refuses a bad value or combination before anything is compiled or written, in one line that names
+the field, the value and the nearest values that would do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+class ConfigError(ValueError):
+    """A bad setting, told in one line."""
+
+
+def _require(ok: bool, name: str, value: object, wanted: str) -> None:
+    if not ok:
+        raise ConfigError(f"{name}={value!r}: {wanted}")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Names close to a mistyped one, for an error message."""
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    return ", ".join(close or choices)
+
+
+def nearest_multiples(value: int, base: int) -> str:
+    """The multiples of `base` on both sides of `value`, for an error message."""
+    low = max(base, value // base * base)
+    return f"{low} or {low + base}" if low != value else f"{low}"
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The world."""
+
+    task: str = "reach"
+    """Task: a row of `crl envs`."""
+    num_envs: int = 128
+    """Environments stepped at once."""
+    physics: Literal["auto", "c", "warp", "jax"] = "auto"
+    """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, for NVIDIA GPUs), jax (MJX); auto picks warp on CUDA, else c."""
+    goal: Literal["object", "hand_object", "object_relative"] = "hand_object"
+    """Goal contract: where the object goes; hand and object; object and hand relative to it."""
+    horizon: int = 150
+    """Env steps of an episode (150 in "A Single Goal is All You Need", 500 officially)."""
+    threads: int = 0
+    """Threads of the c engine; 0 takes every core."""
+
+    def validate(self) -> None:
+        _require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")
+        _require(self.horizon >= 2, "horizon", self.horizon, "must be at least 2, for a step to have a future")
+        _require(self.threads >= 0, "threads", self.threads, "must be 0 (every core) or more")
+        _require(
+            self.physics in ("auto", "c", "warp", "jax"),
+            "physics",
+            self.physics,
+            f"unknown engine; nearest: {nearest(str(self.physics), ['auto', 'c', 'warp', 'jax'])}",
+        )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Residual MLPs for phi, psi and the actor ("1000 Layer Networks for Self-Supervised RL", fig. 2)."""
+
+    width: int = 256
+    """Units of every hidden layer."""
+    critic_depth: int = 4
+    """Hidden layers of phi and psi: 1, 2, 3 (plain MLP) or a multiple of 4 (residual blocks of 4; stem and head uncounted)."""
+    actor_depth: int = 4
+    """Hidden layers of the actor, counted likewise."""
+    embedding: int = 64
+    """Size of phi(s,a) and psi(g)."""
+    layer_norm: bool = True
+    """LayerNorm after every Dense of phi, psi and the actor."""
+    activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
+    """Activation of hidden layers."""
+
+    def validate(self) -> None:
+        for name in ("width", "embedding"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        for name in ("critic_depth", "actor_depth"):
+            depth = getattr(self, name)
+            _require(depth >= 1, name, depth, "must be at least 1; nearest: 1")
+            if depth > 3 and depth % 4:
+                low = depth // 4 * 4
+                _require(False, name, depth, f"must be 1, 2, 3 or a multiple of 4; nearest: {low} or {low + 4}")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Contrastive RL."""
+
+    discount: float = 0.99
+    """gamma: future goals lie Geom(1 - gamma) steps ahead."""
+    critic_lr: float = 3e-4
+    """Adam step size of phi and psi."""
+    actor_lr: float = 3e-4
+    """Adam step size of the actor."""
+    alpha_lr: float = 3e-4
+    """Adam step size of the entropy coefficient."""
+    logsumexp_penalty: float = 0.1
+    """c in InfoNCE + c * mean(logsumexp^2): pins the constant per (s,a) that InfoNCE leaves free."""
+    energy: str = "norm"
+    """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
+    loss: str = "fwd_infonce"
+    """Critic's loss: a name of crl_jax/losses.py."""
+    target_entropy: float = -0.5
+    """Target entropy per action dimension of the automatic entropy coefficient."""
+    max_grad_norm: float = 0.0
+    """Global-norm gradient clipping; 0 is off."""
+
+    def validate(self) -> None:
+        _require(0 < self.discount < 1, "discount", self.discount, "must lie strictly between 0 and 1")
+        for name in ("critic_lr", "actor_lr", "alpha_lr"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
+        for name in ("logsumexp_penalty", "max_grad_norm"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The schedule: how much is collected, kept and learned from."""
+
+    total_env_steps: int = 1_000_000
+    """Env steps of the run, over all environments, warm-up included; reached or passed, never undershot."""
+    unroll_length: int = 62
+    """Env steps of every environment per iteration."""
+    updates_per_iteration: int = 200
+    """SGD updates per iteration of num_envs * unroll_length transitions (128 * 62 / 200 = 1 update per 39.7)."""
+    batch_size: int = 256
+    """Transitions of an SGD update: one positive and batch_size - 1 negatives per row."""
+    replay_capacity: int = 999_936
+    """Transitions that the ring holds: a multiple of num_envs * unroll_length."""
+    min_replay: int = 15_872
+    """Transitions of uniformly random actions before the first update; rounded up to whole unrolls."""
+    iterations_per_round: int = 4
+    """Iterations compiled into one host round trip."""
+
+    def validate(self, num_envs: int) -> None:
+        for name in (f.name for f in dataclasses.fields(self)):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        _require(self.unroll_length >= 2, "unroll_length", self.unroll_length, "must be at least 2; nearest: 2")
+        rows = num_envs * self.unroll_length
+        capacity = self.replay_capacity
+        _require(
+            capacity >= rows and capacity % rows == 0,
+            "replay_capacity",
+            capacity,
+            f"must be a multiple of num_envs * unroll_length = {rows}; nearest: {nearest_multiples(capacity, rows)}",
+        )
+        _require(
+            2 <= self.batch_size <= capacity,
+            "batch_size",
+            self.batch_size,
+            f"must lie between 2 (a positive and a negative) and replay_capacity = {capacity}",
+        )
+        _require(
+            self.min_replay <= capacity,
+            "min_replay",
+            self.min_replay,
+            f"must not exceed replay_capacity = {capacity}; nearest: {capacity}",
+        )
+        warm_up = math.ceil(self.min_replay / rows) * rows
+        _require(
+            self.batch_size <= warm_up,
+            "batch_size",
+            self.batch_size,
+            f"must not exceed the {warm_up} transitions that min_replay={self.min_replay} collects; nearest: {warm_up}",
+        )
+
+    def warm_up_unrolls(self, num_envs: int) -> int:
+        """Unrolls of random actions before the first update."""
+        return math.ceil(self.min_replay / (num_envs * self.unroll_length))
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation: fresh starts and goals, native success."""
+
+    eval_every: int = 50_000
+    """Env steps between evaluations; rounded up to whole rounds. The last state is always evaluated."""
+    eval_episodes: int = 128
+    """Episodes of an evaluation, all at once."""
+    stochastic_eval: bool = False
+    """Sample actions in evaluations instead of taking the policy's mode."""
+
+    def validate(self) -> None:
+        for name in ("eval_every", "eval_episodes"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run leaves behind, and where."""
+
+    seed: int = 0
+    """Seed of everything random."""
+    runs: str = "runs"
+    """Folder of all runs."""
+    name: str = ""
+    """Folder of this run under `runs`; empty: <task>-s<seed>, numbered when taken."""
+    checkpoint_every: int = 200_000
+    """Env steps between checkpoints; rounded up to whole rounds. The last state is always kept."""
+    keep: int = 2
+    """Checkpoints kept."""
+    tensorboard: bool = False
+    """Write TensorBoard event files."""
+    wandb: bool = False
+    """Log to Weights & Biases (WANDB_MODE=offline works)."""
+    video: bool = True
+    """Film the learned policy at the end."""
+
+    def validate(self) -> None:
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "must lie in 0 ... 2147483647")
+        for name in ("checkpoint_every", "keep"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        _require(
+            "/" not in self.name and self.name not in (".", ".."), "name", self.name, "must be a plain folder name"
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def validate(self) -> Config:
+        """This config, or ConfigError naming the first bad field. Compiles nothing, writes nothing."""
+        self.env.validate()
+        self.network.validate()
+        self.agent.validate()
+        self.train.validate(self.env.num_envs)
+        self.evaluation.validate()
+        self.run.validate()
+        return self
+
+    def env_steps_per_iteration(self) -> int:
+        """Transitions that one iteration collects."""
+        return self.env.num_envs * self.train.unroll_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, for config.json."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ConfigError: an unknown or missing field (a config of another version).
+        """
+        try:
+            parts = {part.name: part.default_factory for part in dataclasses.fields(cls)}  # type: ignore[misc]
+            return cls(**{name: parts[name](**fields) for name, fields in values.items()})  # type: ignore[operator]
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"config.json does not fit this version: {error}") from error
+
+
+def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[str]:
+    """`field: old -> new` of every field that differs, but for those in `ignore`."""
+    ignore = set(ignore)
+    found = []
+    for part in dataclasses.fields(Config):
+        before, after = getattr(old, part.name), getattr(new, part.name)
+        for leaf in dataclasses.fields(before):
+            values = getattr(before, leaf.name), getattr(after, leaf.name)
+            if values[0] != values[1] and leaf.name not in ignore:
+                found.append(f"{leaf.name}: {values[0]!r} -> {values[1]!r}")
+    return found

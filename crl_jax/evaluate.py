@@ -1,0 +1,42 @@
+"""Evaluation: one episode of every environment from fresh starts and goals, scored by the native success predicate."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from crl_jax.rollout import Policy, rollout
+from crl_jax.types import Metrics
+from envs_mjx.base import GoalEnv
+
+
+def evaluate(env: GoalEnv, policy: Policy, key: jax.Array) -> Metrics:
+    """Means over `env.num_envs` fresh episodes of `env.spec.horizon` steps.
+
+    Returns:
+        success_any, success_final: share of episodes successful at any, at the last step. time_at_goal: mean steps
+        in success. min_distance, final_distance: metres from object to goal. object_moved: share of episodes at
+        whose end the object is away from its start (absent where the task has no object). diverged: episodes lost.
+    """
+    reset_key, rollout_key = jax.random.split(key)
+    _, steps = rollout(env, policy, env.reset(reset_key), rollout_key, env.spec.horizon)
+    # An episode cut short by a divergence is followed by another one: only the first episode of each row counts.
+    first = steps.episode == 0
+    last = jnp.sum(first, axis=0) - 1
+
+    def final(values: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.take_along_axis(values, last[None], axis=0))
+
+    success = (steps.metrics["success"] > 0) & first
+    distance = steps.metrics["distance"]
+    metrics = {
+        "success_any": jnp.mean(success.any(axis=0), dtype=jnp.float32),
+        "success_final": final(steps.metrics["success"]),
+        "time_at_goal": jnp.mean(success.sum(axis=0), dtype=jnp.float32),
+        "min_distance": jnp.mean(jnp.min(jnp.where(first, distance, jnp.inf), axis=0)),
+        "final_distance": final(distance),
+        "diverged": jnp.sum(steps.metrics["diverged"] * first),
+    }
+    if "object_moved" in steps.metrics:
+        metrics["object_moved"] = final(steps.metrics["object_moved"])
+    return metrics

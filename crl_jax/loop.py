@@ -1,0 +1,122 @@
+"""The training iteration as one pure function: unroll, insert, sample, relabel, scan of SGD updates.
+
+Nothing here knows an algorithm: an `Agent` is a value of three functions.  Axis letters: T time, E environments,
+B batch, U updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from crl_jax import buffer
+from crl_jax.config import TrainConfig
+from crl_jax.rollout import Policy, Trajectory, random_policy, rollout
+from crl_jax.types import Agent, AgentState, Batch, Metrics
+from envs_mjx.base import GoalEnv, State
+
+
+@struct.dataclass
+class LoopState:
+    """All that a run carries on the device; the whole of it goes into a checkpoint.
+
+    Attributes:
+        agent: the agent's state. ring: replay. env: state of E environments. key: (2,) uint32.
+    """
+
+    agent: AgentState
+    ring: buffer.Ring
+    env: State
+    key: jax.Array
+
+
+@struct.dataclass
+class EpisodeSums:
+    """Over the episodes that ended in some steps: how many, and the sums of their last metrics; plus divergences."""
+
+    count: jax.Array
+    sums: Metrics
+    diverged: jax.Array
+
+
+def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array) -> LoopState:
+    """Fresh agent, empty ring, environments at their first starts."""
+    agent_key, env_key, key = jax.random.split(key, 3)
+    rows = config.replay_capacity // env.num_envs
+    ring = buffer.init(rows, env.num_envs, env.spec.obs_size, env.spec.action_size)
+    return LoopState(agent.init(agent_key), ring, env.reset(env_key), key)
+
+
+def collect(env: GoalEnv, policy: Policy, state: LoopState, length: int) -> tuple[LoopState, EpisodeSums]:
+    """Unroll `length` steps of every environment into the ring."""
+    key, rollout_key = jax.random.split(state.key)
+    env_state, steps = rollout(env, policy, state.env, rollout_key, length)
+    ring = buffer.insert(state.ring, steps.obs, steps.action, steps.episode)
+    return state.replace(ring=ring, env=env_state, key=key), episode_sums(steps)
+
+
+def episode_sums(steps: Trajectory) -> EpisodeSums:
+    """Sums over the (T, E) steps that ended an episode."""
+    done = steps.done.astype(jnp.float32)
+    sums = {name: jnp.sum(value * done) for name, value in steps.metrics.items() if name != "diverged"}
+    return EpisodeSums(jnp.sum(done), sums, jnp.sum(steps.metrics["diverged"]))
+
+
+def sample_batches(env: GoalEnv, state: LoopState, config: TrainConfig, discount: float) -> tuple[LoopState, Batch]:
+    """Relabelled minibatches with leading axes (U, B) for all updates of an iteration."""
+    key, sample_key = jax.random.split(state.key)
+    shape = (config.updates_per_iteration, config.batch_size)
+    batches = buffer.sample(state.ring, sample_key, shape, discount, env.achieved_goal)
+    return state.replace(key=key), batches
+
+
+def learn(agent: Agent, state: LoopState, batches: Batch) -> tuple[LoopState, Metrics]:
+    """One SGD update per minibatch; metrics are means over the updates."""
+    key, update_key = jax.random.split(state.key)
+    updates = batches.offset.shape[0]
+
+    def update(agent_state: AgentState, inputs: tuple[Batch, jax.Array]) -> tuple[AgentState, Metrics]:
+        return agent.update(agent_state, *inputs)
+
+    agent_state, metrics = jax.lax.scan(update, state.agent, (batches, jax.random.split(update_key, updates)))
+    return state.replace(agent=agent_state, key=key), jax.tree.map(jnp.mean, metrics)
+
+
+Round = Callable[[LoopState], tuple[LoopState, Metrics, EpisodeSums]]
+
+
+def make_round(env: GoalEnv, agent: Agent, config: TrainConfig, discount: float) -> Round:
+    """`iterations_per_round` iterations as one function, to be jitted with its argument donated."""
+
+    def iteration(state: LoopState, _: None) -> tuple[LoopState, tuple[Metrics, EpisodeSums]]:
+        agent_state = state.agent
+
+        def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
+            return agent.act(agent_state, obs, goal, key, False)
+
+        state, episodes = collect(env, policy, state, config.unroll_length)
+        state, batches = sample_batches(env, state, config, discount)
+        state, metrics = learn(agent, state, batches)
+        return state, (metrics, episodes)
+
+    def round_(state: LoopState) -> tuple[LoopState, Metrics, EpisodeSums]:
+        state, (metrics, episodes) = jax.lax.scan(iteration, state, None, length=config.iterations_per_round)
+        return state, jax.tree.map(jnp.mean, metrics), jax.tree.map(jnp.sum, episodes)
+
+    return round_
+
+
+def make_warm_up(env: GoalEnv, config: TrainConfig) -> Callable[[LoopState], LoopState]:
+    """Random actions for `min_replay` transitions, as one function, to be jitted with its argument donated."""
+    policy = random_policy(env.spec.action_size)
+
+    def unroll(state: LoopState, _: None) -> tuple[LoopState, None]:
+        return collect(env, policy, state, config.unroll_length)[0], None
+
+    def warm_up(state: LoopState) -> LoopState:
+        return jax.lax.scan(unroll, state, None, length=config.warm_up_unrolls(env.num_envs))[0]
+
+    return warm_up

@@ -1,0 +1,86 @@
+"""Losses of the contrastive critic: a table of pure functions.  Axis letters: B batch, D embedding.
+
+logits[i, j] = f(s_i, a_i, g_j): the diagonal holds the positives, the rest of a row its negatives (eq. 4 of
+"Contrastive Learning as Goal-Conditioned RL", arXiv:2206.07568; InfoNCE forms and penalty as in JaxGCRL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Loss = Callable[[jax.Array, float], jax.Array]
+
+
+def fwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
+    """-mean_i(logits_ii - logsumexp_j logits_ij) + penalty * mean_i((logsumexp_j logits_ij)^2).
+
+    Optimum: log p(g|s,a) / p(g) + c(s,a); the penalty pins c to -log B, without which argmax_a means nothing.
+
+    Args:
+        logits: (B, B). penalty: coefficient of the squared logsumexp, >= 0.
+    Returns:
+        () loss.
+    """
+    normaliser = jax.nn.logsumexp(logits, axis=1)
+    return jnp.mean(normaliser - jnp.diagonal(logits)) + penalty * jnp.mean(jnp.square(normaliser))
+
+
+def bwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
+    """fwd_infonce of the transpose: each goal tells its (s,a) apart; loss and penalty normalise over (s,a)."""
+    return fwd_infonce(logits.T, penalty)
+
+
+def sym_infonce(logits: jax.Array, penalty: float) -> jax.Array:
+    """fwd_infonce + bwd_infonce, summed as in JaxGCRL; each axis has its own penalty."""
+    return fwd_infonce(logits, penalty) + bwd_infonce(logits, penalty)
+
+
+def binary_nce(logits: jax.Array, penalty: float) -> jax.Array:
+    """Mean over all B^2 entries of the sigmoid cross-entropy against the identity: every negative is counted.
+
+    Optimum: log p(g|s,a) / p(g) - log(B - 1). It normalises over no axis and leaves no constant free, so `penalty` does
+    nothing here.
+    """
+    del penalty
+    negative = jnp.mean(jax.nn.softplus(logits))  # as if every entry were a negative
+    return negative - jnp.mean(jnp.diagonal(logits)) / logits.shape[0]  # softplus(-x) = softplus(x) - x on the diagonal
+
+
+LOSSES: dict[str, Loss] = {
+    "fwd_infonce": fwd_infonce,
+    "bwd_infonce": bwd_infonce,
+    "sym_infonce": sym_infonce,
+    "binary_nce": binary_nce,
+}
+
+
+def diagnostics(logits: jax.Array) -> dict[str, jax.Array]:
+    """Scalars that tell whether the critic discriminates: (B, B) logits, B >= 2 -> name -> ().
+
+    categorical_accuracy is the share of rows whose positive is STRICTLY the largest: a critic that has collapsed to a
+    constant scores 0, where an argmax would credit ties. logits_pos, logits_neg and logsumexp are means.
+    """
+    size = logits.shape[0]
+    positive = jnp.diagonal(logits)
+    rivals = jnp.sum(logits >= positive[:, None], axis=1)  # the positive itself is one; cheaper than an argmax on CPU
+    return {
+        "categorical_accuracy": jnp.mean(rivals == 1, dtype=jnp.float32),
+        "logits_pos": jnp.mean(positive),
+        "logits_neg": (jnp.sum(logits) - jnp.sum(positive)) / (size * (size - 1)),
+        "logsumexp": jnp.mean(jax.nn.logsumexp(logits, axis=1)),
+    }
+
+
+def effective_rank(embedding: jax.Array) -> jax.Array:
+    """exp of the entropy of the normalised singular values (Roy and Vetterli 2007): (B, D) -> () in [1, min(B, D)].
+
+    Singular values are roots of the eigenvalues of the D x D Gram matrix. In float32 those below about 3e-4 of the
+    largest are noise, which adds at most a few percent to the rank.
+    """
+    gram = jnp.matmul(embedding.T, embedding, precision=jax.lax.Precision.HIGHEST)
+    singular = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0))
+    share = singular / (jnp.sum(singular) + jnp.finfo(singular.dtype).tiny)
+    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))

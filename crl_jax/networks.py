@@ -1,0 +1,170 @@
+"""Residual MLPs for phi(s,a), psi(g) and the actor.  Axis letters: B batch, F features, H width, L blocks.
+
+Depth is counted as in "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858, fig. 2): the stem and the linear
+head are free, each block counts 4. Inputs are expected to be normalised by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from crl_jax.config import ConfigError, NetworkConfig
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "swish": nn.swish,
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "tanh": nn.tanh,
+}
+LAYERS_PER_BLOCK = 4
+LAYER_NORM_EPSILON = 1e-6
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
+
+
+def _dense(features: int, name: str) -> nn.Dense:
+    """Dense layer with the initialiser of JaxGCRL: U[-1/sqrt(fan_in), 1/sqrt(fan_in)] weights, zero bias."""
+    return nn.Dense(features, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"), name=name)
+
+
+@jax.custom_vjp
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+    """(B, H) normalised over H, times scale (H,), plus bias (H,); epsilon 1e-6, as flax.linen.LayerNorm.
+
+    The gradient is written out, with its sums as products with a vector of ones: XLA's CPU reductions are not vectorised, and
+    automatic differentiation's were a quarter of an SGD update. (On GPU, XLA turns such products back into fused reductions.)
+    """
+    return _layer_norm_forward(x, scale, bias)[0]
+
+
+def _layer_norm_forward(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    ones = jnp.full(x.shape[1], 1 / x.shape[1], x.dtype)
+    mean = _dot(x, ones)[:, None]
+    centred = x - mean
+    inverse_std = jax.lax.rsqrt(_dot(centred * centred, ones)[:, None] + LAYER_NORM_EPSILON)
+    normal = centred * inverse_std
+    return normal * scale + bias, (normal, inverse_std, scale)
+
+
+def _layer_norm_backward(saved: tuple[jax.Array, ...], grad: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    normal, inverse_std, scale = saved
+    # read by four products: without the barrier XLA recomputes `grad` inside each
+    grad, normal = jax.lax.optimization_barrier((grad, normal))
+    product = grad * normal
+    weights, ones = scale / scale.shape[0], jnp.ones(grad.shape[0], grad.dtype)
+    grad_x = grad * scale - _dot(grad, weights)[:, None] - normal * _dot(product, weights)[:, None]
+    return grad_x * inverse_std, _dot(ones, product), _dot(ones, grad)
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
+
+
+class LayerNorm(nn.Module):
+    """`layer_norm` with its learned scale and bias: (B, H) -> (B, H)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        return layer_norm(x, scale, self.param("bias", nn.initializers.zeros, x.shape[-1:]))
+
+
+class Layers(nn.Module):
+    """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H)."""
+
+    width: int
+    count: int
+    layer_norm: bool
+    activation: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for index in range(self.count):
+            x = _dense(self.width, f"dense_{index}")(x)
+            if self.layer_norm:
+                x = LayerNorm(name=f"norm_{index}")(x)
+            x = ACTIVATIONS[self.activation](x)
+        return x
+
+
+class Block(nn.Module):
+    """Residual block of 4 layers, the residual added after the last activation: (B, H) -> ((B, H), None), for nn.scan."""
+
+    width: int
+    layer_norm: bool
+    activation: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return x + Layers(self.width, LAYERS_PER_BLOCK, self.layer_norm, self.activation, name="layers")(x), None
+
+
+class ResidualMLP(nn.Module):
+    """MLP with a linear head: (B, F) -> (B, output).
+
+    Depths 1, 2, 3 are that many plain hidden layers. A depth that is a multiple of 4 is a stem layer and depth / 4
+    residual blocks, scanned, so that compile time does not grow with depth; their parameters are stacked as (L, ...).
+
+    Raises:
+        ConfigError: any other depth, or an unknown activation.
+    """
+
+    output: int
+    width: int
+    depth: int
+    layer_norm: bool = True
+    activation: str = "swish"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(f"activation={self.activation!r}: must be one of {', '.join(ACTIVATIONS)}")
+        NetworkConfig(critic_depth=self.depth).validate()
+        if self.depth < LAYERS_PER_BLOCK:
+            x = Layers(self.width, self.depth, self.layer_norm, self.activation, name="hidden")(x)
+        else:
+            x = Layers(self.width, 1, self.layer_norm, self.activation, name="stem")(x)
+            scanned = nn.scan(
+                Block,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                length=self.depth // LAYERS_PER_BLOCK,
+            )
+            x, _ = scanned(self.width, self.layer_norm, self.activation, name="blocks")(x, None)
+        return _dense(self.output, "head")(x)
+
+
+class Encoder(nn.Module):
+    """phi or psi: inputs (B, F1), (B, F2), ... concatenated -> embedding (B, config.embedding)."""
+
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, *inputs: jax.Array) -> jax.Array:
+        c = self.config
+        x = jnp.concatenate(inputs, axis=-1)
+        return ResidualMLP(c.embedding, c.width, c.critic_depth, c.layer_norm, c.activation, name="mlp")(x)
+
+
+class Actor(nn.Module):
+    """pi(a | s, g): obs (B, D), goal (B, G) -> mean (B, A), log_std (B, A) of the Gaussian before the tanh.
+
+    log_std lies in [-5, 2] through a tanh, as in JaxGCRL: its gradient never vanishes entirely, unlike a clip's.
+    """
+
+    config: NetworkConfig
+    action_size: int
+
+    @nn.compact
+    def __call__(self, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+        c = self.config
+        x = jnp.concatenate([obs, goal], axis=-1)
+        x = ResidualMLP(2 * self.action_size, c.width, c.actor_depth, c.layer_norm, c.activation, name="mlp")(x)
+        mean, raw = jnp.split(x, 2, axis=-1)
+        return mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1)

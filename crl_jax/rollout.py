@@ -1,0 +1,49 @@
+"""The scan of act + step that training and evaluation share.  Axis letters: T time, E environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+from flax import struct
+
+from envs_mjx.base import GoalEnv, State
+
+Policy = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+"""(obs (E, D), goal (E, G), key) -> action (E, A)."""
+
+
+@struct.dataclass
+class Trajectory:
+    """T consecutive steps of E environments.
+
+    Attributes:
+        obs: (T, E, D) before the action. action: (T, E, A). episode: (T, E) int32.
+        done: (T, E) bool the action ended its episode. metrics: name -> (T, E) after the action.
+    """
+
+    obs: jax.Array
+    action: jax.Array
+    episode: jax.Array
+    done: jax.Array
+    metrics: dict[str, jax.Array]
+
+
+def rollout(env: GoalEnv, policy: Policy, state: State, key: jax.Array, length: int) -> tuple[State, Trajectory]:
+    """Step all environments `length` times under `policy`; ended episodes restart inside `env.step`."""
+
+    def step(state: State, key: jax.Array) -> tuple[State, Trajectory]:
+        action = policy(state.obs, state.goal, key)
+        after = env.step(state, action)
+        return after, Trajectory(state.obs, action, state.episode, after.done, after.metrics)
+
+    return jax.lax.scan(step, state, jax.random.split(key, length))
+
+
+def random_policy(action_size: int) -> Policy:
+    """Uniform actions in [-1, 1]: the warm-up's policy."""
+
+    def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
+        return jax.random.uniform(key, (obs.shape[0], action_size), minval=-1.0, maxval=1.0)
+
+    return policy

@@ -1,0 +1,124 @@
+"""A run's folder on disk: `runs/<name>/config.json metrics.jsonl checkpoints/ ...`, made, found and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from crl_jax.checkpoint import CheckpointError
+from crl_jax.config import Config, ConfigError, differences
+
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep")
+"""Fields that a resumed run may change: they alter neither the state nor what the next iteration computes."""
+
+
+def create(config: Config) -> tuple[Config, Path]:
+    """Make the folder of a new run and write its config.json.
+
+    Returns:
+        config with its final `name`, and the folder.
+
+    Raises:
+        ConfigError: the name is taken by another run, or the folder cannot be written.
+    """
+    root = Path(config.run.runs)
+    name = config.run.name or _free_name(root, f"{config.env.task}-s{config.run.seed}")
+    folder = root / name
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"name={name!r}: {folder} holds a run already; resume it with --resume {folder}, or rename")
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, name=name))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        write_json(folder / CONFIG, config.to_dict())
+    except OSError as error:
+        raise ConfigError(f"runs={config.run.runs!r}: cannot write {folder}: {error.strerror}") from error
+    return config, folder
+
+
+def load(folder: Path) -> Config:
+    """The config of a run.
+
+    Raises:
+        CheckpointError: no run there, or its config.json is damaged.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no run here (no {CONFIG})")
+    try:
+        return Config.from_dict(json.loads(path.read_text()))
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged or of another version: {error}") from error
+
+
+def resume(folder: Path, wanted: Config | None) -> Config:
+    """The config with which to continue a run: its own, with what `wanted` may change.
+
+    Raises:
+        CheckpointError, ConfigError: no run there; or `wanted` differs in a field that must not change.
+    """
+    config = load(folder)
+    if wanted is None:
+        return config
+    changed = differences(config, wanted, MAY_CHANGE)
+    if changed:
+        raise ConfigError(f"resume {folder}: the config differs: {'; '.join(changed)}. Start a new run for that")
+    run = dataclasses.replace(wanted.run, runs=config.run.runs, name=config.run.name)
+    return dataclasses.replace(wanted, run=run)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def _free_name(root: Path, name: str) -> str:
+    count, free = 1, name
+    while (root / free).exists():
+        count += 1
+        free = f"{name}-{count}"
+    return free
+
+
+class StopRequest:
+    """Whether SIGTERM or SIGINT has asked the run to stop; a second signal kills as usual."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGTERM and SIGINT into a `StopRequest` for the block; outside the main thread signals stay as they are."""
+    request = StopRequest()
+    previous: dict[int, Any] = {}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number).name
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, handle)
+    except ValueError:  # not the main thread
+        pass
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,248 @@
+"""THE training loop: rounds of compiled iterations, evaluation, logs, checkpoints.
+
+    reset -> [ collect(unroll) -> insert(ring) -> sample(windows) -> relabel(future goals) -> scan(update) ] x iterations
+                                                                          |
+                                        evaluate (fresh keys, native success) -> log -> checkpoint
+
+The bracket is `loop.make_round`, one jitted, donated function; the host sees only its metrics. Nothing here knows an
+algorithm: agents come as values from `agents.make`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import envs_mjx
+from crl_jax import agents, checkpoint, loop, runs
+from crl_jax.config import Config
+from crl_jax.evaluate import evaluate
+from crl_jax.loggers import Logger, closing, make_loggers
+from crl_jax.types import Agent, AgentState, Metrics
+from envs_mjx.base import GoalEnv
+from envs_mjx.physics import resolve
+
+_EVAL_STREAM = 7919
+"""Separates evaluation keys from training keys of the same seed."""
+
+
+@dataclass
+class Counters:
+    """Host counters of a run: Python ints, which never overflow. `seconds` is wall-clock without compilation."""
+
+    env_steps: int = 0
+    updates: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    next_eval: int = 0
+    next_checkpoint: int = 0
+
+
+@dataclass
+class Result:
+    """What `train` returns: the run's folder, its last evaluation, and the signal that stopped it early, if any."""
+
+    folder: Path
+    config: Config
+    counters: Counters
+    evaluation: dict[str, float] = field(default_factory=dict)
+    stopped_by: str | None = None
+
+
+@dataclass
+class Trainer:
+    """The environment, agent and compiled functions of one run."""
+
+    config: Config
+    env: GoalEnv
+    eval_env: GoalEnv
+    agent: Agent
+    init: Callable[[jax.Array], loop.LoopState]
+    warm_up: Any = None
+    round: Any = None
+    evaluate: Any = None
+    compile_seconds: float = 0.0
+
+    @property
+    def template(self) -> loop.LoopState:
+        """Shapes of the state, nothing allocated."""
+        return jax.eval_shape(self.init, jax.random.PRNGKey(0))
+
+
+def build(config: Config) -> Trainer:
+    """Environment and agent of `config`, nothing compiled yet.
+
+    Raises:
+        ConfigError, EnvError: a bad setting, in one line.
+    """
+    config = config.validate()
+    settings = {key: getattr(config.env, key) for key in ("physics", "goal", "horizon", "threads")}
+    env = envs_mjx.make(config.env.task, config.env.num_envs, **settings)
+    episodes = config.evaluation.eval_episodes
+    eval_env = env if episodes == env.num_envs else envs_mjx.make(config.env.task, episodes, **settings)
+    agent = agents.make(config, env.spec)
+
+    def init(key: jax.Array) -> loop.LoopState:
+        return loop.init(env, agent, config.train, key)
+
+    return Trainer(config, env, eval_env, agent, init)
+
+
+def compile_all(trainer: Trainer) -> Trainer:
+    """Compile warm-up, round and evaluation ahead of time, from shapes."""
+    started = time.perf_counter()
+    config, env, agent = trainer.config, trainer.env, trainer.agent
+    state, key = trainer.template, jax.eval_shape(lambda: jax.random.PRNGKey(0))
+    deterministic = not config.evaluation.stochastic_eval
+
+    def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
+        def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
+            return agent.act(agent_state, obs, goal, key, deterministic)
+
+        return evaluate(trainer.eval_env, policy, key)
+
+    round_ = loop.make_round(env, agent, config.train, config.agent.discount)
+    trainer.warm_up = jax.jit(loop.make_warm_up(env, config.train), donate_argnums=0).lower(state).compile()
+    trainer.round = jax.jit(round_, donate_argnums=0).lower(state).compile()
+    trainer.evaluate = jax.jit(evaluate_agent).lower(state.agent, key).compile()
+    trainer.compile_seconds = time.perf_counter() - started
+    return trainer
+
+
+def train(config: Config, resume: Path | None = None, console: bool = True) -> Result:
+    """Train, from the start or from the last checkpoint of a run folder.
+
+    Args:
+        config: the run's settings; with `resume`, those of the run (see `runs.resume`).
+        resume: folder of the run to continue.
+        console: show a progress bar.
+
+    Raises:
+        ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
+        with the previous checkpoint intact.
+    """
+    config = config.validate()
+    envs_mjx.check(config.env.task, config.env.physics)
+    config = dataclasses.replace(config, env=dataclasses.replace(config.env, physics=resolve(config.env.physics)))
+    trainer = build(config)
+    counters = Counters()
+    state = None
+    if resume is None:
+        config, folder = runs.create(config)
+    else:
+        folder = Path(resume)
+        state, host = checkpoint.restore(folder / runs.CHECKPOINTS, trainer.template)
+        counters = Counters(**host["counters"])
+        runs.write_json(folder / runs.CONFIG, config.to_dict())
+    trainer.config = config
+    loggers = make_loggers(
+        folder,
+        config.train.total_env_steps,
+        tensorboard=config.run.tensorboard,
+        wandb=config.run.wandb,
+        resume_env_steps=counters.env_steps,
+        console=console,
+        config=config.to_dict(),
+        name=config.run.name,
+    )
+    with closing(loggers), runs.stop_on_signals() as stop:
+        return _run(compile_all(trainer), state, counters, folder, loggers, stop)
+
+
+def _run(
+    trainer: Trainer,
+    state: loop.LoopState | None,
+    counters: Counters,
+    folder: Path,
+    loggers: list[Logger],
+    stop: runs.StopRequest,
+) -> Result:
+    config = trainer.config
+    result = Result(folder, config, counters)
+    log(loggers, {"time/compile_seconds": trainer.compile_seconds}, counters)
+    if state is None:
+        state = _warm_up(trainer, counters)
+    per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
+    updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
+    saved_at = -1
+    while counters.env_steps < config.train.total_env_steps and not stop:
+        started = time.perf_counter()
+        state, metrics, episodes = trainer.round(state)
+        metrics = {f"train/{name}": float(value) for name, value in metrics.items()} | _episode_metrics(episodes)
+        seconds = time.perf_counter() - started
+        counters.env_steps += per_round
+        counters.updates += updates_per_round
+        counters.seconds += seconds
+        speed = {"time/env_steps_per_s": per_round / seconds, "time/updates_per_s": updates_per_round / seconds}
+        log(loggers, metrics | speed | _device_memory(), counters)
+        if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
+            result.evaluation = _evaluate(trainer, state, counters, loggers)
+        if counters.env_steps >= counters.next_checkpoint:
+            saved_at = _checkpoint(folder, state, counters, config)
+    if saved_at != counters.env_steps:
+        _checkpoint(folder, state, counters, config)
+    result.stopped_by = stop.signal
+    return result
+
+
+def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
+    config = trainer.config
+    started = time.perf_counter()
+    state = jax.block_until_ready(trainer.warm_up(jax.jit(trainer.init)(jax.random.PRNGKey(config.run.seed))))
+    counters.env_steps = config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
+    counters.seconds = time.perf_counter() - started
+    counters.next_eval = config.evaluation.eval_every
+    counters.next_checkpoint = config.run.checkpoint_every
+    return state
+
+
+def _evaluate(
+    trainer: Trainer, state: loop.LoopState, counters: Counters, loggers: list[Logger]
+) -> dict[str, float]:
+    started = time.perf_counter()
+    stream = jax.random.fold_in(jax.random.PRNGKey(trainer.config.run.seed), _EVAL_STREAM)
+    metrics = trainer.evaluate(state.agent, jax.random.fold_in(stream, counters.evaluations))
+    evaluation = {name: float(value) for name, value in metrics.items()}
+    counters.evaluations += 1
+    counters.seconds += time.perf_counter() - started
+    every = trainer.config.evaluation.eval_every
+    counters.next_eval = (counters.env_steps // every + 1) * every
+    log(loggers, {f"eval/{name}": value for name, value in evaluation.items()}, counters)
+    return evaluation
+
+
+def _checkpoint(folder: Path, state: loop.LoopState, counters: Counters, config: Config) -> int:
+    every = config.run.checkpoint_every
+    counters.next_checkpoint = (counters.env_steps // every + 1) * every
+    host = {"counters": dataclasses.asdict(counters), "config": config.to_dict()}
+    checkpoint.save(folder / runs.CHECKPOINTS, counters.env_steps, state, host, config.run.keep)
+    return counters.env_steps
+
+
+def log(loggers: list[Logger], metrics: dict[str, float], counters: Counters) -> None:
+    """One record to every logger, with the run's counters."""
+    record = metrics | {"updates": counters.updates, "time/seconds": counters.seconds}
+    for logger in loggers:
+        logger.log(record, counters.env_steps)
+
+
+def _episode_metrics(episodes: loop.EpisodeSums) -> dict[str, float]:
+    """Means over the training episodes that ended in this round; absent if none did."""
+    count = float(episodes.count)
+    metrics = {"train/diverged": float(episodes.diverged)}
+    if count:
+        names = {"success": "success_final", "distance": "final_distance"}
+        metrics |= {f"train/{names.get(name, name)}": float(value) / count for name, value in episodes.sums.items()}
+    return metrics
+
+
+def _device_memory() -> dict[str, float]:
+    """Peak bytes in use, where the backend tells."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return {"device/peak_bytes": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {}

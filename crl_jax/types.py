@@ -1,0 +1,46 @@
+"""The values that pass between the ring, the loop and the agents.  Axis letters: B batch, D obs, A action, G goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+
+Metrics = dict[str, jax.Array]
+AgentState = Any
+
+
+@struct.dataclass
+class Batch:
+    """A relabelled minibatch; leading axes may be (B,) or (updates, B).
+
+    Attributes:
+        obs, next_obs: (B, D). action: (B, A).
+        goal: (B, G) goal achieved at a future time of the SAME episode (relabelled).
+        env: (B,) int32 environment, episode: (B,) int32 its episode number (together they name a trajectory).
+        offset: (B,) int32 how many steps ahead the goal lies, >= 1.
+    """
+
+    obs: jax.Array
+    action: jax.Array
+    next_obs: jax.Array
+    goal: jax.Array
+    env: jax.Array
+    episode: jax.Array
+    offset: jax.Array
+
+
+class Agent(NamedTuple):
+    """A learning algorithm as three pure functions; `train.py` knows nothing else of it.
+
+    Attributes:
+        init: key -> agent state (a pytree: parameters, optimisers, ...).
+        act: (agent state, obs (E, D), goal (E, G), key, deterministic) -> actions (E, A) in [-1, 1].
+        update: (agent state, Batch, key) -> (agent state, metrics of scalars); one SGD update.
+    """
+
+    init: Callable[[jax.Array], AgentState]
+    act: Callable[[AgentState, jax.Array, jax.Array, jax.Array, bool], jax.Array]
+    update: Callable[[AgentState, Batch, jax.Array], tuple[AgentState, Metrics]]

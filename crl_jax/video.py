@@ -1,0 +1,41 @@
+"""Frames to video files.  Axis letters: T time, H height, W width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+
+def write_video(frames: np.ndarray, path: Path, fps: float) -> Path:
+    """Writes an H.264 mp4 (yuv420p, which every browser plays) and returns its path.
+
+    Args:
+        frames: (T, H, W, 3) uint8, at least one. An odd height or width is evened by repeating the last row or column.
+        path: ends in .mp4; its folder is made when missing.
+        fps: frames per second, > 0.
+
+    Raises:
+        ValueError: frames of another shape or dtype, none at all, or fps <= 0.
+    """
+    from imageio_ffmpeg import write_frames
+
+    frames, path = np.asarray(frames), Path(path)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ValueError(f"frames {frames.dtype}{frames.shape}: uint8 (T, H, W, 3) wanted, no axis empty")
+    if fps <= 0:
+        raise ValueError(f"fps={fps}: must be positive")
+    height, width = frames.shape[1:3]
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = (frames.shape[2], frames.shape[1])
+    writer = write_frames(
+        str(path), size, fps=fps, codec="libx264", macro_block_size=2, output_params=["-movflags", "+faststart"]
+    )
+    writer.send(None)
+    try:
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+    finally:
+        writer.close()
+    return path

@@ -1,0 +1,84 @@
+"""What a learner may know of an environment: sizes, scales, and pure batched `reset` and `step`.
+
+Axis letters: E environments, D observation, G goal, A action.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+from flax import struct
+
+
+class EnvError(ValueError):
+    """A bad request to the environments: one line that names the field, the value and what would do."""
+
+
+@struct.dataclass
+class State:
+    """State of E environments between two steps.
+
+    Attributes:
+        physics: opaque state of the physics engine, leaves (E, ...).
+        obs: (E, D) float32 compact state, SI units.
+        goal: (E, G) float32 commanded goal of the running episode.
+        target: (E, 3) float32 where the object should go.
+        start: (E, 3) float32 the object's position at the start of the episode.
+        vector: (E, R) float32 the official reset vector of the running episode.
+        episode: (E,) int32 episode number of each environment; every reset adds one.
+        time: (E,) int32 steps taken in the running episode.
+        key: (E, 2) uint32 each environment's own PRNG key.
+        success: (E,) bool native success predicate at `obs`.
+        done: (E,) bool the step just taken ended its episode (the state is that of the NEXT episode's start).
+        metrics: name -> (E,) float32 values at the end of the step just taken, before any reset.
+    """
+
+    physics: Any
+    obs: jax.Array
+    goal: jax.Array
+    target: jax.Array
+    start: jax.Array
+    vector: jax.Array
+    episode: jax.Array
+    time: jax.Array
+    key: jax.Array
+    success: jax.Array
+    done: jax.Array
+    metrics: dict[str, jax.Array]
+
+
+@struct.dataclass
+class EnvSpec:
+    """Sizes and fixed input scales; the learner normalises with `(x - shift) / scale`.
+
+    Attributes:
+        obs_size, goal_size, action_size: D, G, A.
+        horizon: env steps of one episode.
+        obs_shift, obs_scale: (D,) float32. goal_shift, goal_scale: (G,) float32.
+    """
+
+    obs_size: int = struct.field(pytree_node=False)
+    goal_size: int = struct.field(pytree_node=False)
+    action_size: int = struct.field(pytree_node=False)
+    horizon: int = struct.field(pytree_node=False)
+    obs_shift: jax.Array
+    obs_scale: jax.Array
+    goal_shift: jax.Array
+    goal_scale: jax.Array
+
+
+class GoalEnv(Protocol):
+    """E goal-conditioned environments as pure functions; `step` resets finished episodes with a NEW start and goal."""
+
+    num_envs: int
+    spec: EnvSpec
+
+    def reset(self, key: jax.Array) -> State: ...
+
+    def step(self, state: State, action: jax.Array) -> State: ...
+
+    def achieved_goal(self, obs: jax.Array) -> jax.Array:
+        """(..., D) -> (..., G): the goal that an observation achieves."""
+        ...
+

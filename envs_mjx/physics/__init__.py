@@ -1,0 +1,53 @@
+"""`make_physics`: one of three engines, or the reason why this machine cannot run it and what would do."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+
+from envs_mjx.base import EnvError
+from envs_mjx.physics.base import Physics, Scene
+
+ENGINES = ("c", "warp", "jax")
+
+
+def has_cuda() -> bool:
+    """Whether JAX sees an NVIDIA GPU (initialises JAX's devices)."""
+    import jax
+
+    return any(device.platform == "gpu" and "NVIDIA" in device.device_kind.upper() for device in jax.local_devices())
+
+
+def resolve(engine: str) -> str:
+    """`auto` -> `warp` on CUDA, else `c`; any other name is checked against this machine."""
+    if engine == "auto":
+        return "warp" if has_cuda() and importlib.util.find_spec("warp") else "c"
+    if engine not in ENGINES:
+        near = ", ".join(difflib.get_close_matches(engine, (*ENGINES, "auto"), n=2, cutoff=0.1)) or "auto"
+        raise EnvError(f"physics={engine!r}: no such engine; nearest: {near} (of auto, c, warp, jax)")
+    if engine == "c" and importlib.util.find_spec("mujoco.batch") is None:
+        raise EnvError("physics='c': this MuJoCo has no mujoco.batch; install mujoco==3.17.0, or take physics='warp'")
+    if engine == "warp" and importlib.util.find_spec("warp") is None:
+        raise EnvError(
+            "physics='warp': warp-lang is not installed; pip install warp-lang==1.18.0, or take physics='c'"
+        )
+    return engine
+
+
+def make_physics(engine: str, scene: Scene, num_envs: int, threads: int = 0) -> Physics:
+    """Engine `engine` (a name that `resolve` returned) for `num_envs` copies of `scene`.
+
+    Raises:
+        EnvError: the engine does not take this scene, with the reason and the alternative.
+    """
+    if engine == "c":
+        from envs_mjx.physics.c import CPhysics
+
+        cores = os.cpu_count() or 1
+        if threads > 8 * cores:
+            raise EnvError(f"threads={threads}: this machine has {cores} cores; take 0 (every core) to {8 * cores}")
+        return CPhysics(scene, num_envs, threads)
+    from envs_mjx.physics.mjx import MjxPhysics
+
+    return MjxPhysics(scene, num_envs, impl=engine)

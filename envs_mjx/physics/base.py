@@ -1,0 +1,183 @@
+"""One interface, three engines: batched rigid-body physics as pure functions over a state that is a value.
+
+What the engines share is data: which named points to read (`Parts`), how an action drives the simulation
+(`MocapControl`) and what a reset writes (`Placement`).
+
+Axis letters: E environments, K points, Q rotations, J joints, R reset vector, A action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jax
+import mujoco
+import numpy as np
+from flax import struct
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named point of the scene: kind is body, site or geom; `offset` (metres, world frame) is added to it."""
+
+    kind: str
+    name: str
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a state's readout holds: K points, Q rotations (3x3 matrices) and J joint positions."""
+
+    points: tuple[Part, ...]
+    rotations: tuple[Part, ...] = ()
+    joints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coord:
+    """One coordinate written at a reset: `vector[index] + plus`, the constant `plus`, or the settled value + plus."""
+
+    index: int | None = None
+    plus: float = 0.0
+    settled: bool = False
+
+
+Point = tuple[Coord, Coord, Coord]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a reset writes over the settled state.
+
+    Attributes:
+        object_qpos: first qpos index of the placed object's three coordinates; None places nothing.
+        object_at: its three coordinates.
+        object_height: part whose settled height a `settled` coordinate takes.
+        joints: (qpos index, value) pairs also written.
+        clear: [start, stop) ranges of qvel set to zero.
+        fixture: body whose position in its parent (metres) the reset moves; "" for none.
+        fixture_at: its three coordinates.
+    """
+
+    object_qpos: int | None = None
+    object_at: Point | None = None
+    object_height: Part | None = None
+    joints: tuple[tuple[int, float], ...] = ()
+    clear: tuple[tuple[int, int], ...] = ()
+    fixture: str = ""
+    fixture_at: Point | None = None
+
+
+@dataclass(frozen=True)
+class MocapControl:
+    """The Sawyer's control rule (metaworld/sawyer_xyz_env.py, `set_xyz_action`): action (4,) in [-1, 1].
+
+    xyz moves the mocap body by `scale * a` metres, clipped to [low, high]; a[3] drives both fingers as (a3, -a3).
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    scale: float = 0.01
+    quat: tuple[float, float, float, float] = (1.0, 0.0, 1.0, 0.0)
+    action_size: int = 4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A compiled model with its settled state; `data` is never written after the build."""
+
+    name: str
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    parts: Parts
+    control: MocapControl
+    placement: Placement
+    frame_skip: int = 5
+    part_ids: dict[str, Any] = field(default_factory=dict)
+
+
+@struct.dataclass
+class PhysicsState:
+    """State of E simulations and what is read of it.
+
+    Attributes:
+        engine: the engine's own state, opaque; leaves lead with E.
+        points: (E, K, 3) float32 metres. rotations: (E, Q, 9) float32 row-major. joints: (E, J) float32.
+        diverged: (E,) bool the last step diverged and was undone: reset these environments.
+    """
+
+    engine: Any
+    points: jax.Array
+    rotations: jax.Array
+    joints: jax.Array
+    diverged: jax.Array
+
+
+class Physics(Protocol):
+    """A batched engine. All methods are pure and may be called inside jit and scan."""
+
+    num_envs: int
+
+    def initial(self) -> PhysicsState:
+        """E copies of the settled state."""
+        ...
+
+    def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
+        """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
+        ...
+
+    def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
+        """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics."""
+        ...
+
+
+def place(point: Point, vector: Any, settled: np.ndarray, xp: Any) -> Any:
+    """Coordinates (E, 3) of a placement in `vector`'s own precision; `xp` is numpy or jax.numpy."""
+    columns = []
+    for axis, coord in enumerate(point):
+        if coord.index is not None:
+            columns.append(vector[:, coord.index] + coord.plus)
+        else:
+            value = coord.plus + (float(settled[axis]) if coord.settled else 0.0)
+            columns.append(xp.full_like(vector[:, 0], value))
+    return xp.stack(columns, axis=-1)
+
+
+def settled_point(scene: Scene) -> np.ndarray:
+    """(3,) settled position of the placement's height part (zeros where it names none)."""
+    part = scene.placement.object_height
+    if part is None:
+        return np.zeros(3)
+    return np.array(getattr(scene.data, part.kind)(part.name).xpos) + np.array(part.offset)
+
+
+def ids_of(model: mujoco.MjModel, parts: tuple[Part, ...]) -> dict[str, tuple[list[int], list[int]]]:
+    """kind -> (places among `parts`, object ids): how to gather parts from the engine's xpos arrays."""
+    gather: dict[str, tuple[list[int], list[int]]] = {}
+    for place_, part in enumerate(parts):
+        places, ids = gather.setdefault(part.kind, ([], []))
+        places.append(place_)
+        ids.append(int(getattr(model, part.kind)(part.name).id))
+    return gather
+
+
+def joint_addresses(model: mujoco.MjModel, joints: tuple[str, ...]) -> list[int]:
+    """qpos index of each named one-dimensional joint."""
+    return [int(model.joint(name).qposadr[0]) for name in joints]
+
+
+def read_data(scene: Scene, data: mujoco.MjData) -> PhysicsState:
+    """The readout (E = 1, no engine state) of one MjData of the scene's model, e.g. of the official package."""
+    parts = scene.parts
+    points = [np.array(getattr(data, part.kind)(part.name).xpos) + np.array(part.offset) for part in parts.points]
+    rotations = [np.array(getattr(data, part.kind)(part.name).xmat) for part in parts.rotations]
+    joints = [data.qpos[index] for index in joint_addresses(scene.model, parts.joints)]
+    return PhysicsState(
+        engine=None,
+        points=np.array(points, np.float32)[None],  # type: ignore[arg-type]
+        rotations=np.array(rotations, np.float32).reshape(1, len(rotations), 9),  # type: ignore[arg-type]
+        joints=np.array(joints, np.float32)[None],  # type: ignore[arg-type]
+        diverged=np.zeros(1, bool),  # type: ignore[arg-type]
+    )

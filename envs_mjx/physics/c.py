@@ -1,0 +1,170 @@
+"""Engine `c`: MuJoCo's own C engine, batched on a thread pool (`mujoco.batch.Batch`), inside jit by `pure_callback`.
+
+Exact: the physics of the official Meta-World to the last bit. The state travels through the program as a value:
+float64 rows cross JAX (32 bit) as uint32 pairs, so that unrolls are pure and a resumed run is bitwise the same.
+Inside a callback: NumPy only.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+from mujoco.batch import Batch, SimulationError
+
+from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point
+
+_STAGE = int(mujoco.mjtStage.mjSTAGE_POS)
+_DIVERGED = [
+    int(warning)
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+]
+
+
+@struct.dataclass
+class Rows:
+    """Integration state (qpos, qvel, warm start, mocap, ...) and fixture position of E simulations, float64 as uint32.
+
+    Attributes:
+        state: (E, 2 * nstate) uint32. fixture: (E, 6) uint32.
+    """
+
+    state: jax.Array
+    fixture: jax.Array
+
+
+class CPhysics:
+    """`Physics` on host threads. `threads=0` takes every core; results do not depend on their number."""
+
+    def __init__(self, scene: Scene, num_envs: int, threads: int = 0):
+        self.scene, self.num_envs = scene, num_envs
+        self._batch = Batch(scene.model, num_envs, threads or os.cpu_count() or 1)
+        batch, model = self._batch, scene.model
+        self._qpos, self._qvel = batch.bind("qpos"), batch.bind("qvel")
+        self._mocap, self._ctrl = batch.bind("mocap_pos"), batch.bind("ctrl")
+        self._mocap_quat = batch.bind("mocap_quat")
+        self._points = self._gather(scene.parts.points, "xpos")
+        self._rotations = self._gather(scene.parts.rotations, "xmat")
+        self._offset = np.array([part.offset for part in scene.parts.points]).reshape(-1, 3)
+        self._joints = joint_addresses(model, scene.parts.joints)
+        self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
+        self._body_pos = batch.expand("body_pos") if self._fixture is not None else None
+        self._settled = settled_point(scene)
+        self._low, self._high = np.array(scene.control.low), np.array(scene.control.high)
+        size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._row = np.empty(size)
+        mujoco.mj_getState(model, scene.data, self._row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._result = (
+            Rows(
+                jax.ShapeDtypeStruct((num_envs, 2 * size), np.uint32), jax.ShapeDtypeStruct((num_envs, 6), np.uint32)
+            ),
+            jax.ShapeDtypeStruct((num_envs, len(scene.parts.points), 3), np.float32),
+            jax.ShapeDtypeStruct((num_envs, len(scene.parts.rotations), 9), np.float32),
+            jax.ShapeDtypeStruct((num_envs, len(self._joints)), np.float32),
+            jax.ShapeDtypeStruct((num_envs,), np.bool_),
+        )
+
+    def initial(self) -> PhysicsState:
+        rows = np.broadcast_to(self._row, (self.num_envs, self._row.size)).copy()
+        fixture = np.zeros((self.num_envs, 3))
+        if self._fixture is not None:
+            fixture[:] = self.scene.model.body_pos[self._fixture]
+        engine = Rows(jnp.asarray(rows.view(np.uint32)), jnp.asarray(fixture.view(np.uint32)))
+        zeros = [jnp.zeros(struct_.shape, struct_.dtype) for struct_ in self._result[1:]]
+        return PhysicsState(engine, *zeros)
+
+    def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
+        return self._call(self._reset_on_host, state, mask, vector)
+
+    def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
+        return self._call(self._step_on_host, state, action)
+
+    def _call(self, function, state: PhysicsState, *inputs: jax.Array) -> PhysicsState:
+        engine, *readout = jax.pure_callback(function, self._result, state, *inputs, vmap_method="sequential")
+        return PhysicsState(engine, *readout)
+
+    def _step_on_host(self, state: PhysicsState, action: jax.Array):
+        rows, fixture = _float64(state.engine.state), _float64(state.engine.fixture)
+        action = np.asarray(action)
+        batch = self._batch
+        batch.state[:] = rows
+        if self._body_pos is not None:
+            self._body_pos[:, self._fixture] = fixture
+        # As the official code: a float32 product, added and clipped in float64.
+        delta = np.clip(action[:, :3], -1, 1) * np.float32(self.scene.control.scale)
+        self._mocap[:, 0] = np.clip(self._mocap[:, 0] + delta, self._low, self._high)
+        self._mocap_quat[:, 0] = self.scene.control.quat
+        self._ctrl[:, 0], self._ctrl[:, 1] = action[:, 3], -action[:, 3]
+        batch.warning[:] = 0
+        failed = np.zeros(self.num_envs, bool)
+        try:
+            batch.step(nstep=self.scene.frame_skip, stage=_STAGE)
+        except SimulationError as error:
+            failed[error.ids] = True
+        # A bad simulation is reset to the model's defaults by MuJoCo itself and only counted: undo it and say so.
+        failed |= batch.warning[:, _DIVERGED, 1].any(axis=1)
+        new = batch.state.copy()
+        failed |= ~np.isfinite(new).all(axis=1)
+        points, rotations, joints = self._read(slice(None))
+        if failed.any():
+            new[failed] = rows[failed]
+            points[failed] = np.asarray(state.points)[failed]
+            rotations[failed] = np.asarray(state.rotations)[failed]
+            joints[failed] = np.asarray(state.joints)[failed]
+        return Rows(new.view(np.uint32), np.asarray(state.engine.fixture)), points, rotations, joints, failed
+
+    def _reset_on_host(self, state: PhysicsState, mask: jax.Array, vector: jax.Array):
+        ids = np.flatnonzero(np.asarray(mask))
+        rows, fixture = _float64(state.engine.state).copy(), _float64(state.engine.fixture).copy()
+        points, rotations = np.array(state.points), np.array(state.rotations)
+        joints, diverged = np.array(state.joints), np.array(state.diverged)
+        if ids.size:
+            self._write(ids, np.asarray(vector)[ids].astype(np.float64), fixture)
+            self._batch.forward(ids=ids, stage=_STAGE)
+            rows[ids] = self._batch.state[ids]
+            points[ids], rotations[ids], joints[ids] = self._read(ids)
+            diverged[ids] = False
+        return Rows(rows.view(np.uint32), fixture.view(np.uint32)), points, rotations, joints, diverged
+
+    def _write(self, ids: np.ndarray, vector: np.ndarray, fixture: np.ndarray) -> None:
+        placement = self.scene.placement
+        self._batch.state[ids] = self._row
+        if placement.object_at is not None:
+            start = placement.object_qpos
+            self._qpos[ids, start : start + 3] = place(placement.object_at, vector, self._settled, np)
+        for index, value in placement.joints:
+            self._qpos[ids, index] = value
+        for start, stop in placement.clear:
+            self._qvel[ids, start:stop] = 0.0
+        if placement.fixture_at is not None:
+            fixture[ids] = place(placement.fixture_at, vector, self._settled, np)
+            self._body_pos[ids, self._fixture] = fixture[ids]
+
+    def _gather(self, parts, field: str) -> list[tuple[list[int], np.ndarray, list[int]]]:
+        names = {"body": field, "site": f"site_{field}", "geom": f"geom_{field}"}
+        gather = ids_of(self.scene.model, parts)
+        return [(places, self._batch.bind(names[kind]), ids) for kind, (places, ids) in gather.items()]
+
+    def _read(self, rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        count = self.num_envs if isinstance(rows, slice) else len(rows)
+        points = np.empty((count, len(self.scene.parts.points), 3), np.float32)
+        for places, field, ids in self._points:
+            points[:, places] = field[rows][:, ids] + self._offset[places]
+        rotations = np.empty((count, len(self.scene.parts.rotations), 9), np.float32)
+        for places, field, ids in self._rotations:
+            rotations[:, places] = field[rows][:, ids].reshape(count, -1, 9)
+        return points, rotations, self._qpos[rows][:, self._joints].astype(np.float32)
+
+
+def _float64(pairs: jax.Array) -> np.ndarray:
+    """(E, 2n) uint32 -> (E, n) float64, the same bits."""
+    return np.ascontiguousarray(np.asarray(pairs)).view(np.float64)
