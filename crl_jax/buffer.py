@@ -1,8 +1,8 @@
 """Trajectory ring on the device: `init`, `insert`, `sample` over one frozen dataclass.
 
 Axis letters: C capacity rows, T unroll, E environments, D obs, A action, G goal. A row holds one step of all E
-environments; row number r counts from 0 for ever and lives at index r % C. Row numbers are int32: a run writes fewer than
-2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no goals.
+environments; row number r counts from 0 for ever and lives at index r % C. Row numbers are int32: a run writes fewer
+than 2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no goals.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from crl_jax.relabel import truncated_geometric
 from crl_jax.types import Batch
 
 MAX_ROUNDS = 1000
+"""Bound of the rejection loop. Enough where 1 stored row in 30 is valid; in episodes of two rows, half are."""
 
 
 @struct.dataclass
@@ -74,8 +75,8 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, episode: jax.Array) ->
             f"capacity_rows={capacity}: must be a multiple of unroll_length={unroll}; "
             f"nearest: {nearest_multiples(capacity, unroll)}"
         )
-    for name, value, stored in (("obs", obs, ring.obs), ("action", action, ring.action), ("episode", episode, ring.episode)):
-        wanted = (unroll, *stored.shape[1:])
+    for name, value in (("obs", obs), ("action", action), ("episode", episode)):
+        wanted = (unroll, *getattr(ring, name).shape[1:])
         if value.shape != wanted:
             raise ValueError(f"{name}: shape {value.shape} does not fit the ring, wanted {wanted}")
     index = ring.written % capacity
@@ -91,7 +92,7 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, episode: jax.Array) ->
 
 
 class _Draw(NamedTuple):
-    """Anchors drawn so far: row, env, horizon (rows of the same episode that follow; 0 is invalid), all of one shape."""
+    """Anchors drawn so far: row, env and horizon (rows of the same episode that follow; 0: invalid) of one shape."""
 
     key: jax.Array
     row: jax.Array
@@ -142,8 +143,8 @@ def sample(
         key: PRNG key, used once. shape: leading axes of the result, e.g. (updates, B). discount: gamma in (0, 1).
         achieved_goal: (..., D) -> (..., G).
     Returns:
-        Batch with leading axes `shape`. Only if the ring has no valid row (check the fill before) is `offset` 0 and the
-        goal the anchor's own.
+        Batch with leading axes `shape`. Only where no valid row was found (an empty ring, or episodes of a
+        single row: check the fill before) is `offset` 0 and the goal the anchor's own.
     """
     capacity = ring.obs.shape[0]
     anchor_key, offset_key = jax.random.split(key)

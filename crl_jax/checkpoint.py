@@ -106,7 +106,25 @@ def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, 
     Raises:
         CheckpointError: nothing there; damaged (names the path and the other steps); or not the template's leaves.
     """
-    folder = Path(folder).absolute()
+    path, manifest, others = _found(Path(folder).absolute(), step)
+    _require_same_leaves(manifest["leaves"], template, path)
+    try:
+        return _read(path, manifest["leaves"], template), manifest["host"]
+    except Exception as error:
+        raise CheckpointError(f"damaged checkpoint {path}: {_line(error)}; other steps: {others}") from error
+
+
+def require(folder: Path, step: int | None = None) -> None:
+    """Check that a checkpoint is there and undamaged, before anything expensive is built for it.
+
+    Raises:
+        CheckpointError: as `restore`.
+    """
+    _found(Path(folder).absolute(), step)
+
+
+def _found(folder: Path, step: int | None) -> tuple[Path, dict[str, Any], str]:
+    """Path and verified manifest of a checkpoint, and the other steps as text."""
     available = steps(folder)
     if not available:
         raise CheckpointError(f"no checkpoint under {folder}; train with `crl train ...` first")
@@ -115,12 +133,7 @@ def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, 
         raise CheckpointError(f"no checkpoint {step} under {folder}; available steps: {_listed(available)}")
     path = folder / str(step)
     others = _listed([other for other in available if other != step])
-    manifest = _verified_manifest(path, others)
-    _require_same_leaves(manifest["leaves"], template, path)
-    try:
-        return _read(path, manifest["leaves"], template), manifest["host"]
-    except Exception as error:
-        raise CheckpointError(f"damaged checkpoint {path}: {_line(error)}; other steps: {others}") from error
+    return path, _verified_manifest(path, others), others
 
 
 def _write(partial: Path, step: int, state: Any, host: dict[str, Any]) -> None:

@@ -63,6 +63,8 @@ class EnvConfig:
             self.physics,
             f"unknown engine; nearest: {nearest(str(self.physics), ['auto', 'c', 'warp', 'jax'])}",
         )
+        goals = ("object", "hand_object", "object_relative")
+        _require(self.goal in goals, "goal", self.goal, f"unknown goal contract; one of {', '.join(goals)}")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class NetworkConfig:
     def validate(self) -> None:
         for name in ("width", "embedding"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        activations = ("swish", "relu", "gelu", "tanh")
+        _require(self.activation in activations, "activation", self.activation, f"one of {', '.join(activations)}")
         for name in ("critic_depth", "actor_depth"):
             depth = getattr(self, name)
             _require(depth >= 1, name, depth, "must be at least 1; nearest: 1")

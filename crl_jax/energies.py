@@ -1,12 +1,13 @@
 """Energies f(phi, psi) of the contrastive critic: a table of pure functions.  Axis letters: B batch, D embedding.
 
-Each row has a `pairwise` form, (B, D), (B, D) -> logits (B, B) with logits[i, j] = f(phi_i, psi_j), for the critic, and a
-`diagonal` form, (B, D), (B, D) -> (B,), for the actor.
+Each row has a `pairwise` form, (B, D), (B, D) -> logits (B, B) with logits[i, j] = f(phi_i, psi_j), for the critic, and
+a `diagonal` form, (B, D), (B, D) -> (B,), for the actor.
 
 Distances of the pairwise form come from one matmul, |x|^2 + |y|^2 - 2 x.y, instead of a (B, B, D) difference. Its
-absolute error in the SQUARED distance is about (D + 4) 2^-24 (|x| + |y|)^2, so that `norm` near zero distance is off by up to the
-square root of that (1e-2 for |x| = 5, D = 64, at the very worst); away from zero both forms agree. The matmul runs at
-precision HIGHEST: in TF32, a GPU's default, the error would be 2^-10 (|x| + |y|)^2 and drown the positives.
+absolute error in the SQUARED distance is at most about (D + 4) 2^-24 (|x| + |y|)^2, so that `norm` near zero distance
+is off by up to the square root of that (2e-2 for |x| = |y| = 5, D = 64, at the very worst); away from zero both forms
+agree. The matmul runs at precision HIGHEST: in TF32, a GPU's default, the error would be 2^-10 (|x| + |y|)^2 and drown
+the positives.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-6
-"""Added under the square root: the gradient at zero distance is finite (at most 1 / (2 sqrt(EPSILON)) = 500 per unit of x)."""
+"""Added under the square root: the gradient at zero distance is finite (at most 500 per unit)."""
 
 
 class Energy(NamedTuple):

@@ -84,3 +84,13 @@ def effective_rank(embedding: jax.Array) -> jax.Array:
     singular = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0))
     share = singular / (jnp.sum(singular) + jnp.finfo(singular.dtype).tiny)
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
+
+
+def participation_ratio(embedding: jax.Array) -> jax.Array:
+    """(sum s^2)^2 / sum s^4 over singular values s: (B, D) -> () in [1, min(B, D)], 0 for an embedding of zeros.
+
+    The effective rank of order 2 of the squared singular values; traces of the Gram matrix are all it needs, where an
+    eigendecomposition would cost a tenth of an SGD update. It never exceeds `effective_rank`.
+    """
+    gram = jnp.matmul(embedding.T, embedding, precision=jax.lax.Precision.HIGHEST)
+    return jnp.square(jnp.trace(gram)) / (jnp.sum(jnp.square(gram)) + jnp.finfo(gram.dtype).tiny)

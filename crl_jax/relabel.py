@@ -14,7 +14,7 @@ GOAL_RESOLUTION = 1e-3
 def truncated_geometric(key: jax.Array, discount: float, horizon: jax.Array) -> jax.Array:
     """Offsets k in [1, horizon] with P(k) proportional to discount^(k-1), in O(1) by the inverse CDF.
 
-    The CDF is (1 - discount^k) / (1 - discount^horizon); expm1 and log1p keep it exact in float32 for a discount near 1.
+    The CDF is (1 - discount^k) / (1 - discount^horizon); expm1 and log1p keep it accurate for a discount near 1.
     Uniforms have 2^-23 steps, so that tails of less mass than that (k > 16 / -log(discount)) are never drawn.
 
     Args:
@@ -34,8 +34,8 @@ def truncated_geometric(key: jax.Array, discount: float, horizon: jax.Array) -> 
 def distinct_goal_share(goal: jax.Array) -> jax.Array:
     """Share of distinct goals in a batch, in (0, 1]: near 1 / B when the critic has nothing to tell apart.
 
-    Goals are rounded to GOAL_RESOLUTION and hashed to 32 bits; the hashes are sorted and the changes counted. Collisions
-    bias it by about B / 2^33.
+    Goals are rounded to GOAL_RESOLUTION and hashed to 32 bits; the hashes are sorted and the changes counted.
+    Collisions bias it by about B / 2^33.
 
     Args:
         goal: (B, G).

@@ -38,7 +38,6 @@ class Counters:
 
     env_steps: int = 0
     updates: int = 0
-    evaluations: int = 0
     seconds: float = 0.0
     next_eval: int = 0
     next_checkpoint: int = 0
@@ -130,6 +129,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     config = config.validate()
     envs_mjx.check(config.env.task, config.env.physics)
     config = dataclasses.replace(config, env=dataclasses.replace(config.env, physics=resolve(config.env.physics)))
+    if resume is not None:
+        checkpoint.require(Path(resume) / runs.CHECKPOINTS)
     trainer = build(config)
     counters = Counters()
     state = None
@@ -207,9 +208,10 @@ def _evaluate(
 ) -> dict[str, float]:
     started = time.perf_counter()
     stream = jax.random.fold_in(jax.random.PRNGKey(trainer.config.run.seed), _EVAL_STREAM)
-    metrics = trainer.evaluate(state.agent, jax.random.fold_in(stream, counters.evaluations))
+    # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
+    position = counters.env_steps // trainer.config.env_steps_per_iteration()
+    metrics = trainer.evaluate(state.agent, jax.random.fold_in(stream, position))
     evaluation = {name: float(value) for name, value in metrics.items()}
-    counters.evaluations += 1
     counters.seconds += time.perf_counter() - started
     every = trainer.config.evaluation.eval_every
     counters.next_eval = (counters.env_steps // every + 1) * every

@@ -1,6 +1,6 @@
 """Meta-World and other goal-conditioned environments on MuJoCo's batched engines: `make("push", num_envs=512)`."""
 
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State
-from envs_mjx.registry import check, make, names
+from envs_mjx.registry import check, describe, make, names
 
-__all__ = ["EnvError", "EnvSpec", "GoalEnv", "State", "check", "make", "names"]
+__all__ = ["EnvError", "EnvSpec", "GoalEnv", "State", "check", "describe", "make", "names"]

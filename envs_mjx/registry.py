@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 
-from envs_mjx.physics import resolve
+from envs_mjx.physics import ENGINES, resolve
+from envs_mjx.scenes import JAX_EDITS
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.tasks import TASKS
 
@@ -54,3 +56,38 @@ def make(
     from envs_mjx.sawyer import MetaWorld
 
     return MetaWorld(TASKS[task], num_envs, resolve(physics), goal, horizon, threads)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A task's row in `crl envs`: sizes, horizon, native success rule and the engines that take its scene."""
+
+    name: str
+    obs_size: int
+    goal_size: int
+    action_size: int
+    horizon: int
+    success: str
+    engines: tuple[str, ...]
+
+
+def describe(task: str, goal: str = "hand_object", horizon: int = 150) -> Description:
+    """Sizes by `jax.eval_shape` of a reset: nothing is compiled or stepped.
+
+    Raises:
+        EnvError: unknown task or goal contract.
+    """
+    import jax
+
+    env = make(task, 1, physics="c", goal=goal, horizon=horizon)
+    state = jax.eval_shape(env.reset, jax.random.PRNGKey(0))
+    engines = tuple(name for name in ENGINES if name != "jax" or TASKS[task].scene in JAX_EDITS)
+    return Description(
+        task,
+        state.obs.shape[1],
+        state.goal.shape[1],
+        env.spec.action_size,
+        env.spec.horizon,
+        TASKS[task].success_rule,
+        engines,
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 
 from envs_mjx import scenes
@@ -234,6 +235,14 @@ class MetaWorld:
             moved = jnp.linalg.norm(achieved - state.start, axis=-1) > MOVED
             metrics["object_moved"] = moved.astype(jnp.float32)
         return metrics
+
+    def picture(self, physics: PhysicsState, target: np.ndarray, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """One simulation's model and data for a renderer, the scene's goal mark moved to `target[index]`; on the host."""
+        model, data = self.physics.materialise(physics, index)
+        for site in range(model.nsite):
+            if model.site(site).name.startswith("goal") and model.site_bodyid[site] == 0:
+                model.site_pos[site] = data.site_xpos[site] = target[index]
+        return model, data
 
     def _draw(self, keys: jax.Array) -> jax.Array:
         """(E, R) reset vectors, uniform in [low, high]; those with object and goal too near are redrawn."""

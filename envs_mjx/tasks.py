@@ -30,6 +30,7 @@ class TaskSpec:
         hand_init, mocap_low, mocap_high: hand at a start, bounds of the mocap body, metres.
         settle_extra: env steps settled beyond the official 50.
         objects, quats: parts behind the official observation's object slots; a quat of None is zeros.
+        quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it asks scipy for `xmat`'s quaternion.
         extras: further points in the compact state (tools).
         hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`.
     """
@@ -43,6 +44,7 @@ class TaskSpec:
     placement: Placement
     objects: tuple[Part, ...]
     quats: tuple[Part | None, ...]
+    quat_order: str = "wxyz"
     radius: float = 0.07
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     joint: tuple[str, float] | None = None
@@ -86,6 +88,8 @@ def _const(value: float) -> Coord:
 _SETTLED = Coord(settled=True)
 _OBJ, _GEOM = Part("body", "obj"), Part("geom", "objGeom")
 _XYZ: Point = (_v(0), _v(1), _v(2))
+_HAND_32, _FAR_HAND_32 = (0.0, 0.6000000238418579, 0.20000000298023224), (0.0, 0.4000000059604645, 0.20000000298023224)
+"""hand_init of the tasks whose official file keeps it in float32: as float64, the same value."""
 _FREE = ((9, 15),)
 """qvel range that the official `_set_obj_xyz` clears (free joint: 3 linear, 3 angular)."""
 
@@ -132,6 +136,7 @@ _ROWS = (
         min_xy=0.15,
         objects=(_GEOM,),
         quats=(_GEOM,),
+        quat_order="xyzw",
     ),
     TaskSpec(
         name="faucet-close",
@@ -155,8 +160,10 @@ _ROWS = (
         high=(0.1, 0.85, 0.02, 0.1, 0.7, 0.0201),
         placement=_puck(_GEOM),
         min_xy=0.15,
+        hand_init=_HAND_32,
         objects=(_GEOM,),
         quats=(_GEOM,),
+        quat_order="xyzw",
     ),
     TaskSpec(
         name="stick-pull",
@@ -177,6 +184,7 @@ _ROWS = (
         mocap_low=(-0.5, 0.35, 0.05),
         objects=(Part("body", "stick"), Part("site", "insertion")),
         quats=(Part("body", "stick"), None),
+        quat_order="xyzw",
         extras=(Part("body", "stick"), Part("site", "stick_end")),
     ),
     TaskSpec(
@@ -204,6 +212,7 @@ _ROWS = (
         min_xy=0.15,
         objects=(_OBJ,),
         quats=(_GEOM,),
+        quat_order="xyzw",
     ),
     TaskSpec(
         name="shelf-place",
@@ -214,8 +223,10 @@ _ROWS = (
         high=(0.1, 0.6, 0.021, 0.1, 0.9, 0.301),
         placement=_puck(_OBJ, fixture="shelf", fixture_at=(_v(3), _v(4), _v(5, -0.3))),
         min_xy=0.1,
+        hand_init=_HAND_32,
         objects=(_OBJ,),
         quats=(_GEOM,),
+        quat_order="xyzw",
     ),
     TaskSpec(
         name="window-close",
@@ -227,7 +238,7 @@ _ROWS = (
         placement=Placement(joints=((9, 0.2),), fixture="window", fixture_at=_XYZ),
         radius=0.05,
         weights=(1.0, 0.0, 0.0),
-        hand_init=(0.0, 0.4, 0.2),
+        hand_init=_FAR_HAND_32,
         objects=(Part("site", "handleCloseStart"),),
         quats=(None,),
     ),
@@ -279,6 +290,7 @@ _ROWS = (
         ),
         radius=0.08,
         min_xy=0.25,
+        hand_init=_HAND_32,
         settle_extra=1,
         objects=(Part("body", "top_link"),),
         quats=(Part("body", "top_link"),),
@@ -297,6 +309,7 @@ _ROWS = (
         min_xy=0.1,
         objects=(Part("site", "pegGrasp"),),
         quats=(Part("site", "pegGrasp"),),
+        quat_order="xyzw",
         extras=(Part("site", "pegGrasp"),),
     ),
     TaskSpec(
@@ -311,6 +324,7 @@ _ROWS = (
         min_xy=0.15,
         objects=(_OBJ,),
         quats=(_GEOM,),
+        quat_order="xyzw",
     ),
     TaskSpec(
         name="pick-place",
@@ -323,6 +337,7 @@ _ROWS = (
         min_xy=0.15,
         objects=(_OBJ,),
         quats=(_GEOM,),
+        quat_order="xyzw",
     ),
 )
 

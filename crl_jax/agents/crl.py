@@ -1,7 +1,9 @@
 """Contrastive RL: a critic f(s,a,g) = energy(phi(s,a), psi(g)) trained with InfoNCE, an actor that climbs it.
 
-"Contrastive Learning as Goal-Conditioned RL" (arXiv:2206.07568) with the entropy-regularised actor, logsumexp penalty and
-order of updates of JaxGCRL (arXiv:2408.11052).  Axis letters: B batch, E environments, D obs, G goal, A action.
+"Contrastive Learning as Goal-Conditioned RL" (arXiv:2206.07568) with the entropy-regularised actor, the logsumexp
+penalty and the order of updates of JaxGCRL (arXiv:2408.11052).
+
+Axis letters: B batch, E environments, D obs, G goal, A action, F embedding.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from flax import struct
 from crl_jax.config import AgentConfig, ConfigError, NetworkConfig, nearest
 from crl_jax.distributions import mode, sample_and_log_prob
 from crl_jax.energies import ENERGIES
-from crl_jax.losses import LOSSES, diagnostics, effective_rank
+from crl_jax.losses import LOSSES, diagnostics, participation_ratio
 from crl_jax.networks import Actor, Encoder
 from crl_jax.relabel import distinct_goal_share
 from crl_jax.types import Agent, Batch, Metrics
@@ -97,9 +99,7 @@ class CRL:
             alpha_opt=self.alpha_adam.init(log_alpha),
         )
 
-    def act(
-        self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool
-    ) -> jax.Array:
+    def act(self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
         """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
         mean, log_std = self.actor.apply(state.actor, self._obs(obs), self._goal(goal))
         return mode(mean) if deterministic else sample_and_log_prob(key, mean, log_std)[0]
@@ -134,13 +134,15 @@ class CRL:
         return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
 
     def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
-        """alpha (entropy - target entropy): alpha falls where the policy is more random than the target (SAC, eq. 18)."""
+        """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC)."""
         return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - self.target_entropy)
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
         alpha, critic = jnp.exp(state.log_alpha), (state.phi, state.psi)
-        (critic_loss, (logits, phi, psi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(critic, batch)
+        (critic_loss, (logits, phi, psi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
+            critic, batch
+        )
         (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
             state.actor, state.phi, psi, alpha, batch, key
         )
@@ -166,7 +168,7 @@ class CRL:
             "entropy": -log_prob,
             "critic_grad_norm": optax.global_norm(critic_grad),
             "actor_grad_norm": optax.global_norm(actor_grad),
-            "effective_rank": effective_rank(phi),
+            "participation_ratio": participation_ratio(phi),
             "distinct_goals": distinct_goal_share(batch.goal),
         }
         return new, metrics | diagnostics(logits)

@@ -1,0 +1,102 @@
+"""What the benchmarks share: where it was measured, medians of repeats, a table and a JSON file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("jax", "mujoco", "mujoco-mjx", "warp-lang", "metaworld", "brax", "numpy", "gymnasium")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, load, devices and versions; initialises JAX's devices."""
+    import jax
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call; what it returns is waited for (`jax.block_until_ready`)."""
+    import jax
+
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each case, `repeats` times in turn, so that a change of the machine's load meets all cases alike."""
+    measured: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(repeats):
+        for name, function in cases.items():
+            measured[name].append(seconds(function))
+    return measured
+
+
+def median(values: Sequence[float]) -> float:
+    """Median; raises statistics.StatisticsError without values."""
+    return float(statistics.median(values))
+
+
+def publish(
+    name: str,
+    titles: Sequence[str],
+    table: Sequence[Sequence[str]],
+    rows: Sequence[Mapping[str, Any]],
+    settings: Any = None,
+) -> Path:
+    """Print a table and write results/<name>.json: machine, settings, rows; returns the file's path.
+
+    Args:
+        titles, table: column titles and, per row, one text per column.
+        rows: the measurements themselves, for the file.
+        settings: what was asked for; anything that JSON takes.
+    """
+    printed = Table(title=name)
+    for index, title in enumerate(titles):
+        printed.add_column(title, justify="left" if index == 0 else "right")
+    for row in table:
+        printed.add_row(*row)
+    Console().print(printed)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    content = {"name": name, "machine": machine(), "settings": settings, "rows": list(rows)}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    Console(stderr=True).print(f"written: {path}")
+    return path

@@ -1,0 +1,147 @@
+"""The official scripted policies, in the official package and through our batched `c` engine, from the same starts.
+
+A positive control: if the physics, the observation or the resets were wrong, the policies would fail. Reset vectors
+are drawn by our environments and given to both sides; success is the native predicate at any step.
+
+Axis letters: E environments (one episode each), R reset vector.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from benchmarks import common
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks; empty: all."""
+    episodes: int = 100
+    """Episodes per task and side."""
+    horizon: int = 500
+    """Env steps of an episode."""
+    seed: int = 0
+    """Of the reset vectors."""
+    workers: int = 0
+    """Processes of the official side; 0 takes every core."""
+
+
+def official_successes(task: str, vectors: np.ndarray, horizon: int) -> np.ndarray:
+    """(E,) success at any step of the official package; an episode stops at its success."""
+    from envs_mjx import official
+
+    warnings.filterwarnings("ignore", message="Constant.s. may be too high")
+    env, policy = official.make_official(task), official.scripted_policy(task)
+    successes = np.zeros(len(vectors), bool)
+    for index, vector in enumerate(vectors):
+        official.set_vector(env, vector)
+        obs, _ = env.reset()
+        for _ in range(horizon):
+            action = np.clip(policy.get_action(obs), -1, 1).astype(np.float32)
+            obs, _, _, _, info = env.step(action)
+            if info["success"]:
+                successes[index] = True
+                break
+    return successes
+
+
+def draw_vectors(task: str, count: int, seed: int) -> np.ndarray:
+    """(E, R) reset vectors as our environments draw them."""
+    import jax
+
+    from envs_mjx import make
+
+    return np.asarray(make(task, count, physics="c").reset(jax.random.PRNGKey(seed)).vector)
+
+
+def our_successes(task: str, vectors: np.ndarray, horizon: int) -> np.ndarray:
+    """(E,) success at any step of E environments of our `c` engine, stepped together."""
+    import jax
+
+    from envs_mjx import official
+    from envs_mjx.sawyer import MetaWorld
+    from envs_mjx.tasks import TASKS
+
+    warnings.filterwarnings("ignore", message="Constant.s. may be too high")
+    env = MetaWorld(TASKS[task], len(vectors), "c", "object", horizon + 1)
+
+    @jax.jit
+    def begin(vectors):
+        state = env.reset_to(vectors, jax.random.split(jax.random.PRNGKey(0), env.num_envs))
+        return state, *official.observation(env.task, state.physics, None, state.target)
+
+    @jax.jit
+    def step(state, previous, action):
+        state = env.step(state, action)
+        return state, *official.observation(env.task, state.physics, previous, state.target)
+
+    policy = official.scripted_policy(task)
+    state, obs, previous = begin(vectors)
+    action, successes = np.zeros((len(vectors), 4), np.float32), np.zeros(len(vectors), bool)
+    for _ in range(horizon):
+        rows = np.asarray(obs, np.float64)
+        for index in np.flatnonzero(~successes):
+            action[index] = np.clip(policy.get_action(rows[index]), -1, 1)
+        state, obs, previous = step(state, previous, action)
+        successes |= np.asarray(state.success)
+        if successes.all():
+            break
+    return successes
+
+
+def measure_task(task: str, settings: Settings, pool: concurrent.futures.Executor, workers: int) -> dict[str, Any]:
+    """One row: success in percent on both sides, from the same starts."""
+    vectors = draw_vectors(task, settings.episodes, settings.seed)
+    start = time.perf_counter()
+    ours = our_successes(task, vectors, settings.horizon)
+    middle = time.perf_counter()
+    parts = np.array_split(vectors, workers)
+    waiting = [pool.submit(official_successes, task, part, settings.horizon) for part in parts]
+    theirs = np.concatenate([part.result() for part in waiting])
+    return {
+        "task": task,
+        "official": float(100 * theirs.mean()),
+        "ours": float(100 * ours.mean()),
+        "difference": float(100 * (ours.mean() - theirs.mean())),
+        "episodes_that_differ": int((ours != theirs).sum()),
+        "ours_s": middle - start,
+        "official_s": time.perf_counter() - middle,
+    }
+
+
+def main(settings: Settings) -> None:
+    """Measure, print, write results/scripted_policies.json."""
+    from envs_mjx import names
+
+    console, tasks = Console(stderr=True), settings.tasks or names()
+    workers = settings.workers or os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    rows: list[dict[str, Any]] = []
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for number, task in enumerate(tasks, 1):
+            with console.status(f"{number}/{len(tasks)} {task}"):
+                rows.append(measure_task(task, settings, pool, workers))
+            console.print(f"{task}: official {rows[-1]['official']:.0f} %, ours {rows[-1]['ours']:.0f} %")
+    titles = ["task", "official, %", "ours, %", "difference", "episodes that differ"]
+    table = [
+        [row["task"], *(f"{row[key]:.0f}" for key in ("official", "ours", "difference", "episodes_that_differ"))]
+        for row in rows
+    ]
+    common.publish("scripted_policies", titles, table, rows, asdict(settings))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

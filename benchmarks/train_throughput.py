@@ -1,0 +1,133 @@
+"""Where an iteration's time goes: physics, acting, buffer, sampling, updates (`python -m benchmarks.train_throughput`).
+
+Each part is compiled by itself from the same functions that the training iteration is made of, and timed in turn with the
+whole iteration, several times over; shares are of the sum of the parts. Compilation is not timed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from benchmarks import common
+from configs import PRESETS
+from crl_jax import buffer, loop
+from crl_jax.policy import with_overrides
+from crl_jax.rollout import rollout
+from crl_jax.train import build
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a preset on a task."""
+
+    preset: str
+    task: str
+
+
+CASES = (Case("metaworld_cpu", "push"), Case("metaworld_cpu", "faucet-close"))
+
+
+def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
+    """Compiled parts of one iteration, by name, and its env steps and updates."""
+    config = with_overrides(PRESETS[case.preset], task=case.task, iterations_per_round=1)
+    trainer = build(config)
+    env, agent, schedule = trainer.env, trainer.agent, config.train
+    length = schedule.unroll_length
+    state = jax.jit(loop.make_warm_up(env, schedule))(jax.jit(trainer.init)(jax.random.PRNGKey(0)))
+    key = jax.random.PRNGKey(1)
+    actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
+
+    def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
+        return agent.act(state.agent, obs, goal, key, False)
+
+    def act(key: jax.Array) -> jax.Array:
+        def step(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+            return total + policy(state.env.obs + 1e-9 * total.sum(), state.env.goal, key), None
+
+        return jax.lax.scan(step, jnp.zeros_like(actions), jax.random.split(key, length))[0]
+
+    physics = jax.jit(lambda env_state: rollout(env, lambda *_: actions, env_state, key, length))
+    _, steps = physics(state.env)
+    insert = jax.jit(lambda ring: buffer.insert(ring, steps.obs, steps.action, steps.episode), donate_argnums=0)
+    sample = jax.jit(lambda state: loop.sample_batches(env, state, schedule, config.agent.discount)[1])
+    batches = sample(state)
+    learn = jax.jit(lambda state, batches: loop.learn(agent, state, batches)[0].agent)
+    whole = jax.jit(loop.make_round(env, agent, schedule, config.agent.discount), donate_argnums=0)
+    rings, states = [jax.tree.map(jnp.copy, state.ring)], [jax.tree.map(jnp.copy, state)]
+
+    def donated_insert() -> Any:
+        rings[0] = insert(rings[0])
+        return rings[0]
+
+    def donated_iteration() -> Any:
+        states[0] = whole(states[0])[0]
+        return states[0]
+
+    compiled_act = jax.jit(act)
+    return (
+        {
+            "physics": lambda: physics(state.env),
+            "acting": lambda: compiled_act(key),
+            "buffer": donated_insert,
+            "sampling": lambda: sample(state),
+            "updates": lambda: learn(state, batches),
+            "whole iteration": donated_iteration,
+        },
+        config.env_steps_per_iteration(),
+        schedule.updates_per_iteration,
+    )
+
+
+def measure(case: Case, repeats: int) -> dict[str, Any]:
+    """Median seconds and share of every part."""
+    functions, env_steps, updates = parts(case)
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        jax.block_until_ready(function())
+    for _ in range(repeats):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            jax.block_until_ready(function())
+            seconds[name].append(time.perf_counter() - started)
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    total = sum(value for name, value in medians.items() if name != "whole iteration")
+    return {
+        "preset": case.preset,
+        "task": case.task,
+        "seconds": medians,
+        "share": {name: value / total for name, value in medians.items() if name != "whole iteration"},
+        "env_steps_per_s": env_steps / medians["whole iteration"],
+        "updates_per_s": updates / medians["whole iteration"],
+        "ms_per_update": 1e3 * medians["updates"] / updates,
+    }
+
+
+def main(repeats: int = 7) -> int:
+    """Split an iteration into its parts.
+
+    Args:
+        repeats: Times that every part is run; medians are reported.
+    """
+    rows = [measure(case, repeats) for case in CASES]
+    table = [
+        [row["preset"], row["task"]]
+        + [f"{1e3 * row['seconds'][name]:.1f} ({row['share'][name]:.1%})" for name in row["share"]]
+        + [f"{row['env_steps_per_s']:,.0f}", f"{row['updates_per_s']:,.0f}", f"{row['ms_per_update']:.2f}"]
+        for row in rows
+    ]
+    titles = [*(f"{name}, ms" for name in rows[0]["share"]), "env steps/s", "updates/s", "ms per update"]
+    common.publish("train_throughput", ["preset", "task", *titles], table, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,17 @@
+"""Entry point of the `crl` command: the command line with this package's presets."""
+
+from __future__ import annotations
+
+import sys
+
+from configs import PRESETS
+from crl_jax import cli
+
+
+def main() -> None:
+    """Run the command and exit with its code."""
+    sys.exit(cli.main(PRESETS))
+
+
+if __name__ == "__main__":
+    main()

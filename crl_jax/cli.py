@@ -1,0 +1,281 @@
+"""The command line: `crl train | eval | render | report | envs | bench`.
+
+Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so that
+this package imports nothing above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import errno
+import io
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from crl_jax import runs
+from crl_jax.checkpoint import CheckpointError
+from crl_jax.config import Config, ConfigError, nearest
+from envs_mjx.base import EnvError
+
+USER_ERRORS = (ConfigError, EnvError, CheckpointError)
+COMMANDS = ("train", "eval", "render", "report", "envs", "bench")
+USAGE = """usage: crl COMMAND ...
+
+  train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
+  train --resume RUN                     continue a run from its last checkpoint
+  eval RUN [--official]                  score a run's policy on fresh episodes
+  render RUN                             film a run's policy
+  report RUN...                          curves, table and one HTML page
+  envs                                   list the tasks
+  bench [NAME]                           list the benchmarks, or run one
+
+`crl COMMAND --help` shows every option."""
+
+
+def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 2 after a user's error, told in one line.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(USAGE)
+            return 0
+        command = arguments.pop(0)
+        if command not in COMMANDS:
+            raise ConfigError(f"{command}: no such command; nearest: {nearest(command, COMMANDS)}")
+        if command == "train":
+            return _train(presets, arguments)
+        handlers: dict[str, Callable[..., int]] = {
+            "eval": _eval,
+            "render": _render,
+            "report": _report,
+            "envs": _envs,
+            "bench": _bench,
+        }
+        return _parse(handlers[command], arguments, prog=f"crl {command}")
+    except USER_ERRORS as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"{error.filename or 'the disk'}: no space left; the last checkpoint is intact")
+        raise
+
+
+def _fail(message: str) -> int:
+    print(f"crl: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _parse(function: Callable[..., Any], arguments: list[str], prog: str, **options: Any) -> Any:
+    """tyro, with its boxed errors folded into one line."""
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(function, args=arguments, prog=prog, **options)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        text = " ".join(captured.getvalue().translate({ord(char): " " for char in "│╭╮╰╯─┌┐└┘┃"}).split())
+        for tail in (" Argument helptext:", " For full helptext"):
+            text = text.split(tail)[0]
+        raise ConfigError(f"{text} (`{prog.split(' TASK')[0]} --help` shows the options)") from None
+
+
+# -- train --------------------------------------------------------------------------------------------------------------
+
+
+def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
+    first = argparse.ArgumentParser(prog="crl train", add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default="metaworld_cpu")
+    first.add_argument("--resume", type=Path)
+    known, rest = first.parse_known_args(arguments)
+    # The task stands before the other options: a value of a later option is never mistaken for it.
+    task = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    if known.preset not in presets:
+        raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
+    default = runs.load(known.resume) if known.resume else presets[known.preset]
+    if task:
+        default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
+    elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):
+        raise ConfigError(f"train: name a task (`crl envs` lists them), e.g. `crl train reach --preset {known.preset}`")
+    about = f"Train. Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    with_flags = (tyro.conf.OmitArgPrefixes,)
+    config = _parse(Config, rest, "crl train TASK [--preset NAME] | --resume RUN", default=default, config=with_flags, description=about)
+    if known.resume:
+        config = runs.resume(known.resume, config)
+    return _run(config, known.resume)
+
+
+def _run(config: Config, resume: Path | None) -> int:
+    from crl_jax.train import train
+
+    result = train(config, resume)
+    console = Console()
+    if result.stopped_by:
+        console.print(f"Stopped by {result.stopped_by}; everything is saved. Continue with:", highlight=False)
+        console.print(f"  crl train --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
+        return 0
+    return _finish(console, result.folder, result.config.run.video)
+
+
+def _finish(console: Console, folder: Path, with_video: bool) -> int:
+    from crl_jax import policy, report
+
+    page = report.write_report(folder)
+    files = [page, *sorted(folder.glob("*.png"))]
+    if with_video:
+        try:
+            with console.status("Filming the learned policy ..."):
+                files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
+        except EnvError as error:
+            console.print(f"No video: {error}", highlight=False)
+    console.print(report.table([folder]))
+    for file in files:
+        console.print(f"  {file}", highlight=False, soft_wrap=True)
+    return 0
+
+
+# -- the other commands -----------------------------------------------------------------------------------------------
+
+
+def _eval(
+    run: tyro.conf.Positional[Path],
+    /,
+    episodes: int = 128,
+    seed: int = 1,
+    official: bool = False,
+    stochastic: bool = False,
+    step: int | None = None,
+) -> int:
+    """Score a run's policy on fresh episodes by the task's native success.
+
+    Args:
+        run: Folder of the run.
+        episodes: Fresh episodes.
+        seed: Seed of starts and goals; training never uses it.
+        official: Score zero-shot in the official Meta-World package instead of on our engine.
+        stochastic: Sample actions instead of taking the policy's mode.
+        step: Checkpoint to take; the newest by default.
+    """
+    from crl_jax import policy
+
+    if episodes < 1:
+        raise ConfigError(f"episodes={episodes}: must be at least 1")
+    if seed < 0:
+        raise ConfigError(f"seed={seed}: must be 0 or more")
+    trained = policy.load(run, step)
+    console = Console()
+    where = "official Meta-World" if official else f"engine {trained.config.env.physics}"
+    with console.status(f"{episodes} episodes on {where} ..."):
+        metrics = (policy.score_official if official else policy.score)(trained, episodes, seed, stochastic)
+    table = Table(title=f"{run}: {trained.config.env.task} at {trained.env_steps:,} env steps, {episodes} episodes, {where}")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4g}")
+    console.print(table)
+    return 0
+
+
+def _render(
+    run: tyro.conf.Positional[Path],
+    /,
+    episodes: int = 3,
+    seed: int = 1,
+    out: Path | None = None,
+    width: int = 480,
+    height: int = 360,
+    step: int | None = None,
+) -> int:
+    """Film a run's policy.
+
+    Args:
+        run: Folder of the run.
+        episodes: Fresh episodes, one after another.
+        seed: Seed of starts and goals.
+        out: The mp4; RUN/videos/policy.mp4 by default.
+        width: Pixels.
+        height: Pixels.
+        step: Checkpoint to take; the newest by default.
+    """
+    from crl_jax import policy
+
+    for name, value in (("episodes", episodes), ("width", width), ("height", height)):
+        if value < 1:
+            raise ConfigError(f"{name}={value}: must be at least 1")
+    trained = policy.load(run, step)
+    console = Console()
+    with console.status("Filming ..."):
+        path = policy.film(trained, out or run / "videos" / "policy.mp4", episodes, seed, (width, height))
+    console.print(str(path), highlight=False, soft_wrap=True)
+    return 0
+
+
+def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = None) -> int:
+    """Curves, diagnostics and one self-contained HTML page of one or several runs.
+
+    Args:
+        run: Folders of runs; several seeds of a task share a curve.
+        out: Folder for the page and pictures; that of the first run by default.
+    """
+    from crl_jax import report
+
+    if not run:
+        raise ConfigError("report: name at least one run folder")
+    page = report.write_report(list(run), out)
+    console = Console()
+    console.print(report.table(list(run)))
+    console.print(str(page), highlight=False, soft_wrap=True)
+    return 0
+
+
+def _envs(goal: str = "hand_object", horizon: int = 150) -> int:
+    """List the tasks: sizes, horizon, success rule, engines.
+
+    Args:
+        goal: Goal contract the sizes are for: object, hand_object or object_relative.
+        horizon: Env steps of an episode.
+    """
+    import envs_mjx
+
+    console = Console()
+    table = Table(title=f"Tasks (goal contract {goal})")
+    for title in ("task", "state", "goal", "action", "horizon", "success (native)", "engines"):
+        table.add_column(title, justify="right" if title in ("state", "goal", "action", "horizon") else "left")
+    with console.status("Reading the scenes ...") as status:
+        for name in envs_mjx.names():
+            status.update(f"Reading {name} ...")
+            row = envs_mjx.describe(name, goal, horizon)
+            sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
+            table.add_row(name, *map(str, sizes), row.success, ", ".join(row.engines))
+    console.print(table)
+    return 0
+
+
+def _bench(name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]] = "", /) -> int:
+    """Run a benchmark, or list them.
+
+    Args:
+        name: A module of `benchmarks/`.
+    """
+    folder = Path(__file__).parent.parent / "benchmarks"
+    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
+    if name and name not in known:
+        raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, known)}")
+    if not name:
+        print("\n".join(known))
+        return 0
+    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=folder.parent, check=False).returncode

@@ -1,0 +1,136 @@
+"""A trained policy, read back from a run folder: to evaluate, to film, to run in the official package."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import envs_mjx
+from crl_jax import checkpoint, runs, video
+from crl_jax.config import Config
+from crl_jax.evaluate import evaluate
+from crl_jax.rollout import Policy
+from crl_jax.train import build
+from crl_jax.types import Agent, AgentState
+from envs_mjx.base import GoalEnv
+
+FPS = 30
+
+
+@dataclass
+class Trained:
+    """Agent and state of a run's checkpoint.
+
+    Attributes:
+        env_steps: where in training the checkpoint was taken.
+    """
+
+    folder: Path
+    config: Config
+    agent: Agent
+    state: AgentState
+    env_steps: int
+
+    def policy(self, stochastic: bool = False) -> Policy:
+        """(obs (E, D), goal (E, G), key) -> action (E, A)."""
+
+        def act(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
+            return self.agent.act(self.state, obs, goal, key, not stochastic)
+
+        return act
+
+    def make_env(self, num_envs: int) -> GoalEnv:
+        """The run's task, on the run's engine."""
+        env = self.config.env
+        return envs_mjx.make(
+            env.task, num_envs, physics=env.physics, goal=env.goal, horizon=env.horizon, threads=env.threads
+        )
+
+
+def load(folder: Path, step: int | None = None) -> Trained:
+    """The policy of a run's checkpoint, the newest by default.
+
+    Raises:
+        CheckpointError: no run or checkpoint there, or a damaged one.
+    """
+    folder = Path(folder)
+    config = runs.load(folder)
+    path = folder / runs.CHECKPOINTS
+    checkpoint.require(path, step)
+    trainer = build(config)
+    state, host = checkpoint.restore(path, trainer.template, step)
+    return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
+
+
+def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
+    """Metrics of `evaluate` over fresh episodes on the run's engine."""
+    env, policy = trained.make_env(episodes), trained.policy(stochastic)
+    metrics = jax.jit(lambda key: evaluate(env, policy, key))(jax.random.PRNGKey(seed))
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
+    """Zero-shot in the official Meta-World package: its environments, its physics, its `info["success"]`."""
+    from envs_mjx import official
+
+    policy = jax.jit(trained.policy(stochastic))
+    env = trained.make_env(1)
+    keys = iter(jax.random.split(jax.random.PRNGKey(seed), trained.config.env.horizon * episodes))
+
+    def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        return np.asarray(policy(obs, goal, next(keys)))
+
+    return official.zero_shot(env, act, episodes, trained.config.env.horizon, seed)
+
+
+def film(
+    trained: Trained,
+    path: Path,
+    episodes: int = 3,
+    seed: int = 0,
+    size: tuple[int, int] = (480, 360),
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """An mp4 of the policy's mode on `episodes` fresh starts and goals, one after another; size is (width, height).
+
+    Raises:
+        EnvError: this machine can draw no picture, with what to install.
+    """
+    from envs_mjx.render import render_frames
+
+    env, policy = trained.make_env(episodes), trained.policy()
+    reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
+    state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state.obs, state.goal, key)))
+    states = []
+    # One step short of the horizon: the last one would show the next episode's start.
+    for step_key in jax.random.split(key, env.spec.horizon - 1):
+        states.append((state.physics, np.asarray(state.target)))
+        state = step(state, step_key)
+    scenes = (
+        env.picture(physics, target, episode)  # type: ignore[attr-defined]
+        for episode in range(episodes)
+        for physics, target in states
+    )
+    frames = render_frames(scenes, *size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return video.write_video(frames, path, FPS)
+
+
+def with_overrides(config: Config, **changes: object) -> Config:
+    """`config` with leaf fields replaced by name, wherever they are nested.
+
+    Raises:
+        TypeError: a name that is no field.
+    """
+    for part in dataclasses.fields(Config):
+        section = getattr(config, part.name)
+        mine = {field.name: changes.pop(field.name) for field in dataclasses.fields(section) if field.name in changes}
+        config = dataclasses.replace(config, **{part.name: dataclasses.replace(section, **mine)})
+    if changes:
+        raise TypeError(f"no such field: {', '.join(changes)}")
+    return config

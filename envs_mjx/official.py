@@ -1,0 +1,222 @@
+"""Bridge to the official Meta-World package: its environments, its 39-value observation, its scripted policies.
+
+The package is imported inside the functions, never by `import envs_mjx`.
+
+Axis letters: E environments, N official environments stepped together, D observation, G goal, R reset vector, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from envs_mjx.base import EnvError, GoalEnv
+from envs_mjx.physics.base import PhysicsState, read_data
+from envs_mjx.sawyer import HAND, MetaWorld, gripper_opening, layout
+from envs_mjx.tasks import TASKS, TaskSpec
+
+OBS_SIZE, FRAME_SIZE = 39, 18
+"""Official observation: [frame now (18), frame before (18), goal (3)]; a frame: [hand 3, gripper 1, objects 14]."""
+
+HAND_LOW, HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
+"""Metres to which `step` clips the hand in an observation (metaworld/sawyer_xyz_env.py, `_HAND_SPACE`)."""
+
+_EVERY_PATH = 10**9
+
+
+def import_metaworld() -> Any:
+    """The official package, able to run on MuJoCo 3.17.
+
+    `SawyerMocapBase.reset_mocap_welds` of metaworld 3.0.0 writes 11 values into rows of `eq_data`, 12 wide since
+    MuJoCo 3.17 (the 12th is new and keeps its default), and raises ValueError. The same 11 values are written here.
+    """
+    import metaworld
+    from metaworld.sawyer_xyz_env import SawyerMocapBase
+
+    def reset_mocap_welds(self: Any) -> None:
+        welds = self.model.eq_type == mujoco.mjtEq.mjEQ_WELD
+        self.model.eq_data[welds, :11] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
+
+    SawyerMocapBase.reset_mocap_welds = reset_mocap_welds
+    return metaworld
+
+
+def make_official(
+    task_name: str, vector: np.ndarray | None = None, seed: int = 0, max_path_length: int = _EVERY_PATH
+) -> Any:
+    """The official environment of a task with its goal in the observation; call `reset` before `step`.
+
+    Args:
+        task_name: a name of `TASKS`, without "-v3".
+        vector: (R,) official reset vector of every episode, metres; None draws a new one per reset, from `seed`.
+        seed: of the reset vectors and of `action_space`.
+        max_path_length: env steps after which an episode is truncated and `step` raises.
+
+    Raises:
+        EnvError: unknown task.
+    """
+    if task_name not in TASKS:
+        raise EnvError(f"task={task_name!r}: no such task; one of {', '.join(TASKS)}")
+    import_metaworld()
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    env = ALL_V3_ENVIRONMENTS[TASKS[task_name].official]()
+    env._partially_observable = False
+    del env.sawyer_observation_space  # A cached property, made while the goal was still hidden.
+    env.observation_space = env.sawyer_observation_space
+    env._set_task_called = True
+    env.max_path_length = max_path_length
+    env.seed(seed)
+    env.seeded_rand_vec = True
+    set_vector(env, vector)
+    return env
+
+
+def set_vector(env: Any, vector: np.ndarray | None) -> None:
+    """Freeze the reset vector (R,) of an official environment, or None: draw one per reset."""
+    env._freeze_rand_vec = vector is not None
+    env._last_rand_vec = None if vector is None else np.asarray(vector, np.float64)
+
+
+def scripted_policy(task_name: str) -> Any:
+    """The official scripted policy: `get_action(obs (39,)) -> (4,)`, to be clipped to [-1, 1]."""
+    import_metaworld()
+    from metaworld.policies import ENV_POLICY_MAP
+
+    return ENV_POLICY_MAP[TASKS[task_name].official]()
+
+
+def observation(
+    task: TaskSpec, physics: PhysicsState, previous: jax.Array | None, target: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The official observation from a readout of `task`'s scene: `_get_obs` and the clipping of the hand by `step`.
+
+    Not copied: `step` also clips the goal to `goal_space`, which moves it by less than 1e-8 m. A quaternion that the
+    official code takes from `xquat` has w >= 0 here: the same sign until the body has turned by more than 180 degrees.
+
+    Args:
+        physics: readout (E, ...).
+        previous: (E, 18) frame of the step before; None at a reset, whose observation repeats its frame, unclipped.
+        target: (E, 3) metres.
+
+    Returns:
+        obs (E, 39) and the frame (E, 18), which is the next call's `previous`; float32.
+    """
+    current = _frame(task, physics)
+    if previous is None:
+        return jnp.concatenate([current, current, target], axis=-1), current
+    frames = [_clip_hand(current), _clip_hand(previous), target]
+    return jnp.concatenate(frames, axis=-1), current
+
+
+def _clip_hand(frame: jax.Array) -> jax.Array:
+    hand = jnp.clip(frame[..., :3], jnp.asarray(HAND_LOW, jnp.float32), jnp.asarray(HAND_HIGH, jnp.float32))
+    return jnp.concatenate([hand, frame[..., 3:]], axis=-1)
+
+
+def _frame(task: TaskSpec, physics: PhysicsState) -> jax.Array:
+    """(E, 18) `_get_curr_obs_combined_no_goal`: hand, gripper, then position and quaternion of each object, zeros."""
+    places = layout(task)
+    parts = [places.point(physics, HAND), gripper_opening(places, physics)]
+    rotations = iter(range(len(places.parts.rotations)))
+    count = physics.points.shape[0]
+    for part, turned in zip(task.objects, task.quats, strict=True):
+        parts.append(places.point(physics, part))
+        known = turned is not None
+        parts.append(
+            quaternion(physics.rotations[:, next(rotations)], task.quat_order) if known else jnp.zeros((count, 4))
+        )
+    parts.append(jnp.zeros((count, FRAME_SIZE - sum(part.shape[-1] for part in parts))))
+    return jnp.concatenate(parts, axis=-1)
+
+
+def quaternion(rotation: jax.Array, order: str) -> jax.Array:
+    """(..., 9) row-major rotation matrix -> (..., 4) unit quaternion.
+
+    Args:
+        order: "xyzw" with the sign of scipy's `Rotation.from_matrix`, or "wxyz" (MuJoCo's order) with w >= 0.
+    """
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = jnp.moveaxis(jnp.asarray(rotation), -1, 0)
+    trace = m00 + m11 + m22
+    # Row c: 4 q_c times (x, y, z, w); the row of the largest component loses no precision.
+    rows = jnp.stack(
+        [
+            jnp.stack([1 - trace + 2 * m00, m10 + m01, m20 + m02, m21 - m12], -1),
+            jnp.stack([m10 + m01, 1 - trace + 2 * m11, m21 + m12, m02 - m20], -1),
+            jnp.stack([m20 + m02, m21 + m12, 1 - trace + 2 * m22, m10 - m01], -1),
+            jnp.stack([m21 - m12, m02 - m20, m10 - m01, 1 + trace], -1),
+        ],
+        -2,
+    )
+    choice = jnp.argmax(jnp.stack([m00, m11, m22, trace], -1), -1)
+    xyzw = jnp.take_along_axis(rows, choice[..., None, None], -2)[..., 0, :]
+    xyzw = xyzw / jnp.linalg.norm(xyzw, axis=-1, keepdims=True)
+    if order == "xyzw":
+        return xyzw
+    return jnp.where(xyzw[..., 3:] < 0, -1.0, 1.0) * jnp.roll(xyzw, 1, -1)
+
+
+def zero_shot(
+    env: GoalEnv,
+    act: Callable[[Any, Any], Any],
+    episodes: int,
+    horizon: int,
+    seed: int,
+    num_envs: int = 10,
+) -> dict[str, float]:
+    """Success of a policy in the official package, on its own resets and by its own `info["success"]`.
+
+    Args:
+        env: our environment of the task, of any size: it defines obs and goal. Its engine is not run.
+        act: (obs (N, D), goal (N, G)) -> actions (N, 4); called once per step of N official environments.
+        episodes: counted; the last round of N may run a few more.
+        horizon: env steps of an episode.
+        num_envs: N, at most.
+
+    Returns:
+        success_any: share of episodes with success at any step; success_final: at the last step; episodes.
+
+    Raises:
+        EnvError: env is no task of Meta-World, or bad numbers.
+    """
+    if not isinstance(env, MetaWorld):
+        raise EnvError(f"env={type(env).__name__}: the official package knows the tasks of Meta-World only")
+    if min(episodes, horizon, num_envs) < 1:
+        raise EnvError(f"episodes={episodes}, horizon={horizon}, num_envs={num_envs}: all must be at least 1")
+    count = min(num_envs, episodes)
+    officials = [make_official(env.task.name, None, seed + index, horizon) for index in range(count)]
+    observe, command = jax.jit(env.observe), jax.jit(env.commanded_goal)
+    ever, final = [], []
+    for _ in range(-(-episodes // count)):
+        goal = command(np.stack([_begin(official) for official in officials]))
+        any_success = np.zeros(count, bool)
+        for _ in range(horizon):
+            actions = np.asarray(act(observe(_read(env, officials)), goal), np.float32)
+            now = [official.step(action)[4]["success"] for official, action in zip(officials, actions, strict=True)]
+            success = np.array(now) > 0
+            any_success |= success
+        ever.append(any_success)
+        final.append(success)
+    return {
+        "success_any": float(np.concatenate(ever)[:episodes].mean()),
+        "success_final": float(np.concatenate(final)[:episodes].mean()),
+        "episodes": float(episodes),
+    }
+
+
+def _begin(official: Any) -> np.ndarray:
+    """Start an episode; (3,) target. Official resets may leave kinematics stale (window-close), so: forward."""
+    official.reset()
+    mujoco.mj_forward(official.model, official.data)
+    return np.asarray(official._target_pos, np.float32)
+
+
+def _read(env: MetaWorld, officials: list[Any]) -> PhysicsState:
+    """Readout (N, ...) of official environments."""
+    states = [read_data(env.scene, official.data) for official in officials]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *states)

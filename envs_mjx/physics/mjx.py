@@ -1,0 +1,228 @@
+"""Engines `warp` and `jax`: MJX (mujoco.mjx) on MuJoCo Warp's kernels, or on plain JAX.
+
+The state that travels is what the next step needs (positions, velocities, warm start, mocap, fixture): everything else
+of an `mjx.Data` is scratch, laid out anew in each step, so that checkpoints, `where` and `cond` move little.
+Physics is float32 here: see `tests/test_mjx.py` for the measured distance to engine `c`.
+
+Axis letters: E environments, A action, R reset vector.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+
+from envs_mjx import scenes
+from envs_mjx.base import EnvError
+from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point
+
+CONTACTS_PER_ENV = 48
+"""Default `naconmax` is this times E: contacts AND candidate pairs, in one pool that all environments share. Measured on
+the tasks of `tasks.TASKS` over random and scripted actions: at most 28 candidates and 20 contacts in one environment."""
+ROWS_PER_ENV = 192
+"""Default `njmax`: constraint rows of one environment. Measured: at most 89 (shelf-place); box-close settles at 56."""
+MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
+"""|qpos| (m, rad) and |qvel| (m/s, rad/s) beyond which a step counts as diverged; real ones stay below 10 and 100."""
+
+
+@struct.dataclass
+class Dynamics:
+    """State of E simulations, float32.
+
+    Attributes:
+        qpos: (E, nq). qvel, warmstart: (E, nv). mocap: (E, 3) metres. fixture: (E, 3) metres, in its parent's frame.
+    """
+
+    qpos: jax.Array
+    qvel: jax.Array
+    warmstart: jax.Array
+    mocap: jax.Array
+    fixture: jax.Array
+
+
+class MjxPhysics:
+    """`Physics` on MJX.
+
+    Args:
+        scene: the scene; for impl="jax" only its name's row in `scenes.JAX_EDITS` is simulated, a simplified scene.
+        num_envs: E.
+        impl: "warp" (all collisions; NVIDIA GPUs, or slowly the CPU) or "jax" (any XLA device).
+        naconmax: Warp's contact buffer, all environments together; None for E * CONTACTS_PER_ENV.
+        njmax: Warp's constraint rows of one environment; None for ROWS_PER_ENV. Where a buffer overflows, Warp drops
+            the contacts beyond it and says so on stdout.
+
+    Raises:
+        EnvError: the engine does not take this scene or device, with the reason and the alternative.
+    """
+
+    def __init__(
+        self, scene: Scene, num_envs: int, impl: str = "warp", naconmax: int | None = None, njmax: int | None = None
+    ):
+        self.scene, self.num_envs, self.impl = scene, num_envs, impl
+        model = _model_for(scene, impl)
+        self._mjx = _import_mjx(impl)
+        sizes = {"naconmax": naconmax or num_envs * CONTACTS_PER_ENV, "njmax": njmax or ROWS_PER_ENV}
+        try:
+            self._model = self._mjx.put_model(model, impl=impl)
+            self._blank = self._mjx.make_data(model, impl=impl, **(sizes if impl == "warp" else {}))
+        except (NotImplementedError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise EnvError(f"physics={impl!r}: MJX refuses scene {scene.name!r} ({reason}); take physics='c'") from error
+        quat = np.array(scene.control.quat, np.float32)[None]
+        self._blank = self._blank.replace(mocap_quat=jnp.asarray(quat))
+        self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
+        self._offset = np.array([part.offset for part in scene.parts.points], np.float32).reshape(-1, 3)
+        self._joints = np.array(joint_addresses(model, scene.parts.joints), int)
+        self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
+        self._height = settled_point(scene)
+        data = scene.data
+        fixture = np.zeros(3) if self._fixture is None else model.body_pos[self._fixture]
+        settled = (data.qpos, data.qvel, data.qacc_warmstart, data.mocap_pos[0], fixture)
+        self._settled = Dynamics(*(np.array(value, np.float32) for value in settled))
+
+    # -- Physics -----------------------------------------------------------------------------------------------------
+
+    def initial(self) -> PhysicsState:
+        """E copies of the settled state; points are zeros until the first reset, as in engine `c`."""
+        parts, count = self.scene.parts, self.num_envs
+        engine = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
+        return PhysicsState(
+            engine=engine,
+            points=jnp.zeros((count, len(parts.points), 3)),
+            rotations=jnp.zeros((count, len(parts.rotations), 9)),
+            joints=jnp.zeros((count, len(parts.joints))),
+            diverged=jnp.zeros(count, bool),
+        )
+
+    def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
+        """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
+        placed = self._place(vector.astype(jnp.float32))
+        with jax.default_matmul_precision("highest"):
+            data = jax.vmap(lambda engine: self._mjx.kinematics(*self._lay_out(engine)))(placed)
+        return _where(mask, self._read(placed, data), state)
+
+    def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
+        """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics; a diverged step is undone."""
+        control = self.scene.control
+        moved = state.engine.mocap + jnp.clip(action[:, :3], -1, 1) * control.scale
+        low, high = jnp.asarray(control.low, jnp.float32), jnp.asarray(control.high, jnp.float32)
+        engine = state.engine.replace(mocap=jnp.clip(moved, low, high))
+        ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
+        # TF32 and bfloat16 matmuls are not good enough for physics; a no-op for Warp's own kernels.
+        with jax.default_matmul_precision("highest"):
+            engine, data = jax.vmap(self._advance)(engine, ctrl)
+        new = self._read(engine, data)
+        diverged = _diverged(engine)
+        return _where(diverged, state, new).replace(diverged=diverged)
+
+    def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Simulation `index` on the host: the official model with its fixture moved, and forwarded data."""
+        engine = jax.tree.map(lambda leaf: np.asarray(leaf[index], np.float64), state.engine)
+        model = copy.copy(self.scene.model)
+        if self._fixture is not None:
+            model.body_pos[model.body(self.scene.placement.fixture).id] = engine.fixture
+        data = mujoco.MjData(model)
+        data.qpos, data.qvel, data.qacc_warmstart = engine.qpos, engine.qvel, engine.warmstart
+        data.mocap_pos[0], data.mocap_quat[0] = engine.mocap, self.scene.control.quat
+        mujoco.mj_forward(model, data)
+        return model, data
+
+    # -- one simulation ----------------------------------------------------------------------------------------------
+
+    def _lay_out(self, engine: Dynamics):
+        """Model with its own fixture, and data, of one simulation."""
+        model = self._model
+        if self._fixture is not None:
+            model = model.replace(body_pos=model.body_pos.at[self._fixture].set(engine.fixture))
+        data = self._blank.replace(
+            qpos=engine.qpos, qvel=engine.qvel, qacc_warmstart=engine.warmstart, mocap_pos=engine.mocap[None]
+        )
+        return model, data
+
+    def _advance(self, engine: Dynamics, ctrl: jax.Array):
+        model, data = self._lay_out(engine)
+        data, _ = jax.lax.scan(
+            lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=self.scene.frame_skip
+        )
+        engine = engine.replace(qpos=data.qpos, qvel=data.qvel, warmstart=data.qacc_warmstart)
+        return engine, self._mjx.kinematics(model, data)
+
+    # -- all simulations ---------------------------------------------------------------------------------------------
+
+    def _place(self, vector: jax.Array) -> Dynamics:
+        placement, count = self.scene.placement, self.num_envs
+        fresh = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
+        qpos, qvel, fixture = fresh.qpos, fresh.qvel, fresh.fixture
+        if placement.object_at is not None:
+            start = placement.object_qpos
+            qpos = qpos.at[:, start : start + 3].set(place(placement.object_at, vector, self._height, jnp))
+        for index, value in placement.joints:
+            qpos = qpos.at[:, index].set(value)
+        for start, stop in placement.clear:
+            qvel = qvel.at[:, start:stop].set(0.0)
+        if placement.fixture_at is not None:
+            fixture = place(placement.fixture_at, vector, self._height, jnp)
+        return fresh.replace(qpos=qpos, qvel=qvel, fixture=fixture)
+
+    def _read(self, engine: Dynamics, data) -> PhysicsState:
+        """The readout of batched data whose kinematics are fresh."""
+        count, parts = self.num_envs, self.scene.parts
+        points = jnp.zeros((count, len(parts.points), 3)) + self._offset
+        fields = {"body": data.xpos, "site": data.site_xpos, "geom": data.geom_xpos}
+        for kind, (places, ids) in self._points.items():
+            points = points.at[:, np.array(places)].add(fields[kind][:, np.array(ids)])
+        rotations = jnp.zeros((count, len(parts.rotations), 9))
+        fields = {"body": data.xmat, "site": data.site_xmat, "geom": data.geom_xmat}
+        for kind, (places, ids) in self._rotations.items():
+            matrices = fields[kind][:, np.array(ids)].reshape(count, -1, 9)
+            rotations = rotations.at[:, np.array(places)].set(matrices)
+        joints = engine.qpos[:, self._joints]
+        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool))
+
+
+def _import_mjx(impl: str):
+    """`mujoco.mjx`, with Warp told to keep quiet, once this machine's device is known to suit."""
+    from envs_mjx.physics import has_cuda
+
+    if impl == "warp" and jax.default_backend() != "cpu" and not has_cuda():
+        raise EnvError(f"physics='warp': needs NVIDIA, not {jax.devices()[0].device_kind}; take physics='jax' or 'c'")
+    if importlib.util.find_spec("warp"):
+        import warp  # MJX imports it too, whatever the engine
+
+        warp.config.log_level = warp.LOG_ERROR
+    from mujoco import mjx
+
+    return mjx
+
+
+def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:
+    if impl == "warp":
+        return scene.model
+    if scene.name not in scenes.JAX_EDITS:
+        raise EnvError(
+            f"physics='jax': scene {scene.name!r} has collisions that MJX-JAX cannot do or afford, and no simplified form"
+            f" (scenes with one: {', '.join(scenes.JAX_EDITS)}); take physics='warp' or 'c'"
+        )
+    return scenes.load_jax_model(scene.name)
+
+
+def _diverged(engine: Dynamics) -> jax.Array:
+    """(E,) bool: a position or velocity is not finite, or absurdly large."""
+    # Not-a-number fails every comparison.
+    qpos_good = (jnp.abs(engine.qpos) < MAX_POSITION).all(axis=-1)
+    return ~(qpos_good & (jnp.abs(engine.qvel) < MAX_VELOCITY).all(axis=-1))
+
+
+def _where(mask: jax.Array, yes: PhysicsState, no: PhysicsState) -> PhysicsState:
+    """Simulation by simulation: `yes` where `mask` (E,), else `no`."""
+
+    def select(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(mask.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(select, yes, no)

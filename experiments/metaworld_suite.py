@@ -1,0 +1,159 @@
+"""CRL, reward-free, on a list of Meta-World tasks and seeds: `python -m experiments.metaworld_suite run | report`.
+
+`run` trains every (task, seed) with one preset and keeps its config and metrics under experiments/results/<preset>/.
+`report` makes the README's table and docs/<preset>.png from what is kept there: no number is typed by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import re
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from configs import PRESETS
+from crl_jax import report as reports
+from crl_jax import runs
+from crl_jax.config import ConfigError
+from crl_jax.loggers import read_metrics
+from crl_jax.stats import best_and_last
+from crl_jax.train import train
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+SOLVED = 0.9
+
+
+def run(
+    tasks: tuple[str, ...] = ("push", "faucet-close", "handle-press-side"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    preset: str = "metaworld_cpu",
+    total_env_steps: int | None = None,
+    threads: int = 0,
+) -> int:
+    """Train every task with every seed; a pair already kept is skipped.
+
+    Args:
+        tasks: Tasks of `crl envs`.
+        seeds: Seeds.
+        preset: Preset of `configs`.
+        total_env_steps: Env steps of each run; the preset's by default.
+        threads: Threads of the C engine (1 when two runs share two cores).
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset={preset!r}: no such preset; one of {', '.join(PRESETS)}")
+    for task in tasks:
+        for seed in seeds:
+            kept = RESULTS / preset / f"{task}-s{seed}"
+            if kept.exists():
+                print(f"{kept}: kept already, skipped")
+                continue
+            base = PRESETS[preset]
+            steps = total_env_steps or base.train.total_env_steps
+            config = dataclasses.replace(
+                base,
+                env=dataclasses.replace(base.env, task=task, threads=threads),
+                train=dataclasses.replace(base.train, total_env_steps=steps),
+                run=dataclasses.replace(base.run, seed=seed, runs=f"runs/{preset}"),
+            )
+            print(f"{task}, seed {seed}")
+            result = train(config)
+            if result.stopped_by:
+                print(f"stopped; continue this run with: crl train --resume {result.folder}")
+                return 0
+            keep(result.folder, kept)
+    return 0
+
+
+def keep(folder: Path, kept: Path) -> None:
+    """Copy what a claim needs of a run: config, metrics, and the machine and versions it was made with."""
+    kept.mkdir(parents=True)
+    for name in (runs.CONFIG, "metrics.jsonl"):
+        shutil.copy(folder / name, kept / name)
+    packages = ("jax", "flax", "mujoco", "metaworld", "numpy")
+    machine = {
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+    runs.write_json(kept / "machine.json", machine)
+
+
+def report(preset: str = "metaworld_cpu") -> int:
+    """Table into README.md (between the preset's marks) and figure docs/<preset>.png, from the kept runs.
+
+    Args:
+        preset: Preset whose runs are kept under experiments/results/.
+    """
+    folders = sorted(path.parent for path in (RESULTS / preset).glob("*/metrics.jsonl"))
+    if not folders:
+        raise ConfigError(f"no kept runs under {RESULTS / preset}; make them with `run`")
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        groups.setdefault(runs.load(folder).env.task, []).append(folder)
+    table = "\n".join(_table(groups))
+    figure = reports.curve_figure(groups, ROOT / "docs" / f"{preset}.png")
+    _replace_between(ROOT / "README.md", preset, f"{table}\n\n![Learning curves]({figure.relative_to(ROOT)})")
+    print(table)
+    return 0
+
+
+def _table(groups: dict[str, list[Path]]) -> list[str]:
+    lines = [
+        f"| task | seeds | success_any, best | success_any, last | success_final, last | env steps to {SOLVED:.0%} any |"
+        " minutes for all |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for task, folders in groups.items():
+        evaluations = [[r for r in read_metrics(folder) if "eval/success_any" in r] for folder in folders]
+        any_ = [best_and_last([r["eval/success_any"] for r in records]) for records in evaluations]
+        final = [best_and_last([r["eval/success_final"] for r in records]) for records in evaluations]
+        solved = [
+            next((int(r["env_steps"]) for r in records if r["eval/success_any"] >= SOLVED), None)
+            for records in evaluations
+        ]
+        minutes = [records[-1]["time/seconds"] / 60 for records in evaluations]
+        columns = (
+            task,
+            str(len(folders)),
+            _spread([best for best, _ in any_]),
+            _spread([last for _, last in any_]),
+            _spread([last for _, last in final]),
+            ", ".join("never" if steps is None else f"{steps / 1e6:.2f} M" for steps in solved),
+            f"{np.median(minutes):.1f}",
+        )
+        lines.append("| " + " | ".join(columns) + " |")
+    return lines
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+
+def _replace_between(path: Path, mark: str, text: str) -> None:
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    content = path.read_text()
+    if begin not in content or end not in content:
+        raise ConfigError(f"{path}: no marks {begin} ... {end}")
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    path.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content))
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0]} x {len(names)}" if names else platform.processor()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(tyro.extras.subcommand_cli_from_dict({"run": run, "report": report}))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

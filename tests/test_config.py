@@ -1,0 +1,92 @@
+"""Settings: presets construct, bad values are refused by name with the nearest ones that would do."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import PRESETS
+from crl_jax.config import Config, ConfigError, differences
+from crl_jax.policy import with_overrides
+
+BAD = {
+    "num_envs": (0, "at least 1"),
+    "horizon": (1, "at least 2"),
+    "threads": (-1, "0 (every core)"),
+    "goal": ("objects", "object"),
+    "physics": ("cpu", "unknown engine"),
+    "width": (0, "at least 1"),
+    "critic_depth": (5, "nearest: 4 or 8"),
+    "actor_depth": (-4, "at least 1"),
+    "activation": ("swiss", "swish"),
+    "discount": (1.0, "strictly between 0 and 1"),
+    "critic_lr": (0.0, "positive"),
+    "logsumexp_penalty": (-0.1, "0 or more"),
+    "total_env_steps": (-5, "at least 1"),
+    "unroll_length": (1, "at least 2"),
+    "updates_per_iteration": (0, "at least 1"),
+    "batch_size": (1, "between 2"),
+    "replay_capacity": (1_000_000, "nearest: 999936 or 1007872"),
+    "min_replay": (2_000_000, "nearest: 999936"),
+    "eval_episodes": (0, "at least 1"),
+    "checkpoint_every": (0, "at least 1"),
+    "seed": (-1, "2147483647"),
+    "name": ("a/b", "plain folder name"),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_construct_and_validate(name):
+    assert PRESETS[name].validate() is PRESETS[name]
+    assert Config.from_dict(PRESETS[name].to_dict()) == PRESETS[name]
+
+
+@pytest.mark.parametrize("field", BAD)
+def test_a_bad_value_is_refused_by_name(field):
+    value, told = BAD[field]
+    with pytest.raises(ConfigError) as caught:
+        with_overrides(PRESETS["metaworld_cpu"], **{field: value}).validate()
+    message = str(caught.value)
+    assert message.startswith(f"{field}={value!r}") and told in message and "\n" not in message
+
+
+@given(envs=st.integers(1, 600), unroll=st.integers(2, 200), capacity=st.integers(1, 3_000_000))
+def test_the_nearest_capacities_named_are_valid(envs, unroll, capacity):
+    config = with_overrides(
+        Config(), num_envs=envs, unroll_length=unroll, replay_capacity=capacity, min_replay=1, batch_size=2
+    )
+    try:
+        config.validate()
+    except ConfigError as error:
+        for value in str(error).split("nearest: ")[1].split(" or "):
+            with_overrides(config, replay_capacity=int(value)).validate()
+
+
+def test_differences_name_the_fields():
+    old = Config()
+    new = with_overrides(old, discount=0.9, seed=3)
+    assert differences(old, new) == ["discount: 0.99 -> 0.9", "seed: 0 -> 3"]
+    assert differences(old, new, ignore=("seed",)) == ["discount: 0.99 -> 0.9"]
+
+
+def test_a_config_of_another_version_is_refused():
+    values = Config().to_dict()
+    values["agent"]["flux"] = 1
+    with pytest.raises(ConfigError, match="does not fit this version"):
+        Config.from_dict(values)
+
+
+def test_every_field_has_help():
+    import ast
+    import inspect
+
+    import crl_jax.config as module
+
+    tree = ast.parse(inspect.getsource(module))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Config") and node.name != "Config":
+            for here, after in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(here, ast.AnnAssign):
+                    assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), ast.unparse(here)
+    assert dataclasses.is_dataclass(Config)

@@ -1,0 +1,179 @@
+"""The agent: where gradients flow, what an update changes, what it reports (bugs 2, 4, 5, 7, 9 of the design note)."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crl_jax.agents import crl
+from crl_jax.config import AgentConfig, ConfigError, NetworkConfig
+from crl_jax.energies import ENERGIES
+from crl_jax.losses import LOSSES
+from crl_jax.types import Batch
+from envs_mjx.base import EnvSpec
+
+D, G, A, B = 5, 3, 2, 16
+KEY = jax.random.key(0)
+NETWORK = NetworkConfig(width=16, critic_depth=1, actor_depth=1, embedding=8)
+SPEC = EnvSpec(D, G, A, 50, jnp.arange(1.0, D + 1), 2 * jnp.ones(D), jnp.arange(1.0, G + 1), jnp.full(G, 3.0))
+
+
+def _batch(seed: int = 0) -> Batch:
+    keys = jax.random.split(jax.random.key(seed), 4)
+    ints = jnp.zeros(B, jnp.int32)
+    return Batch(
+        obs=jax.random.normal(keys[0], (B, D)),
+        action=jnp.tanh(jax.random.normal(keys[1], (B, A))),
+        next_obs=jax.random.normal(keys[2], (B, D)),
+        goal=jax.random.normal(keys[3], (B, G)),
+        env=ints,
+        episode=ints,
+        offset=ints + 1,
+    )
+
+
+def _crl(**config: Any) -> crl.CRL:
+    return crl.CRL(AgentConfig(**config), NETWORK, SPEC)
+
+
+@cache
+def _state() -> crl.CRLState:
+    return jax.jit(crl.make(AgentConfig(), NETWORK, SPEC).init)(KEY)
+
+
+def _moved(before: Any, after: Any) -> bool:
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return any(not np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("energy", list(ENERGIES))
+def test_actor_gradient_goes_through_phi_and_the_action(energy: str) -> None:
+    agent, batch = _crl(energy=energy), _batch()
+    state = _state()
+    psi = agent.psi.apply(state.psi, batch.goal)
+
+    def loss(actor: Any, phi: Any) -> jax.Array:
+        return agent.actor_loss(actor, phi, psi, jnp.zeros(()), batch, KEY)[0]  # alpha 0: only the critic speaks
+
+    gradient = jax.jit(jax.grad(loss))
+    grad = gradient(state.actor, state.phi)
+    assert all(jnp.linalg.norm(g) > 0 for g in jax.tree.leaves(grad))
+    # cutting phi from the action (the bug) would leave nothing: with phi's action weights at 0 the gradient is 0
+    blind = jax.tree.map(lambda x: x, state.phi)
+    kernel = blind["params"]["mlp"]["hidden"]["dense_0"]["kernel"]
+    blind["params"]["mlp"]["hidden"]["dense_0"]["kernel"] = kernel.at[D:].set(0)
+    assert all((g == 0).all() for g in jax.tree.leaves(gradient(state.actor, blind)))
+
+
+def test_actor_loss_does_not_move_the_critic() -> None:
+    """The critic after an update is that of the critic loss alone, whatever the actor is."""
+    agent, batch = _crl(), _batch()
+    state = _state()
+    other = state.replace(actor=jax.tree.map(lambda x: 3 * x + 1, state.actor), log_alpha=jnp.ones(()))
+    first, second = (jax.jit(agent.update)(s, batch, KEY)[0] for s in (state, other))
+    assert not _moved((first.phi, first.psi), (second.phi, second.psi))
+    grad = jax.jit(jax.grad(lambda p: agent.critic_loss(p, batch)[0]))((state.phi, state.psi))
+    step, _ = agent.critic_adam.update(grad, state.critic_opt)
+    wanted = jax.tree.map(jnp.add, (state.phi, state.psi), step)
+    for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves((first.phi, first.psi)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_update_moves_everything_and_reports_measured_scalars() -> None:
+    agent, batch = crl.make(AgentConfig(), NETWORK, SPEC), _batch()
+    state = _state()
+    new, metrics = jax.jit(agent.update)(state, batch, KEY)
+    for name in ("phi", "psi", "actor", "log_alpha", "critic_opt", "actor_opt", "alpha_opt"):
+        assert _moved(getattr(state, name), getattr(new, name)), name
+    assert all(v.shape == () and jnp.isfinite(v) for v in metrics.values())
+    assert set(metrics) == {
+        "critic_loss", "actor_loss", "alpha", "entropy", "categorical_accuracy", "logits_pos", "logits_neg",
+        "logsumexp", "critic_grad_norm", "actor_grad_norm", "participation_ratio", "distinct_goals",
+    }  # fmt: skip
+    assert metrics["critic_grad_norm"] > 0 and metrics["actor_grad_norm"] > 0 and metrics["distinct_goals"] == 1
+    assert metrics["logits_pos"] != 0 and metrics["logits_neg"] != 0 and 1 <= metrics["participation_ratio"] <= 8
+
+
+def test_alpha_moves_towards_the_target_entropy() -> None:
+    agent = _crl(target_entropy=-0.5)
+    assert agent.target_entropy == -0.5 * A
+    too_random = jax.grad(agent.alpha_loss)(jnp.zeros(()), jnp.asarray(-5.0))
+    too_certain = jax.grad(agent.alpha_loss)(jnp.zeros(()), jnp.asarray(5.0))
+    assert too_random > 0 > too_certain  # descent: alpha falls when the entropy is above the target
+
+
+def test_act_is_the_mode_or_a_sample_within_bounds() -> None:
+    agent = crl.make(AgentConfig(), NETWORK, SPEC)
+    state, batch = _state(), _batch()
+    keys = jax.random.split(KEY)
+    mode = [agent.act(state, batch.obs, batch.goal, k, True) for k in keys]
+    drawn = [agent.act(state, batch.obs, batch.goal, k, False) for k in keys]
+    np.testing.assert_array_equal(*mode)
+    assert (drawn[0] != drawn[1]).any() and mode[0].shape == (B, A)
+    assert all(jnp.abs(a).max() <= 1 for a in mode + drawn)
+
+
+def test_inputs_are_normalised_by_the_spec() -> None:
+    plain = dataclasses.replace(
+        SPEC, obs_shift=jnp.zeros(D), obs_scale=jnp.ones(D), goal_shift=jnp.zeros(G), goal_scale=jnp.ones(G)
+    )
+    ours, theirs = crl.CRL(AgentConfig(), NETWORK, SPEC), crl.CRL(AgentConfig(), NETWORK, plain)
+    state, batch = _state(), _batch()
+    scaled = batch.replace(obs=batch.obs * 2 + SPEC.obs_shift, goal=batch.goal * 3 + SPEC.goal_shift)
+    actions = [c.act(state, b.obs, b.goal, KEY, True) for c, b in ((ours, scaled), (theirs, batch))]
+    np.testing.assert_allclose(*actions, atol=1e-5)
+    losses = [c.critic_loss((state.phi, state.psi), b)[0] for c, b in ((ours, scaled), (theirs, batch))]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_gradient_clipping_bounds_the_step() -> None:
+    clipped, state = _crl(max_grad_norm=1e-12), _state()
+    state = state.replace(
+        critic_opt=clipped.critic_adam.init((state.phi, state.psi)), actor_opt=clipped.actor_adam.init(state.actor)
+    )
+    new, metrics = jax.jit(clipped.update)(state, _batch(), KEY)
+    assert metrics["critic_grad_norm"] > 1e-6  # reported before the clip
+    for name in ("phi", "psi", "actor"):
+        moved = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), getattr(new, name), getattr(state, name))
+        # Adam's first step is 3e-4 whatever the gradient, unless its epsilon of 1e-8 dwarfs it
+        assert max(jax.tree.leaves(moved)) < 1e-6
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_training_tells_goals_apart(loss: str) -> None:
+    """Goals that are a function of (s, a): accuracy rises from 1/B."""
+    agent = crl.make(AgentConfig(loss=loss, critic_lr=3e-3), NETWORK, SPEC)
+
+    def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        batch = _batch()
+        obs = jax.random.normal(key, (B, D))
+        batch = batch.replace(obs=obs, goal=obs[:, :G] + batch.action[:, :1])
+        state, metrics = agent.update(state, batch, key)
+        return state, metrics["categorical_accuracy"]
+
+    _, accuracy = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(KEY, 600)))(_state())
+    assert accuracy[-50:].mean() > 0.6 > 0.3 > accuracy[:5].mean()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"), [("energy", "nrom", "norm"), ("loss", "fwd_infonc", "fwd_infonce")]
+)
+def test_unknown_names_are_refused_with_the_nearest(field: str, value: str, wanted: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field}.*{wanted}"):
+        crl.make(AgentConfig(**{field: value}), NETWORK, SPEC)
+
+
+def test_a_long_run_does_not_overflow_its_counters() -> None:
+    agent = crl.make(AgentConfig(), NETWORK, SPEC)
+    state = _state()
+    last = jnp.iinfo(jnp.int32).max
+    old = jax.tree.map(lambda x: jnp.full_like(x, last) if x.dtype == jnp.int32 else x, state)
+    new, _ = jax.jit(agent.update)(old, _batch(), KEY)
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(new))
+    assert all((x == last).all() for x in jax.tree.leaves(new) if x.dtype == jnp.int32)

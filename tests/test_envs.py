@@ -1,0 +1,243 @@
+"""Environments as pure batched functions: errors, sizes, goals, resets, diverged simulations, threads.
+
+Axis letters: T time, E environments.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envs_mjx import EnvError, State, make, names
+from envs_mjx.physics import make_physics
+from envs_mjx.sawyer import GOALS, MetaWorld, make_scene
+from envs_mjx.tasks import TASKS
+
+HORIZON, ENVS = 5, 3
+
+
+@functools.cache
+def push(goal: str = "hand_object") -> MetaWorld:
+    return make("push", ENVS, physics="c", goal=goal, horizon=HORIZON)
+
+
+@functools.cache
+def jitted_push():
+    return jax.jit(push().reset), jax.jit(push().step)
+
+
+def unroll(env: MetaWorld, seed: int, steps: int) -> State:
+    """States (T+1, E, ...) of random actions, the reset's first."""
+    return jax.tree.map(np.asarray, _unroll(env, steps)(jax.random.PRNGKey(seed)))
+
+
+@functools.cache
+def _unroll(env: MetaWorld, steps: int):
+    def step(state, key):
+        state = env.step(state, jax.random.uniform(key, (env.num_envs, 4), minval=-1, maxval=1))
+        return state, state
+
+    @jax.jit
+    def run(key):
+        start = env.reset(key)
+        _, states = jax.lax.scan(step, start, jax.random.split(jax.random.fold_in(key, 1), steps))
+        return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, states)
+
+    return run
+
+
+def assert_equal(first: State, second: State) -> None:
+    """Every leaf, to the last bit."""
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_, words",
+    [
+        ({"task": "psh"}, ["task='psh'", "push", "nearest"]),
+        ({"task": "qqq"}, ["task='qqq'"]),
+        ({"physics": "wrap"}, ["physics='wrap'", "warp"]),
+        ({"goal": "hand"}, ["goal='hand'", *GOALS]),
+        ({"num_envs": 0}, ["num_envs=0", "at least 1"]),
+        ({"horizon": 0}, ["horizon=0", "at least 1"]),
+        ({"threads": 10**6}, ["threads=1000000", "cores"]),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(request_: dict, words: list[str]) -> None:
+    with pytest.raises(EnvError) as caught:
+        make(**{"task": "push", "num_envs": 2, "physics": "c"} | request_)
+    message = str(caught.value)
+    assert all(word in message for word in words) and "\n" not in message
+
+
+def test_names_are_the_table() -> None:
+    assert names() == tuple(TASKS) and len(names()) == 15
+
+
+# -- sizes and goals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("goal", GOALS)
+def test_spec_is_the_shape_of_a_reset(task_name: str, goal: str) -> None:
+    env = make(task_name, 2, physics="c", goal=goal)
+    state, spec = jax.eval_shape(env.reset, jax.random.PRNGKey(0)), env.spec
+    assert state.obs.shape == (2, spec.obs_size) and state.goal.shape == (2, spec.goal_size)
+    assert spec.obs_shift.shape == spec.obs_scale.shape == (spec.obs_size,)
+    assert spec.goal_shift.shape == spec.goal_scale.shape == (spec.goal_size,)
+    assert (spec.obs_scale > 0).all() and (spec.goal_scale > 0).all()
+    assert jax.eval_shape(env.achieved_goal, state.obs).shape == state.goal.shape
+    after = jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((2, spec.action_size), jnp.float32))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
+    )
+    assert ("object_moved" in state.metrics) == (task_name != "reach")
+    assert {"success", "distance", "diverged"} <= set(state.metrics)
+
+
+metres = st.floats(-1, 1, width=32)
+
+
+@settings(max_examples=20)
+@given(target=st.tuples(metres, metres, metres), opening=st.floats(0, 1, width=32), goal=st.sampled_from(GOALS))
+def test_an_observation_at_the_goal_achieves_the_commanded_goal(target, opening, goal) -> None:
+    env = push(goal)
+    aim = np.array([target], np.float32)
+    hand = aim + np.array(env.task.hand_offset, np.float32)
+    obs = np.concatenate([hand, [[opening]], aim], axis=1, dtype=np.float32)
+    np.testing.assert_allclose(env.achieved_goal(obs), env.commanded_goal(aim), rtol=0, atol=2e-7)
+
+
+def test_reach_has_one_goal_contract() -> None:
+    assert {make("reach", 1, physics="c", goal=goal).spec.goal_size for goal in GOALS} == {3}
+
+
+# -- episodes --------------------------------------------------------------------------------------
+
+
+def test_every_episode_has_a_start_and_goal_of_its_own() -> None:
+    """Not so where an auto-reset restores the first start and goal for the whole run."""
+    steps = 4 * HORIZON + 2
+    states = unroll(push(), seed=0, steps=steps)
+    assert_equal(states, unroll(push(), seed=0, steps=steps))
+    assert not np.array_equal(states.vector, unroll(push(), seed=1, steps=steps).vector)
+
+    step = np.arange(steps + 1)
+    np.testing.assert_array_equal(states.episode, np.repeat(step // HORIZON, ENVS).reshape(-1, ENVS))
+    np.testing.assert_array_equal(states.time, np.repeat(step % HORIZON, ENVS).reshape(-1, ENVS))
+    ended = (step > 0) & (step % HORIZON == 0)
+    np.testing.assert_array_equal(states.done, np.repeat(ended, ENVS).reshape(-1, ENVS))
+    episodes = 5 * ENVS
+    for field in (states.goal, states.vector, states.start, states.key, states.target):
+        assert len(np.unique(field.reshape(-1, field.shape[-1]), axis=0)) == episodes
+
+    begun = states.time == 0
+    np.testing.assert_array_equal(states.obs[begun][:, 4:7], states.start[begun])
+    np.testing.assert_allclose(states.start[..., :2], states.vector[..., :2], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(states.target[..., :2], states.vector[..., 3:5], rtol=0, atol=1e-6)
+    # The metrics of a step that ended an episode are those of its end, not of the next start.
+    moved = np.linalg.norm(states.obs[ended][..., 4:7] - states.target[ended], axis=-1)
+    assert (np.abs(states.metrics["distance"][ended] - moved) > 1e-4).all()
+    assert np.unique(states.obs[ended][..., :3].round(5)).size == 3, "every episode starts with the settled hand"
+
+
+def test_keys_belong_to_environments() -> None:
+    reset, _ = jitted_push()
+    state = reset(jax.random.PRNGKey(3))
+    assert len(np.unique(state.key, axis=0)) == ENVS
+    vectors = np.asarray(state.vector)[::-1].copy()
+    again = push().reset_to(vectors, state.key)
+    np.testing.assert_array_equal(again.vector, vectors)
+    np.testing.assert_allclose(again.start[:, :2], vectors[:, :2], rtol=0, atol=1e-6)
+
+
+def test_one_environment_works() -> None:
+    states = unroll(make("faucet-close", 1, physics="c", horizon=HORIZON), seed=0, steps=HORIZON + 1)
+    assert states.obs.shape == (HORIZON + 2, 1, 7) and states.episode[-1, 0] == 1
+    assert np.isfinite(states.obs).all()
+
+
+# -- purity ----------------------------------------------------------------------------------------
+
+
+def test_a_step_depends_on_nothing_but_its_arguments() -> None:
+    reset, step = jitted_push()
+    state, action = reset(jax.random.PRNGKey(0)), jnp.full((ENVS, 4), 0.5)
+    first = step(state, action)
+    step(reset(jax.random.PRNGKey(1)), -action)
+    assert_equal(first, step(state, action))
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    runs = [
+        unroll(make("push-back", 5, physics="c", horizon=20, threads=threads), seed=0, steps=30) for threads in (1, 2)
+    ]
+    assert_equal(*runs)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.floats(-3, 3, width=32), min_size=4, max_size=4))
+def test_actions_are_clipped(action: list[float]) -> None:
+    reset, step = jitted_push()
+    state = reset(jax.random.PRNGKey(0))
+    wild = jnp.tile(jnp.array(action, jnp.float32), (ENVS, 1))
+    tame = step(state, jnp.clip(wild, -1, 1))
+    np.testing.assert_array_equal(step(state, wild).obs, tame.obs)
+    assert np.isfinite(tame.obs).all()
+
+
+# -- diverged simulations --------------------------------------------------------------------------
+
+
+def _plant(state: State, env: MetaWorld, row: int, value: float) -> State:
+    """The state with the object's velocity in simulation `row` set to `value`."""
+    rows = np.array(state.physics.engine.state).view(np.float64)
+    rows[row, 1 + env.scene.model.nq + 9] = value
+    engine = state.physics.engine.replace(state=jnp.asarray(rows.view(np.uint32)))
+    return state.replace(physics=state.physics.replace(engine=engine))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e20, -1e11])
+def test_a_diverged_simulation_is_flagged_undone_and_reset(value: float, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT.
+    reset, step = jitted_push()
+    state, action = reset(jax.random.PRNGKey(0)), jnp.full((ENVS, 4), 0.3)
+    healthy, sick = step(state, action), step(_plant(state, push(), 1, value), action)
+    np.testing.assert_array_equal(sick.metrics["diverged"], [0, 1, 0])
+    np.testing.assert_array_equal(sick.done, [False, True, False])
+    np.testing.assert_array_equal(sick.episode, [0, 1, 0])
+    np.testing.assert_array_equal(sick.time, [1, 0, 1])
+    assert all(np.isfinite(leaf).all() for leaf in (sick.obs, sick.goal, *sick.metrics.values()))
+    assert not np.array_equal(sick.goal[1], state.goal[1])
+    others = np.array([0, 2])
+    np.testing.assert_array_equal(np.asarray(sick.obs)[others], np.asarray(healthy.obs)[others])
+    after = step(sick, action)
+    np.testing.assert_array_equal(after.metrics["diverged"], np.zeros(ENVS))
+    assert np.isfinite(after.obs).all() and np.isfinite(np.asarray(after.physics.engine.state).view(np.float64)).all()
+
+
+def test_the_engine_undoes_a_diverged_step(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    physics = make_physics("c", make_scene(TASKS["push"]), ENVS, 1)
+    env = push()
+    vector = jitted_push()[0](jax.random.PRNGKey(0)).vector
+    good = physics.reset(physics.initial(), jnp.ones(ENVS, bool), vector)
+    rows = np.array(good.engine.state).view(np.float64)
+    rows[2, 1 + env.scene.model.nq] = np.nan
+    planted = good.replace(engine=good.engine.replace(state=jnp.asarray(rows.view(np.uint32))))
+    after = physics.step(planted, jnp.zeros((ENVS, 4)))
+    np.testing.assert_array_equal(after.diverged, [False, False, True])
+    np.testing.assert_array_equal(np.asarray(after.engine.state)[2], np.asarray(planted.engine.state)[2])
+    np.testing.assert_array_equal(np.asarray(after.points)[2], np.asarray(good.points)[2])
+    cleared = physics.reset(after, after.diverged, jnp.zeros((ENVS, 6)).at[:, :2].set(0.6))
+    assert not np.asarray(cleared.diverged).any()
+    np.testing.assert_array_equal(np.asarray(cleared.points)[:2], np.asarray(after.points)[:2])

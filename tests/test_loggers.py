@@ -1,0 +1,141 @@
+"""Loggers: records that survive a kill and a resume; nothing that was not computed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+from crl_jax import loggers
+from crl_jax.config import ConfigError
+from crl_jax.loggers import ConsoleLogger, JsonlLogger, make_loggers, read_metrics
+
+
+def test_jsonl_writes_plain_finite_numbers(tmp_path):
+    logger = JsonlLogger(tmp_path)
+    metrics = {
+        "eval/success_any": np.float32(0.5),
+        "updates": np.int64(3),
+        "train/alpha": jnp.float32(0.25),
+        "train/steps": jnp.int32(4),
+        "zero": 0,
+        "nan": float("nan"),
+        "inf": jnp.inf,
+    }
+    logger.log(metrics, 2**40)
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert line.endswith("}\n"), "flushed before close"
+    assert json.loads(line) == {
+        "env_steps": 2**40, "eval/success_any": 0.5, "updates": 3, "train/alpha": 0.25, "train/steps": 4, "zero": 0,
+    }  # fmt: skip
+    assert '"updates": 3,' in line and "null" not in line and "NaN" not in line
+    logger.close()
+
+
+def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
+    logger = JsonlLogger(tmp_path)
+    for step in (0, 100, 200, 300):
+        logger.log({"train/a": step}, step)
+        logger.log({"eval/a": step}, step)
+    logger.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"env_steps": 400, "train/a')
+    assert [record["env_steps"] for record in read_metrics(tmp_path)] == [0, 0, 100, 100, 200, 200, 300, 300]
+    logger = JsonlLogger(tmp_path, resume_env_steps=200)
+    logger.log({"train/a": -1}, 300)
+    logger.close()
+    records = read_metrics(tmp_path)
+    assert [record["env_steps"] for record in records] == [0, 0, 100, 100, 200, 200, 300]
+    assert records[-1]["train/a"] == -1
+    JsonlLogger(tmp_path).close()
+    assert read_metrics(tmp_path) == []
+
+
+def test_reading_tolerates_a_torn_last_line_only(tmp_path):
+    assert read_metrics(tmp_path / "nowhere") == []
+    path = tmp_path / "metrics.jsonl"
+    for torn in ('{"env_st', "5", '{"a": 1}\x00'):
+        path.write_text('{"env_steps": 1}\n' + torn)
+        assert read_metrics(tmp_path) == [{"env_steps": 1}]
+    path.write_text('{"env_st\n{"env_steps": 1}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl:1: not a JSON record"):
+        read_metrics(tmp_path)
+
+
+def test_plain_console_is_sparse_and_shows_the_end():
+    now = [0.0]
+    output = io.StringIO()
+    logger = ConsoleLogger(1_000_000, console=Console(file=output), clock=lambda: now[0])
+    for tick in range(25):
+        now[0] = float(tick)
+        speeds = {"time/env_steps_per_s": 2000.0, "time/updates_per_s": 50.0}
+        logger.log(speeds | ({"eval/success_any": 0.25} if tick == 15 else {}), (tick + 1) * 10_000)
+    logger.close()
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 4
+    assert lines[0] == "10,000/1,000,000 env steps | 2,000 env steps/s | 50 updates/s | 0:08:15 left"
+    assert "success" not in lines[1] and "success 25%" in lines[2]
+    assert lines[-1].startswith("250,000/1,000,000")
+
+
+def test_progress_bar_on_a_terminal():
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=150)
+    logger = ConsoleLogger(1000, resume_env_steps=100, console=console)
+    logger.log({"time/env_steps_per_s": 10.0, "eval/success_any": 1.0}, 500)
+    logger.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue())
+    assert "500/1,000 env steps" in text and "success 100%" in text
+
+
+def test_tensorboard(tmp_path):
+    made = make_loggers(tmp_path, 100, tensorboard=True, console=False)
+    with loggers.closing(made):
+        for logger in made:
+            logger.log({"train/a": 1.0}, 10)
+    assert len(made) == 2 and list((tmp_path / "tensorboard").glob("events.out.tfevents*"))
+    assert read_metrics(tmp_path) == [{"env_steps": 10, "train/a": 1.0}]
+
+
+@pytest.mark.parametrize(("package", "field"), [("tensorboardX", "tensorboard"), ("wandb", "wandb")])
+def test_a_missing_package_is_one_line_and_touches_nothing(tmp_path, monkeypatch, package, field):
+    JsonlLogger(tmp_path).log({"a": 1}, 5)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=f"^{field}=True: needs the package {package}") as caught:
+        make_loggers(tmp_path, 100, console=False, **{field: True})
+    assert "\n" not in str(caught.value)
+    assert read_metrics(tmp_path) == [{"env_steps": 5, "a": 1}]
+
+
+@pytest.mark.slow
+def test_wandb_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for resume in (0, 10):
+        made = make_loggers(
+            tmp_path, 100, wandb=True, console=False, resume_env_steps=resume, config={"a": 1}, name="x"
+        )
+        with loggers.closing(made):
+            for logger in made:
+                logger.log({"train/a": 1.0}, resume + 10)
+        identity = Path(tmp_path / "wandb_id.txt").read_text().strip()
+    runs = list((tmp_path / "wandb").glob("offline-run-*"))
+    assert runs and all(run.name.endswith(identity) for run in runs)
+    assert [record["env_steps"] for record in read_metrics(tmp_path)] == [10, 20]
+
+
+def test_importing_needs_no_optional_package_and_no_device():
+    import subprocess
+
+    code = (
+        "import sys, crl_jax.loggers, crl_jax.report, crl_jax.checkpoint, crl_jax.video, crl_jax.stats;"
+        "late = {'matplotlib', 'wandb', 'tensorboardX', 'imageio_ffmpeg'} & set(sys.modules); assert not late, late;"
+        "from jax._src import xla_bridge; assert not xla_bridge._backends"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

@@ -1,0 +1,265 @@
+"""The loop end to end on the real thing: what a run leaves behind, resume to the last bit, signals, bad input, full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import PRESETS
+from crl_jax import agents, checkpoint, cli, runs
+from crl_jax.loggers import read_metrics
+from crl_jax.policy import load, score, with_overrides
+from crl_jax.train import build, train
+
+ROOT = Path(__file__).parent.parent
+SMALL = {
+    "num_envs": 4,
+    "horizon": 12,
+    "width": 16,
+    "critic_depth": 1,
+    "actor_depth": 1,
+    "unroll_length": 10,
+    "updates_per_iteration": 3,
+    "batch_size": 16,
+    "replay_capacity": 400,
+    "min_replay": 80,
+    "iterations_per_round": 2,
+    "eval_every": 160,
+    "eval_episodes": 4,
+    "checkpoint_every": 160,
+    "total_env_steps": 880,
+    "video": False,
+}
+TASK = "faucet-close"
+
+
+def small(folder, **changes):
+    return with_overrides(PRESETS["metaworld_cpu"], **{**SMALL, "task": TASK, "runs": str(folder), **changes})
+
+
+def flags(**values):
+    pairs = {**SMALL, **values}
+    text = []
+    for name, value in pairs.items():
+        flag = name.replace("_", "-")
+        text += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return text
+
+
+def final_state(folder):
+    config = runs.load(folder)
+    return checkpoint.restore(folder / runs.CHECKPOINTS, build(config).template)
+
+
+def assert_same_bits(left, right):
+    (state, host), (other, other_host) = left, right
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), state, other)
+    assert {**host["counters"], "seconds": 0} == {**other_host["counters"], "seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run."""
+    return train(small(tmp_path_factory.mktemp("whole"), name="whole"), console=False)
+
+
+def test_a_run_leaves_config_metrics_and_checkpoints(finished):
+    records = read_metrics(finished.folder)
+    assert finished.counters.env_steps == 880 and finished.counters.updates == 60
+    assert runs.load(finished.folder) == finished.config
+    assert finished.config.env.physics == "c", "auto is resolved and recorded"
+    evaluations = [record for record in records if "eval/success_any" in record]
+    assert [record["env_steps"] for record in evaluations] == [160, 320, 480, 640, 800, 880]
+    learned = [record for record in records if "train/critic_loss" in record]
+    wanted = "categorical_accuracy logits_pos logits_neg logsumexp alpha entropy critic_grad_norm actor_grad_norm"
+    for name in [*wanted.split(), "distinct_goals", "object_moved", "diverged", "success_final"]:
+        assert all(np.isfinite(record[f"train/{name}"]) for record in learned[1:]), name
+    assert records[0]["time/compile_seconds"] > 0 and "eval/success_any" not in records[0]
+    assert checkpoint.steps(finished.folder / runs.CHECKPOINTS) == [800, 880]
+
+
+def test_env_steps_are_reached_or_passed(finished):
+    """Bug 3: steps undershot. A total between two rounds ends at the round after it."""
+    assert 880 % (2 * 4 * 10) == 0
+    per_round, total = 80, 850
+    rounds = -(-(total - 80) // per_round)
+    assert 80 + rounds * per_round >= total
+
+
+def test_the_trained_policy_reads_back(finished):
+    trained = load(finished.folder)
+    assert trained.env_steps == 880
+    first, again = score(trained, 4, seed=5), score(trained, 4, seed=5)
+    assert first == again and set(first) >= {"success_any", "success_final", "time_at_goal", "final_distance"}
+
+
+def test_resume_equals_the_uninterrupted_run_to_the_last_bit(finished, tmp_path):
+    half = train(small(tmp_path, name="half", total_env_steps=400), console=False)
+    wanted = with_overrides(half.config, total_env_steps=880)
+    resumed = train(runs.resume(half.folder, wanted), resume=half.folder, console=False)
+    assert_same_bits(final_state(resumed.folder), final_state(finished.folder))
+    steps = [record["env_steps"] for record in read_metrics(half.folder) if "eval/success_any" in record]
+    assert steps == sorted(steps) and steps[-1] == 880
+
+
+def start(tmp_path, name, **values):
+    command = [sys.executable, "-m", "configs.main", "train", TASK, "--runs", str(tmp_path), "--name", name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        [*command, *flags(**values)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_checkpoint(process, folder, seconds=150):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        if checkpoint.steps(folder / runs.CHECKPOINTS):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no checkpoint: {process.communicate()[0]}")
+
+
+def test_kill_and_resume_equals_the_uninterrupted_run(finished, tmp_path):
+    # Long enough that the kill lands in the middle of training.
+    process = start(tmp_path, "killed", total_env_steps=40_000_000)
+    wait_for_checkpoint(process, tmp_path / "killed")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    at = checkpoint.latest(tmp_path / "killed" / runs.CHECKPOINTS)
+    total = at + 160
+    config = runs.resume(tmp_path / "killed", with_overrides(runs.load(tmp_path / "killed"), total_env_steps=total))
+    resumed = train(config, resume=tmp_path / "killed", console=False)
+    whole = train(small(tmp_path, name="whole", total_env_steps=total), console=False)
+    assert resumed.counters.env_steps == whole.counters.env_steps
+    (state, _), (other, _) = final_state(resumed.folder), final_state(whole.folder)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), state, other)
+
+
+def test_sigterm_saves_and_names_the_command_that_resumes(tmp_path):
+    process = start(tmp_path, "stopped", total_env_steps=40_000_000)
+    wait_for_checkpoint(process, tmp_path / "stopped")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "crl train --resume" in output and "Traceback" not in output
+    saved = checkpoint.latest(tmp_path / "stopped" / runs.CHECKPOINTS)
+    last = read_metrics(tmp_path / "stopped")[-1]["env_steps"]
+    assert saved == last, "the state at the signal is the state saved"
+
+
+BAD = {
+    "unknown task": (["train", "pusj"], "nearest: push"),
+    "no task": (["train"], "name a task"),
+    "unknown preset": (["train", "push", "--preset", "metawold_cpu"], "metaworld_cpu"),
+    "unknown engine": (["train", "push", "--physics", "cuda"], "warp"),
+    "unknown goal": (["train", "push", "--goal", "hand"], "hand_object"),
+    "depth": (["train", "push", "--critic-depth", "6"], "nearest: 4 or 8"),
+    "capacity": (["train", "push", "--replay-capacity", "1000"], "nearest: 7936"),
+    "batch": (["train", "push", "--batch-size", "999999"], "nearest: 15872"),
+    "negative": (["train", "push", "--total-env-steps", "-3"], "at least 1"),
+    "no number": (["train", "push", "--num-envs", "many"], "--num-envs"),
+    "unknown option": (["train", "push", "--num-env", "3"], "--num-env"),
+    "energy": (["train", "push", "--energy", "norn"], "norm"),
+    "loss": (["train", "push", "--loss", "infonce"], "fwd_infonce"),
+    "unknown command": (["trian"], "train"),
+    "missing run": (["eval", "nowhere"], "no run here"),
+    "missing checkpoint": (["eval", "empty"], "no checkpoint"),
+    "resume of nothing": (["train", "--resume", "nowhere"], "no run here"),
+    "damaged config": (["report", "damaged"], "config.json"),
+    "unknown benchmark": (["bench", "speed"], "throughput"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_exit_code_2_and_nothing_written(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text(json.dumps(small(tmp_path).to_dict()))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text('{"env": ')
+    before = sorted(tmp_path.rglob("*"))
+    arguments, told = BAD[name]
+    assert cli.main(PRESETS, arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1 and error.startswith("crl: error: ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_resume_with_another_config_names_the_fields(finished, capsys):
+    arguments = ["train", "--resume", str(finished.folder), "--discount", "0.5", "--batch-size", "32"]
+    assert cli.main(PRESETS, arguments) == 2
+    error = capsys.readouterr().err
+    assert "discount: 0.99 -> 0.5" in error and "batch_size: 16 -> 32" in error and error.count("\n") == 1
+
+
+def test_a_taken_name_is_refused_and_nothing_lost(finished, capsys):
+    before = (finished.folder / "metrics.jsonl").read_bytes()
+    folder = finished.folder
+    assert cli.main(PRESETS, ["train", TASK, "--runs", str(folder.parent), "--name", folder.name, *flags()]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_unwritable_run_folder_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(PRESETS, ["train", TASK, "--runs", str(tmp_path / "file"), *flags()]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, capsys):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount: {mounted.stderr.decode()}")
+    try:
+        train(small(disk, name="run", total_env_steps=240), console=False)
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        (disk / "filler").write_bytes(b"\0" * (free - 2**20))
+        assert cli.main(PRESETS, ["train", "--resume", str(disk / "run"), "--total-env-steps", "880"]) == 2
+        error = capsys.readouterr().err
+        assert "no room" in error and error.count("\n") == 1
+        assert checkpoint.latest(disk / "run" / runs.CHECKPOINTS) == 240
+        (disk / "filler").unlink()
+        assert final_state(disk / "run")[1]["counters"]["env_steps"] == 240
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_damaged_checkpoint_is_named(finished, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+    newest = copy / runs.CHECKPOINTS / "880"
+    victim = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:-7])
+    assert cli.main(PRESETS, ["eval", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert "damaged checkpoint" in error and "800" in error
+    assert load(copy, step=800).env_steps == 800
+
+
+@pytest.mark.slow
+def test_the_arm_learns_to_reach(tmp_path):
+    config = with_overrides(PRESETS["reach_cpu"], runs=str(tmp_path), total_env_steps=150_000, video=False)
+    assert train(config, console=False).evaluation["success_final"] >= 0.9
+
+
+def test_agents_are_values(finished):
+    env = build(finished.config).env
+    agent = agents.make(finished.config, env.spec)
+    assert agent._fields == ("init", "act", "update")
