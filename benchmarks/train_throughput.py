@@ -7,19 +7,18 @@ whole iteration, several times over; shares are of the sum of the parts. Compila
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
 from benchmarks import common
 from configs import PRESETS
 from crl_jax import buffer, loop
+from crl_jax.explore import behaviour_goal
 from crl_jax.policy import with_overrides
 from crl_jax.rollout import rollout
 from crl_jax.train import build
@@ -46,12 +45,12 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
     key = jax.random.PRNGKey(1)
     actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
 
-    def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
-        return agent.act(state.agent, obs, goal, key, False)
-
     def act(key: jax.Array) -> jax.Array:
         def step(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-            return total + policy(state.env.obs + 1e-9 * total.sum(), state.env.goal, key), None
+            # The sum ties every step to the one before, so that none is hoisted out of the loop.
+            env_state = state.env.replace(obs=state.env.obs + 1e-9 * total.sum())
+            goal = behaviour_goal(env, env_state, config.explore)
+            return total + agent.act(state.agent, env_state.obs, goal, key, False), None
 
         return jax.lax.scan(step, jnp.zeros_like(actions), jax.random.split(key, length))[0]
 
@@ -61,7 +60,7 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
     sample = jax.jit(lambda state: loop.sample_batches(env, state, schedule, config.agent.discount)[1])
     batches = sample(state)
     learn = jax.jit(lambda state, batches: loop.learn(agent, state, batches)[0].agent)
-    whole = jax.jit(loop.make_round(env, agent, schedule, config.agent.discount), donate_argnums=0)
+    whole = jax.jit(loop.make_round(env, agent, config), donate_argnums=0)
     rings, states = [jax.tree.map(jnp.copy, state.ring)], [jax.tree.map(jnp.copy, state)]
 
     def donated_insert() -> Any:
@@ -90,15 +89,8 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
 def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Median seconds and share of every part."""
     functions, env_steps, updates = parts(case)
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        jax.block_until_ready(function())
-    for _ in range(repeats):
-        for name, function in functions.items():
-            started = time.perf_counter()
-            jax.block_until_ready(function())
-            seconds[name].append(time.perf_counter() - started)
-    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    common.interleaved(functions, 1)  # compiles
+    medians = {name: common.median(values) for name, values in common.interleaved(functions, repeats).items()}
     total = sum(value for name, value in medians.items() if name != "whole iteration")
     return {
         "preset": case.preset,

@@ -185,6 +185,27 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class ExploreConfig:
+    """What is asked of the policy while it collects."""
+
+    behaviour_goals: Literal["commanded", "touch_first", "touch_then_near"] = "commanded"
+    """Goals to act towards: the task's; the object where it lies, hand at it; the same, then the object near its start."""
+    explore_share: float = 0.5
+    """Share of episodes with exploratory goals; the others get the task's."""
+    touch_radius: float = 0.05
+    """Metres around the object at which the hand's exploratory goal lies."""
+    near_radius: float = 0.2
+    """Metres around its start at which the object's exploratory goal lies (touch_then_near)."""
+
+    def validate(self) -> None:
+        kinds = ("commanded", "touch_first", "touch_then_near")
+        _require(self.behaviour_goals in kinds, "behaviour_goals", self.behaviour_goals, f"one of {', '.join(kinds)}")
+        _require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
+        for name in ("touch_radius", "near_radius"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
 class EvalConfig:
     """Evaluation: fresh starts and goals, native success."""
 
@@ -238,6 +259,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -247,6 +269,7 @@ class Config:
         self.network.validate()
         self.agent.validate()
         self.train.validate(self.env.num_envs)
+        self.explore.validate()
         self.evaluation.validate()
         self.run.validate()
         return self

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from crl_jax import buffer
-from crl_jax.config import TrainConfig
+from crl_jax.config import Config, TrainConfig
+from crl_jax.explore import behaviour_goal
 from crl_jax.rollout import Policy, Trajectory, random_policy, rollout
 from crl_jax.types import Agent, AgentState, Batch, Metrics
 from envs_mjx.base import GoalEnv, State
@@ -35,10 +36,10 @@ class LoopState:
 
 @struct.dataclass
 class EpisodeSums:
-    """Over the episodes that ended in some steps: how many, and the sums of their last metrics; plus divergences."""
+    """Over some steps: episodes ended, how many of them with the object moved (absent: no object), divergences."""
 
     count: jax.Array
-    sums: Metrics
+    object_moved: jax.Array | None
     diverged: jax.Array
 
 
@@ -61,8 +62,9 @@ def collect(env: GoalEnv, policy: Policy, state: LoopState, length: int) -> tupl
 def episode_sums(steps: Trajectory) -> EpisodeSums:
     """Sums over the (T, E) steps that ended an episode."""
     done = steps.done.astype(jnp.float32)
-    sums = {name: jnp.sum(value * done) for name, value in steps.metrics.items() if name != "diverged"}
-    return EpisodeSums(jnp.sum(done), sums, jnp.sum(steps.metrics["diverged"]))
+    moved = steps.metrics.get("object_moved")
+    moved_sum = None if moved is None else jnp.sum(moved * done)
+    return EpisodeSums(jnp.sum(done), moved_sum, jnp.sum(steps.metrics["diverged"]))
 
 
 def sample_batches(env: GoalEnv, state: LoopState, config: TrainConfig, discount: float) -> tuple[LoopState, Batch]:
@@ -88,22 +90,24 @@ def learn(agent: Agent, state: LoopState, batches: Batch) -> tuple[LoopState, Me
 Round = Callable[[LoopState], tuple[LoopState, Metrics, EpisodeSums]]
 
 
-def make_round(env: GoalEnv, agent: Agent, config: TrainConfig, discount: float) -> Round:
+def make_round(env: GoalEnv, agent: Agent, config: Config) -> Round:
     """`iterations_per_round` iterations as one function, to be jitted with its argument donated."""
+    schedule, explore = config.train, config.explore
 
     def iteration(state: LoopState, _: None) -> tuple[LoopState, tuple[Metrics, EpisodeSums]]:
         agent_state = state.agent
 
-        def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
-            return agent.act(agent_state, obs, goal, key, False)
+        def policy(env_state: State, key: jax.Array) -> jax.Array:
+            goal = behaviour_goal(env, env_state, explore)
+            return agent.act(agent_state, env_state.obs, goal, key, False)
 
-        state, episodes = collect(env, policy, state, config.unroll_length)
-        state, batches = sample_batches(env, state, config, discount)
+        state, episodes = collect(env, policy, state, schedule.unroll_length)
+        state, batches = sample_batches(env, state, schedule, config.agent.discount)
         state, metrics = learn(agent, state, batches)
         return state, (metrics, episodes)
 
     def round_(state: LoopState) -> tuple[LoopState, Metrics, EpisodeSums]:
-        state, (metrics, episodes) = jax.lax.scan(iteration, state, None, length=config.iterations_per_round)
+        state, (metrics, episodes) = jax.lax.scan(iteration, state, None, length=schedule.iterations_per_round)
         return state, jax.tree.map(jnp.mean, metrics), jax.tree.map(jnp.sum, episodes)
 
     return round_

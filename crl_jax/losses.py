@@ -74,23 +74,12 @@ def diagnostics(logits: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def effective_rank(embedding: jax.Array) -> jax.Array:
-    """exp of the entropy of the normalised singular values (Roy and Vetterli 2007): (B, D) -> () in [1, min(B, D)].
-
-    Singular values are roots of the eigenvalues of the D x D Gram matrix. In float32 those below about 3e-4 of the
-    largest are noise, which adds at most a few percent to the rank.
-    """
-    gram = jnp.matmul(embedding.T, embedding, precision=jax.lax.Precision.HIGHEST)
-    singular = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram), 0))
-    share = singular / (jnp.sum(singular) + jnp.finfo(singular.dtype).tiny)
-    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
-
-
 def participation_ratio(embedding: jax.Array) -> jax.Array:
-    """(sum s^2)^2 / sum s^4 over singular values s: (B, D) -> () in [1, min(B, D)], 0 for an embedding of zeros.
+    """(sum s^2)^2 / sum s^4 over singular values s of the centred batch: (B, D) -> () in [1, D], 0 for a constant one.
 
-    The effective rank of order 2 of the squared singular values; traces of the Gram matrix are all it needs, where an
-    eigendecomposition would cost a tenth of an SGD update. It never exceeds `effective_rank`.
+    The effective rank of order 2 of the squared singular values: how many dimensions the embedding really uses. Traces of
+    the Gram matrix are all it needs, where an eigendecomposition would cost a tenth of an SGD update.
     """
+    embedding = embedding - jnp.mean(embedding, axis=0)
     gram = jnp.matmul(embedding.T, embedding, precision=jax.lax.Precision.HIGHEST)
     return jnp.square(jnp.trace(gram)) / (jnp.sum(jnp.square(gram)) + jnp.finfo(gram.dtype).tiny)

@@ -14,7 +14,7 @@ import envs_mjx
 from crl_jax import checkpoint, runs, video
 from crl_jax.config import Config
 from crl_jax.evaluate import evaluate
-from crl_jax.rollout import Policy
+from crl_jax.rollout import Policy, agent_policy
 from crl_jax.train import build
 from crl_jax.types import Agent, AgentState
 from envs_mjx.base import GoalEnv
@@ -37,12 +37,8 @@ class Trained:
     env_steps: int
 
     def policy(self, stochastic: bool = False) -> Policy:
-        """(obs (E, D), goal (E, G), key) -> action (E, A)."""
-
-        def act(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
-            return self.agent.act(self.state, obs, goal, key, not stochastic)
-
-        return act
+        """The policy as `rollout` takes it."""
+        return agent_policy(self.agent, self.state, not stochastic)
 
     def make_env(self, num_envs: int) -> GoalEnv:
         """The run's task, on the run's engine."""
@@ -78,7 +74,7 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
     """Zero-shot in the official Meta-World package: its environments, its physics, its `info["success"]`."""
     from envs_mjx import official
 
-    policy = jax.jit(trained.policy(stochastic))
+    policy = jax.jit(lambda *inputs: trained.agent.act(trained.state, *inputs, not stochastic))
     env = trained.make_env(1)
     keys = iter(jax.random.split(jax.random.PRNGKey(seed), trained.config.env.horizon * episodes))
 
@@ -105,7 +101,7 @@ def film(
 
     env, policy = trained.make_env(episodes), trained.policy()
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
-    state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state.obs, state.goal, key)))
+    state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state, key)))
     states = []
     # One step short of the horizon: the last one would show the next episode's start.
     for step_key in jax.random.split(key, env.spec.horizon - 1):

@@ -46,7 +46,7 @@ PANELS: tuple[tuple[str, str, bool, str], ...] = (
     ("Entropy coefficient alpha", "alpha", True, r"alpha"),
     ("Policy entropy", "nats", False, r"entropy"),
     ("Gradient norms", "global norm", True, r".*grad_norm.*"),
-    ("Effective rank of the embeddings", "dimensions", False, r".*effective_rank.*"),
+    ("Dimensions that phi uses (participation ratio)", "dimensions", False, r"participation_ratio"),
     ("Episodes in which the object moved", "fraction", False, r"object_moved.*"),
     ("Distinct goals in a batch", "goals", False, r"distinct_goals.*"),
     ("Distance to the goal at evaluation", "m", False, r"(min|final)_distance"),

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import jax
 from flax import struct
 
+from crl_jax.types import Agent, AgentState
 from envs_mjx.base import GoalEnv, State
 
-Policy = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-"""(obs (E, D), goal (E, G), key) -> action (E, A)."""
+Policy = Callable[[State, jax.Array], jax.Array]
+"""(state of E environments, key) -> action (E, A)."""
 
 
 @struct.dataclass
@@ -33,7 +34,7 @@ def rollout(env: GoalEnv, policy: Policy, state: State, key: jax.Array, length: 
     """Step all environments `length` times under `policy`; ended episodes restart inside `env.step`."""
 
     def step(state: State, key: jax.Array) -> tuple[State, Trajectory]:
-        action = policy(state.obs, state.goal, key)
+        action = policy(state, key)
         after = env.step(state, action)
         return after, Trajectory(state.obs, action, state.episode, after.done, after.metrics)
 
@@ -43,7 +44,16 @@ def rollout(env: GoalEnv, policy: Policy, state: State, key: jax.Array, length: 
 def random_policy(action_size: int) -> Policy:
     """Uniform actions in [-1, 1]: the warm-up's policy."""
 
-    def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
-        return jax.random.uniform(key, (obs.shape[0], action_size), minval=-1.0, maxval=1.0)
+    def policy(state: State, key: jax.Array) -> jax.Array:
+        return jax.random.uniform(key, (state.obs.shape[0], action_size), minval=-1.0, maxval=1.0)
+
+    return policy
+
+
+def agent_policy(agent: Agent, agent_state: AgentState, deterministic: bool) -> Policy:
+    """Act towards the commanded goals."""
+
+    def policy(state: State, key: jax.Array) -> jax.Array:
+        return agent.act(agent_state, state.obs, state.goal, key, deterministic)
 
     return policy

@@ -24,6 +24,7 @@ from crl_jax import agents, checkpoint, loop, runs
 from crl_jax.config import Config
 from crl_jax.evaluate import evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
+from crl_jax.rollout import agent_policy
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.base import GoalEnv
 from envs_mjx.physics import resolve
@@ -101,12 +102,9 @@ def compile_all(trainer: Trainer) -> Trainer:
     deterministic = not config.evaluation.stochastic_eval
 
     def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
-        def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
-            return agent.act(agent_state, obs, goal, key, deterministic)
+        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key)
 
-        return evaluate(trainer.eval_env, policy, key)
-
-    round_ = loop.make_round(env, agent, config.train, config.agent.discount)
+    round_ = loop.make_round(env, agent, config)
     trainer.warm_up = jax.jit(loop.make_warm_up(env, config.train), donate_argnums=0).lower(state).compile()
     trainer.round = jax.jit(round_, donate_argnums=0).lower(state).compile()
     trainer.evaluate = jax.jit(evaluate_agent).lower(state.agent, key).compile()
@@ -235,12 +233,10 @@ def log(loggers: list[Logger], metrics: dict[str, float], counters: Counters) ->
 
 
 def _episode_metrics(episodes: loop.EpisodeSums) -> dict[str, float]:
-    """Means over the training episodes that ended in this round; absent if none did."""
-    count = float(episodes.count)
+    """Divergences, and the share of the episodes ended in this round whose object had moved; absent if none ended."""
     metrics = {"train/diverged": float(episodes.diverged)}
-    if count:
-        names = {"success": "success_final", "distance": "final_distance"}
-        metrics |= {f"train/{names.get(name, name)}": float(value) / count for name, value in episodes.sums.items()}
+    if episodes.object_moved is not None and episodes.count > 0:
+        metrics["train/object_moved"] = float(episodes.object_moved) / float(episodes.count)
     return metrics
 
 

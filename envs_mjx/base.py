@@ -82,3 +82,11 @@ class GoalEnv(Protocol):
         """(..., D) -> (..., G): the goal that an observation achieves."""
         ...
 
+    def commanded_goal(self, target: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, G): the goal of having the object (or body) at a position."""
+        ...
+
+    def hand_in_goal(self) -> jax.Array:
+        """(G,) 1 where a coordinate of a goal moves with the hand alone, else 0."""
+        ...
+

@@ -148,6 +148,13 @@ class MetaWorld:
             return jnp.concatenate([target + offset, target], axis=-1)
         return jnp.concatenate([target, offset], axis=-1)
 
+    def hand_in_goal(self) -> jax.Array:
+        """(G,) 1 on the coordinates of a goal that the hand alone decides: all of them where it is the achieved point."""
+        hand, other = [1.0] * 3, [0.0] * 3
+        if self.task.achieved == TCP:
+            return jnp.array(hand)
+        return jnp.array({"object": other, "hand_object": hand + other, "object_relative": other + hand}[self.goal])
+
     def success(self, physics: PhysicsState, target: jax.Array) -> jax.Array:
         """(E,) the task's native success predicate (`evaluate_state` of the official file)."""
         task = self.task

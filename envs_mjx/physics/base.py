@@ -116,7 +116,7 @@ class PhysicsState:
 
 
 class Physics(Protocol):
-    """A batched engine. All methods are pure and may be called inside jit and scan."""
+    """A batched engine. `initial`, `reset` and `step` are pure and may be called inside jit and scan."""
 
     num_envs: int
 
@@ -130,6 +130,10 @@ class Physics(Protocol):
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
         """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics."""
+        ...
+
+    def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Simulation `index` on the host (not under jit): a model with its fixture moved, and forwarded data."""
         ...
 
 

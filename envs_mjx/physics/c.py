@@ -7,6 +7,7 @@ Inside a callback: NumPy only.
 
 from __future__ import annotations
 
+import copy
 import os
 
 import jax
@@ -87,6 +88,16 @@ class CPhysics:
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
         return self._call(self._step_on_host, state, action)
+
+    def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Simulation `index` on the host: a model with its fixture moved, and forwarded data."""
+        model = copy.copy(self.scene.model)
+        if self._fixture is not None:
+            model.body_pos[self._fixture] = _float64(state.engine.fixture)[index]
+        data = mujoco.MjData(model)
+        mujoco.mj_setState(model, data, _float64(state.engine.state)[index], mujoco.mjtState.mjSTATE_INTEGRATION)
+        mujoco.mj_forward(model, data)
+        return model, data
 
     def _call(self, function, state: PhysicsState, *inputs: jax.Array) -> PhysicsState:
         engine, *readout = jax.pure_callback(function, self._result, state, *inputs, vmap_method="sequential")

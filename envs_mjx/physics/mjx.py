@@ -10,7 +10,10 @@ Axis letters: E environments, A action, R reset vector.
 from __future__ import annotations
 
 import copy
+import ctypes.util
 import importlib.util
+import os
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +26,8 @@ from envs_mjx.base import EnvError
 from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point
 
 CONTACTS_PER_ENV = 48
-"""Default `naconmax` is this times E: contacts AND candidate pairs, in one pool that all environments share. Measured on
-the tasks of `tasks.TASKS` over random and scripted actions: at most 28 candidates and 20 contacts in one environment."""
+"""Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
+on the first 15 tasks over random actions: at most 20 contacts in one environment (shelf-place; C engine)."""
 ROWS_PER_ENV = 192
 """Default `njmax`: constraint rows of one environment. Measured: at most 89 (shelf-place); box-close settles at 56."""
 MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
@@ -72,8 +75,10 @@ class MjxPhysics:
             self._model = self._mjx.put_model(model, impl=impl)
             self._blank = self._mjx.make_data(model, impl=impl, **(sizes if impl == "warp" else {}))
         except (NotImplementedError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EnvError(f"physics={impl!r}: MJX refuses scene {scene.name!r} ({reason}); take physics='c'") from error
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise EnvError(
+                f"physics={impl!r}: MJX refuses scene {scene.name!r} ({reason}); take physics='c'"
+            ) from error
         quat = np.array(scene.control.quat, np.float32)[None]
         self._blank = self._blank.replace(mocap_quat=jnp.asarray(quat))
         self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
@@ -192,13 +197,35 @@ def _import_mjx(impl: str):
 
     if impl == "warp" and jax.default_backend() != "cpu" and not has_cuda():
         raise EnvError(f"physics='warp': needs NVIDIA, not {jax.devices()[0].device_kind}; take physics='jax' or 'c'")
-    if importlib.util.find_spec("warp"):
-        import warp  # MJX imports it too, whatever the engine
-
-        warp.config.log_level = warp.LOG_ERROR
+    quiet_warp()
     from mujoco import mjx
 
     return mjx
+
+
+def quiet_warp() -> None:
+    """Start Warp so that it prints nothing but errors; to be called before `mujoco.mjx`, which imports it, is.
+
+    Where there is no CUDA library, Warp's native code says so on the process's stderr, past every setting: that one
+    start is made with stderr closed.
+    """
+    if importlib.util.find_spec("warp") is None:
+        return
+    import warp
+
+    warp.config.log_level = warp.LOG_ERROR
+    if ctypes.util.find_library("cuda"):
+        warp.init()
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        warp.init()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:
@@ -206,8 +233,8 @@ def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:
         return scene.model
     if scene.name not in scenes.JAX_EDITS:
         raise EnvError(
-            f"physics='jax': scene {scene.name!r} has collisions that MJX-JAX cannot do or afford, and no simplified form"
-            f" (scenes with one: {', '.join(scenes.JAX_EDITS)}); take physics='warp' or 'c'"
+            f"physics='jax': scene {scene.name!r} has collisions that MJX-JAX cannot do or afford, and no simplified"
+            f" form (scenes with one: {', '.join(scenes.JAX_EDITS)}); take physics='warp' or 'c'"
         )
     return scenes.load_jax_model(scene.name)
 

@@ -1,0 +1,190 @@
+"""Frames of simulations as pictures: EGL, then OSMesa, then MuJoCo Warp's ray tracer, which needs no system library.
+
+Axis letters: T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import mujoco
+import numpy as np
+
+from envs_mjx.base import EnvError
+
+BACKENDS = ("egl", "osmesa", "warp")
+DEFAULT_CAMERA = "corner"
+"""Official camera that shows arm, object and goal of every scene, upright."""
+
+_MARK = 0.01
+"""Metres, least radius of a goal mark."""
+_CHUNK = 8
+"""Frames that Warp renders at once, as worlds."""
+_MAX_GEOMS = 2000
+_SHADOW_MAP = 1024
+"""Pixels of a shadow map's side; the official 4096 costs a quarter of a frame where OpenGL is software."""
+_PROBE = """
+import mujoco
+renderer = mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>"), 8, 8)
+"""
+_PROBE_SECONDS = 60
+_log = logging.getLogger(__name__)
+
+Pair = tuple[mujoco.MjModel, mujoco.MjData]
+
+
+@functools.cache
+def backend() -> str:
+    """The renderer that this machine has: one of `BACKENDS`, or "glfw" where the user asks for it.
+
+    OpenGL is tried in a process of its own, since a failed attempt can spoil the one that made it. MuJoCo itself reads
+    `MUJOCO_GL` (and refuses to be imported where that backend is missing): "egl", "osmesa" or "glfw" is taken at its
+    word, "disable" means Warp; without it, what works is found out.
+
+    Raises:
+        EnvError: no OpenGL and no Warp, with what to install.
+    """
+    wanted = os.environ.get("MUJOCO_GL", "").lower()
+    if wanted not in ("disable", "disabled", "off", "false", "0"):
+        for name in (wanted,) if wanted in (*BACKENDS[:2], "glfw") else BACKENDS[:2]:
+            if _has_gl(name):
+                return name
+        if wanted:
+            _log.warning("MUJOCO_GL=%s gives no OpenGL context here: rendering with Warp", wanted)
+    if importlib.util.find_spec("warp") is None:
+        raise EnvError(
+            "no renderer: install an EGL driver, or OSMesa (apt-get install libosmesa6), or pip install warp-lang"
+        )
+    return "warp"
+
+
+def render_frames(
+    pairs: Iterable[Pair], width: int = 320, height: int = 240, camera: str = DEFAULT_CAMERA
+) -> np.ndarray:
+    """Upright pictures of forwarded simulations, (T, H, W, 3) uint8.
+
+    Args:
+        pairs: (model, data) of each frame, as `Physics.materialise` gives them. Models may differ in where a body
+            stands (fixtures), not in what is in them.
+        width, height: W, H, pixels.
+        camera: a camera of the model, e.g. "corner", "corner2", "corner3", "topview", "behindGripper".
+
+    Raises:
+        EnvError: no such camera, no frames, bad sizes, or no renderer on this machine.
+    """
+    frames = list(pairs)
+    if not frames or width < 1 or height < 1:
+        raise EnvError(f"frames={len(frames)}, width={width}, height={height}: each must be at least 1")
+    model = frames[0][0]
+    names = [model.cam(index).name for index in range(model.ncam)]
+    if camera not in names:
+        raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(names)}")
+    name = backend()
+    draw: Callable[..., np.ndarray] = _render_warp if name == "warp" else functools.partial(_render_gl, name)
+    try:
+        pictures = draw(frames, width, height, camera)
+    except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        cure = "an EGL driver or libosmesa6, or set MUJOCO_GL=disable for Warp"
+        raise EnvError(f"rendering with {name} failed ({reason}); install {cure}") from error
+    # A camera's second axis points up in its picture: the official corner cameras hang upside down.
+    if frames[0][1].camera(camera).xmat.reshape(3, 3)[2, 1] < -0.1:
+        pictures = pictures[:, ::-1, ::-1]
+    return np.ascontiguousarray(pictures)
+
+
+def _has_gl(name: str) -> bool:
+    """Whether MuJoCo can make an OpenGL context by `name` in a fresh process."""
+    environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+    try:
+        command = [sys.executable, "-c", _PROBE]
+        result = subprocess.run(command, env=environment, capture_output=True, timeout=_PROBE_SECONDS, check=False)
+    except (subprocess.TimeoutExpired, OSError):
+        return False
+    return result.returncode == 0
+
+
+def _render_gl(name: str, frames: Sequence[Pair], width: int, height: int, camera: str) -> np.ndarray:
+    """One OpenGL context for all frames; `mujoco.Renderer` would take the one chosen when MuJoCo was imported."""
+    os.environ["PYOPENGL_PLATFORM"] = name  # Read by PyOpenGL where it is first imported.
+    model = copy.copy(frames[0][0])
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.quality.shadowsize = _SHADOW_MAP
+    context = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
+    try:
+        context.make_current()
+        drawer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, drawer)
+        view, scene, options = mujoco.MjvCamera(), mujoco.MjvScene(model, _MAX_GEOMS), mujoco.MjvOption()
+        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(camera).id
+        viewport = mujoco.MjrRect(0, 0, width, height)
+        pictures = np.empty((len(frames), height, width, 3), np.uint8)
+        for picture, (own, data) in zip(pictures, frames, strict=True):
+            mujoco.mjv_updateScene(own, data, options, None, view, mujoco.mjtCatBit.mjCAT_ALL, scene)
+            mujoco.mjr_render(viewport, scene, drawer)
+            mujoco.mjr_readPixels(picture, None, viewport, drawer)
+        drawer.free()
+    finally:
+        context.free()
+    return pictures[:, ::-1]
+
+
+def _render_warp(frames: Sequence[Pair], width: int, height: int, camera: str) -> np.ndarray:
+    """Chunks of frames as worlds; poses are taken from the data, so that nothing is simulated here."""
+    from envs_mjx.physics.mjx import quiet_warp
+
+    quiet_warp()
+    from mujoco.mjx.third_party import mujoco_warp
+
+    host = frames[0][0]
+    worlds = min(_CHUNK, len(frames))
+    model, data = mujoco_warp.put_model(host), mujoco_warp.make_data(host, nworld=worlds)
+    context = mujoco_warp.create_render_context(
+        host,
+        nworld=worlds,
+        cam_res=(width, height),
+        cam_active=[camera],
+        render_rgb=True,
+        render_depth=False,
+        background_color=(0.5, 0.5, 0.5, 1.0),
+    )
+    first = int(context.rgb_adr.numpy()[0])
+    pictures = np.empty((len(frames), height, width, 3), np.uint8)
+    for start in range(0, len(frames), worlds):
+        chunk = [pair[1] for pair in frames[start : start + worlds]]
+        for field in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir"):
+            array = getattr(data, field)
+            poses = np.stack([getattr(one, field) for one in chunk + chunk[-1:] * (worlds - len(chunk))])
+            array.assign(poses.reshape(array.numpy().shape).astype(np.float32))
+        mujoco_warp.refit_bvh(model, data, context)
+        mujoco_warp.render(model, data, context)
+        packed = context.rgb_data.numpy()[: len(chunk), first : first + width * height]
+        # 0xAARRGGBB, rows from the top.
+        channels = np.stack([packed >> 16, packed >> 8, packed], axis=-1) & 0xFF
+        pictures[start : start + len(chunk)] = channels.reshape(len(chunk), height, width, 3)
+    for picture, (own, one) in zip(pictures, frames, strict=True):
+        _mark_goals(picture, own, one, camera)
+    return pictures
+
+
+def _mark_goals(picture: np.ndarray, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> None:
+    """Draw the goal sites, which Warp leaves out, as discs over `picture` (H, W, 3): never hidden by what is before."""
+    height, width = picture.shape[:2]
+    pose = data.camera(camera)
+    focal = height / 2 / np.tan(np.deg2rad(model.camera(camera).fovy[0]) / 2)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    for index in range(model.nsite):
+        site = model.site(index)
+        right, up, back = pose.xmat.reshape(3, 3).T @ (data.site_xpos[index] - pose.xpos)
+        if site.name.startswith("goal") and back < 0:
+            column, row, radius = np.array([right, -up, max(site.size[0], _MARK)]) * focal / -back
+            disc = np.hypot(columns - width / 2 - column, rows - height / 2 - row) <= radius
+            picture[disc] = 255 * site.rgba[:3]
