@@ -1,7 +1,7 @@
 """Where an iteration's time goes: physics, acting, buffer, sampling, updates (`python -m benchmarks.train_throughput`).
 
-Each part is compiled by itself from the same functions that the training iteration is made of, and timed in turn with the
-whole iteration, several times over; shares are of the sum of the parts. Compilation is not timed.
+Each part is compiled by itself from the same functions that the training iteration is made of, and timed in turn with
+the whole iteration, several times over; shares are of the sum of the parts. Compilation is not timed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import tyro
 from benchmarks import common
 from configs import PRESETS
 from crl_jax import buffer, loop
+from crl_jax.config import with_overrides
 from crl_jax.explore import behaviour_goal
-from crl_jax.policy import with_overrides
 from crl_jax.rollout import rollout
 from crl_jax.train import build
 

@@ -22,8 +22,7 @@ MAX_ROUNDS = 1000
 """Bound of the rejection loop. Enough where 1 stored row in 30 is valid; in episodes of two rows, half are."""
 
 
-@struct.dataclass
-class Ring:
+class Ring(struct.PyTreeNode):
     """The last C rows of E environments.
 
     Attributes:

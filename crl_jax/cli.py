@@ -1,7 +1,7 @@
 """The command line: `crl train | eval | render | report | envs | bench`.
 
-Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so that
-this package imports nothing above it.
+Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
+that this package imports nothing above it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _parse(function: Callable[..., Any], arguments: list[str], prog: str, **opti
         raise ConfigError(f"{text} (`{prog.split(' TASK')[0]} --help` shows the options)") from None
 
 
-# -- train --------------------------------------------------------------------------------------------------------------
+# -- train -----------------------------------------------------------------------------------------------------------
 
 
 def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
@@ -113,7 +113,8 @@ def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
         raise ConfigError(f"train: name a task (`crl envs` lists them), e.g. `crl train reach --preset {known.preset}`")
     about = f"Train. Presets: {', '.join(presets)} (these defaults: {known.preset})."
     with_flags = (tyro.conf.OmitArgPrefixes,)
-    config = _parse(Config, rest, "crl train TASK [--preset NAME] | --resume RUN", default=default, config=with_flags, description=about)
+    prog = "crl train TASK [--preset NAME] | --resume RUN"
+    config = _parse(Config, rest, prog, default=default, config=with_flags, description=about)
     if known.resume:
         config = runs.resume(known.resume, config)
     return _run(config, known.resume)
@@ -181,7 +182,9 @@ def _eval(
     where = "official Meta-World" if official else f"engine {trained.config.env.physics}"
     with console.status(f"{episodes} episodes on {where} ..."):
         metrics = (policy.score_official if official else policy.score)(trained, episodes, seed, stochastic)
-    table = Table(title=f"{run}: {trained.config.env.task} at {trained.env_steps:,} env steps, {episodes} episodes, {where}")
+    table = Table(
+        title=f"{run}: {trained.config.env.task} at {trained.env_steps:,} env steps, {episodes} episodes, {where}"
+    )
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in metrics.items():

@@ -290,7 +290,7 @@ class Config:
             ConfigError: an unknown or missing field (a config of another version).
         """
         try:
-            parts = {part.name: part.default_factory for part in dataclasses.fields(cls)}  # type: ignore[misc]
+            parts = {part.name: part.default_factory for part in dataclasses.fields(cls)}
             return cls(**{name: parts[name](**fields) for name, fields in values.items()})  # type: ignore[operator]
         except (KeyError, TypeError) as error:
             raise ConfigError(f"config.json does not fit this version: {error}") from error
@@ -307,3 +307,18 @@ def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[st
             if values[0] != values[1] and leaf.name not in ignore:
                 found.append(f"{leaf.name}: {values[0]!r} -> {values[1]!r}")
     return found
+
+
+def with_overrides(config: Config, **changes: Any) -> Config:
+    """`config` with leaf fields replaced by name, wherever they are nested.
+
+    Raises:
+        TypeError: a name that is no field.
+    """
+    for part in dataclasses.fields(Config):
+        section = getattr(config, part.name)
+        mine = {field.name: changes.pop(field.name) for field in dataclasses.fields(section) if field.name in changes}
+        config = dataclasses.replace(config, **{part.name: dataclasses.replace(section, **mine)})
+    if changes:
+        raise TypeError(f"no such field: {', '.join(changes)}")
+    return config

@@ -20,8 +20,7 @@ from crl_jax.types import Agent, AgentState, Batch, Metrics
 from envs_mjx.base import GoalEnv, State
 
 
-@struct.dataclass
-class LoopState:
+class LoopState(struct.PyTreeNode):
     """All that a run carries on the device; the whole of it goes into a checkpoint.
 
     Attributes:
@@ -34,8 +33,7 @@ class LoopState:
     key: jax.Array
 
 
-@struct.dataclass
-class EpisodeSums:
+class EpisodeSums(struct.PyTreeNode):
     """Over some steps: episodes ended, how many of them with the object moved (absent: no object), divergences."""
 
     count: jax.Array

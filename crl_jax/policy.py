@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
     """Zero-shot in the official Meta-World package: its environments, its physics, its `info["success"]`."""
     from envs_mjx import official
 
-    policy = jax.jit(lambda *inputs: trained.agent.act(trained.state, *inputs, not stochastic))
+    policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
     env = trained.make_env(1)
     keys = iter(jax.random.split(jax.random.PRNGKey(seed), trained.config.env.horizon * episodes))
 
@@ -115,18 +114,3 @@ def film(
     frames = render_frames(scenes, *size)
     path.parent.mkdir(parents=True, exist_ok=True)
     return video.write_video(frames, path, FPS)
-
-
-def with_overrides(config: Config, **changes: object) -> Config:
-    """`config` with leaf fields replaced by name, wherever they are nested.
-
-    Raises:
-        TypeError: a name that is no field.
-    """
-    for part in dataclasses.fields(Config):
-        section = getattr(config, part.name)
-        mine = {field.name: changes.pop(field.name) for field in dataclasses.fields(section) if field.name in changes}
-        config = dataclasses.replace(config, **{part.name: dataclasses.replace(section, **mine)})
-    if changes:
-        raise TypeError(f"no such field: {', '.join(changes)}")
-    return config

@@ -14,8 +14,7 @@ Policy = Callable[[State, jax.Array], jax.Array]
 """(state of E environments, key) -> action (E, A)."""
 
 
-@struct.dataclass
-class Trajectory:
+class Trajectory(struct.PyTreeNode):
     """T consecutive steps of E environments.
 
     Attributes:

@@ -21,7 +21,7 @@ import jax
 
 import envs_mjx
 from crl_jax import agents, checkpoint, loop, runs
-from crl_jax.config import Config
+from crl_jax.config import Config, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
 from crl_jax.rollout import agent_policy
@@ -126,7 +126,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     """
     config = config.validate()
     envs_mjx.check(config.env.task, config.env.physics)
-    config = dataclasses.replace(config, env=dataclasses.replace(config.env, physics=resolve(config.env.physics)))
+    config = with_overrides(config, physics=resolve(config.env.physics))
     if resume is not None:
         checkpoint.require(Path(resume) / runs.CHECKPOINTS)
     trainer = build(config)
@@ -201,9 +201,7 @@ def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
     return state
 
 
-def _evaluate(
-    trainer: Trainer, state: loop.LoopState, counters: Counters, loggers: list[Logger]
-) -> dict[str, float]:
+def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, loggers: list[Logger]) -> dict[str, float]:
     started = time.perf_counter()
     stream = jax.random.fold_in(jax.random.PRNGKey(trainer.config.run.seed), _EVAL_STREAM)
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.

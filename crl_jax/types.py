@@ -12,8 +12,7 @@ Metrics = dict[str, jax.Array]
 AgentState = Any
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """A relabelled minibatch; leading axes may be (B,) or (updates, B).
 
     Attributes:

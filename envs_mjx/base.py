@@ -15,8 +15,7 @@ class EnvError(ValueError):
     """A bad request to the environments: one line that names the field, the value and what would do."""
 
 
-@struct.dataclass
-class State:
+class State(struct.PyTreeNode):
     """State of E environments between two steps.
 
     Attributes:
@@ -48,8 +47,7 @@ class State:
     metrics: dict[str, jax.Array]
 
 
-@struct.dataclass
-class EnvSpec:
+class EnvSpec(struct.PyTreeNode):
     """Sizes and fixed input scales; the learner normalises with `(x - shift) / scale`.
 
     Attributes:
@@ -89,4 +87,3 @@ class GoalEnv(Protocol):
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 where a coordinate of a goal moves with the hand alone, else 0."""
         ...
-

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.scenes import JAX_EDITS
-from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.tasks import TASKS
 
 

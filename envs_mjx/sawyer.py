@@ -244,7 +244,7 @@ class MetaWorld:
         return metrics
 
     def picture(self, physics: PhysicsState, target: np.ndarray, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """One simulation's model and data for a renderer, the scene's goal mark moved to `target[index]`; on the host."""
+        """One simulation's model and data for a renderer, the goal mark moved to `target[index]`; on the host."""
         model, data = self.physics.materialise(physics, index)
         for site in range(model.nsite):
             if model.site(site).name.startswith("goal") and model.site_bodyid[site] == 0:

@@ -107,8 +107,8 @@ def report(preset: str = "metaworld_cpu") -> int:
 
 def _table(groups: dict[str, list[Path]]) -> list[str]:
     lines = [
-        f"| task | seeds | success_any, best | success_any, last | success_final, last | env steps to {SOLVED:.0%} any |"
-        " minutes for all |",
+        "| task | seeds | success_any, best | success_any, last | success_final, last |"
+        f" env steps to {SOLVED:.0%} any | minutes for all |",
         "|---|---|---|---|---|---|---|",
     ]
     for task, folders in groups.items():

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import PRESETS
-from crl_jax.config import Config, ConfigError, differences
-from crl_jax.policy import with_overrides
+from crl_jax.config import Config, ConfigError, differences, with_overrides
 
 BAD = {
     "num_envs": (0, "at least 1"),

@@ -1,4 +1,4 @@
-"""The loop end to end on the real thing: what a run leaves behind, resume to the last bit, signals, bad input, full disk."""
+"""The loop end to end on the real thing: a run's folder, resume to the last bit, signals, bad input, full disk."""
 
 import json
 import os
@@ -14,8 +14,9 @@ import pytest
 
 from configs import PRESETS
 from crl_jax import agents, checkpoint, cli, runs
+from crl_jax.config import with_overrides
 from crl_jax.loggers import read_metrics
-from crl_jax.policy import load, score, with_overrides
+from crl_jax.policy import load, score
 from crl_jax.train import build, train
 
 ROOT = Path(__file__).parent.parent

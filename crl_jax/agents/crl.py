@@ -27,8 +27,7 @@ from envs_mjx.base import EnvSpec
 Params = Any
 
 
-@struct.dataclass
-class CRLState:
+class CRLState(struct.PyTreeNode):
     """All that learns.
 
     Attributes:
@@ -81,6 +80,14 @@ class CRL:
     def _goal(self, goal: jax.Array) -> jax.Array:
         return (goal - self.spec.goal_shift) / self.spec.goal_scale
 
+    def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output: Any = self.actor.apply(actor, self._obs(obs), self._goal(goal))
+        return output
+
+    def _embed(self, encoder: Encoder, params: Params, *inputs: jax.Array) -> jax.Array:
+        embedding: Any = encoder.apply(params, *inputs)
+        return embedding
+
     def init(self, key: jax.Array) -> CRLState:
         """Fresh parameters and optimisers; alpha starts at 1."""
         phi_key, psi_key, actor_key = jax.random.split(key, 3)
@@ -101,7 +108,7 @@ class CRL:
 
     def act(self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
         """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
-        mean, log_std = self.actor.apply(state.actor, self._obs(obs), self._goal(goal))
+        mean, log_std = self._policy(state.actor, obs, goal)
         return mode(mean) if deterministic else sample_and_log_prob(key, mean, log_std)[0]
 
     def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -110,8 +117,8 @@ class CRL:
         Returns:
             () loss, and (logits (B, B), phi(s,a) (B, F), psi(g) (B, F)) for the diagnostics and the actor.
         """
-        phi = self.phi.apply(critic[0], self._obs(batch.obs), batch.action)
-        psi = self.psi.apply(critic[1], self._goal(batch.goal))
+        phi = self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action)
+        psi = self._embed(self.psi, critic[1], self._goal(batch.goal))
         logits = self.energy.pairwise(phi, psi)
         return self.loss(logits, self.config.logsumexp_penalty), (logits, phi, psi)
 
@@ -127,10 +134,9 @@ class CRL:
         Returns:
             () loss, and () mean log-probability.
         """
-        obs = self._obs(batch.obs)
-        mean, log_std = self.actor.apply(actor, obs, self._goal(batch.goal))
+        mean, log_std = self._policy(actor, batch.obs, batch.goal)
         action, log_prob = sample_and_log_prob(key, mean, log_std)
-        value = self.energy.diagonal(self.phi.apply(phi, obs, action), psi)
+        value = self.energy.diagonal(self._embed(self.phi, phi, self._obs(batch.obs), action), psi)
         return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
 
     def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:

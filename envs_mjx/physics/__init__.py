@@ -29,9 +29,7 @@ def resolve(engine: str) -> str:
     if engine == "c" and importlib.util.find_spec("mujoco.batch") is None:
         raise EnvError("physics='c': this MuJoCo has no mujoco.batch; install mujoco==3.17.0, or take physics='warp'")
     if engine == "warp" and importlib.util.find_spec("warp") is None:
-        raise EnvError(
-            "physics='warp': warp-lang is not installed; pip install warp-lang==1.18.0, or take physics='c'"
-        )
+        raise EnvError("physics='warp': warp-lang is not installed; pip install warp-lang==1.18.0, or take physics='c'")
     return engine
 
 

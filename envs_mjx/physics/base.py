@@ -52,8 +52,8 @@ class Placement:
     """What a reset writes over the settled state.
 
     Attributes:
-        object_qpos: first qpos index of the placed object's three coordinates; None places nothing.
-        object_at: its three coordinates.
+        object_qpos: first qpos index of the placed object's three coordinates (9: after the arm and the fingers).
+        object_at: its three coordinates; None places nothing.
         object_height: part whose settled height a `settled` coordinate takes.
         joints: (qpos index, value) pairs also written.
         clear: [start, stop) ranges of qvel set to zero.
@@ -61,7 +61,7 @@ class Placement:
         fixture_at: its three coordinates.
     """
 
-    object_qpos: int | None = None
+    object_qpos: int = 9
     object_at: Point | None = None
     object_height: Part | None = None
     joints: tuple[tuple[int, float], ...] = ()
@@ -98,8 +98,7 @@ class Scene:
     part_ids: dict[str, Any] = field(default_factory=dict)
 
 
-@struct.dataclass
-class PhysicsState:
+class PhysicsState(struct.PyTreeNode):
     """State of E simulations and what is read of it.
 
     Attributes:

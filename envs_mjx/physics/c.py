@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,16 +32,15 @@ _DIVERGED = [
 ]
 
 
-@struct.dataclass
-class Rows:
+class Rows(struct.PyTreeNode):
     """Integration state (qpos, qvel, warm start, mocap, ...) and fixture position of E simulations, float64 as uint32.
 
     Attributes:
         state: (E, 2 * nstate) uint32. fixture: (E, 6) uint32.
     """
 
-    state: jax.Array
-    fixture: jax.Array
+    state: Any
+    fixture: Any
 
 
 class CPhysics:
@@ -58,16 +58,14 @@ class CPhysics:
         self._offset = np.array([part.offset for part in scene.parts.points]).reshape(-1, 3)
         self._joints = joint_addresses(model, scene.parts.joints)
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
-        self._body_pos = batch.expand("body_pos") if self._fixture is not None else None
+        self._body_pos: Any = batch.expand("body_pos") if self._fixture is not None else None
         self._settled = settled_point(scene)
         self._low, self._high = np.array(scene.control.low), np.array(scene.control.high)
         size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
         self._row = np.empty(size)
         mujoco.mj_getState(model, scene.data, self._row, mujoco.mjtState.mjSTATE_INTEGRATION)
         self._result = (
-            Rows(
-                jax.ShapeDtypeStruct((num_envs, 2 * size), np.uint32), jax.ShapeDtypeStruct((num_envs, 6), np.uint32)
-            ),
+            Rows(jax.ShapeDtypeStruct((num_envs, 2 * size), np.uint32), jax.ShapeDtypeStruct((num_envs, 6), np.uint32)),
             jax.ShapeDtypeStruct((num_envs, len(scene.parts.points), 3), np.float32),
             jax.ShapeDtypeStruct((num_envs, len(scene.parts.rotations), 9), np.float32),
             jax.ShapeDtypeStruct((num_envs, len(self._joints)), np.float32),
@@ -103,7 +101,7 @@ class CPhysics:
         engine, *readout = jax.pure_callback(function, self._result, state, *inputs, vmap_method="sequential")
         return PhysicsState(engine, *readout)
 
-    def _step_on_host(self, state: PhysicsState, action: jax.Array):
+    def _step_on_host(self, state: PhysicsState, action: Any):
         rows, fixture = _float64(state.engine.state), _float64(state.engine.fixture)
         action = np.asarray(action)
         batch = self._batch

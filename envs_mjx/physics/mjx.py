@@ -34,8 +34,7 @@ MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
 """|qpos| (m, rad) and |qvel| (m/s, rad/s) beyond which a step counts as diverged; real ones stay below 10 and 100."""
 
 
-@struct.dataclass
-class Dynamics:
+class Dynamics(struct.PyTreeNode):
     """State of E simulations, float32.
 
     Attributes:
