@@ -45,7 +45,7 @@ class EnvConfig:
     num_envs: int = 128
     """Environments stepped at once."""
     physics: Literal["auto", "c", "warp", "jax"] = "auto"
-    """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, for NVIDIA GPUs), jax (MJX); auto picks warp on CUDA, else c."""
+    """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c."""
     goal: Literal["object", "hand_object", "object_relative"] = "hand_object"
     """Goal contract: where the object goes; hand and object; object and hand relative to it."""
     horizon: int = 150
@@ -74,7 +74,7 @@ class NetworkConfig:
     width: int = 256
     """Units of every hidden layer."""
     critic_depth: int = 4
-    """Hidden layers of phi and psi: 1, 2, 3 (plain MLP) or a multiple of 4 (residual blocks of 4; stem and head uncounted)."""
+    """Hidden layers of phi and psi: 1, 2, 3 (plain MLP), or a multiple of 4 (residual; stem and head uncounted)."""
     actor_depth: int = 4
     """Hidden layers of the actor, counted likewise."""
     embedding: int = 64
@@ -189,7 +189,7 @@ class ExploreConfig:
     """What is asked of the policy while it collects."""
 
     behaviour_goals: Literal["commanded", "touch_first", "touch_then_near"] = "commanded"
-    """Goals to act towards: the task's; the object where it lies, hand at it; the same, then the object near its start."""
+    """Goals to act towards: the task's; the object where it lies, hand at it; that, then the object near its start."""
     explore_share: float = 0.5
     """Share of episodes with exploratory goals; the others get the task's."""
     touch_radius: float = 0.05

@@ -2,8 +2,8 @@
 
 CRL explores by reaching for goals, and learns nothing of an object that it never touches: its goals are then the same
 throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
-"critic collapse"). `touch_first` asks for the object where it lies, the hand at it; `touch_then_near` does so for the first
-part of an episode and then asks for the object a little way from its start. Choices are a function of the
+"critic collapse"). `touch_first` asks for the object where it lies, the hand at it; `touch_then_near` does so for the
+first part of an episode and then asks for the object a little way from its start. Choices are a function of the
 environment's key, new in every episode, so that there is nothing to remember between steps.
 """
 

@@ -77,8 +77,8 @@ def diagnostics(logits: jax.Array) -> dict[str, jax.Array]:
 def participation_ratio(embedding: jax.Array) -> jax.Array:
     """(sum s^2)^2 / sum s^4 over singular values s of the centred batch: (B, D) -> () in [1, D], 0 for a constant one.
 
-    The effective rank of order 2 of the squared singular values: how many dimensions the embedding really uses. Traces of
-    the Gram matrix are all it needs, where an eigendecomposition would cost a tenth of an SGD update.
+    The effective rank of order 2 of the squared singular values: how many dimensions the embedding really uses. Traces
+    of the Gram matrix are all it needs, where an eigendecomposition would cost a tenth of an SGD update.
     """
     embedding = embedding - jnp.mean(embedding, axis=0)
     gram = jnp.matmul(embedding.T, embedding, precision=jax.lax.Precision.HIGHEST)

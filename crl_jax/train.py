@@ -1,8 +1,8 @@
 """THE training loop: rounds of compiled iterations, evaluation, logs, checkpoints.
 
-    reset -> [ collect(unroll) -> insert(ring) -> sample(windows) -> relabel(future goals) -> scan(update) ] x iterations
-                                                                          |
-                                        evaluate (fresh keys, native success) -> log -> checkpoint
+    reset -> [ collect(unroll) -> insert(ring) -> sample(rows) -> relabel(future goals) -> scan(update) ] x iterations
+                                                                         |
+                                       evaluate (fresh keys, native success) -> log -> checkpoint
 
 The bracket is `loop.make_round`, one jitted, donated function; the host sees only its metrics. Nothing here knows an
 algorithm: agents come as values from `agents.make`.

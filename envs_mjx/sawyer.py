@@ -149,7 +149,7 @@ class MetaWorld:
         return jnp.concatenate([target, offset], axis=-1)
 
     def hand_in_goal(self) -> jax.Array:
-        """(G,) 1 on the coordinates of a goal that the hand alone decides: all of them where it is the achieved point."""
+        """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
         hand, other = [1.0] * 3, [0.0] * 3
         if self.task.achieved == TCP:
             return jnp.array(hand)

@@ -85,10 +85,11 @@ class MjxPhysics:
         self._joints = np.array(joint_addresses(model, scene.parts.joints), int)
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
         self._height = settled_point(scene)
+        self._static, self._turn = self._static_geoms(model)
         data = scene.data
         fixture = np.zeros(3) if self._fixture is None else model.body_pos[self._fixture]
         settled = (data.qpos, data.qvel, data.qacc_warmstart, data.mocap_pos[0], fixture)
-        self._settled = Dynamics(*(np.array(value, np.float32) for value in settled))
+        self._settled = Dynamics(*(jnp.asarray(value, jnp.float32) for value in settled))
 
     # -- Physics -----------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,27 @@ class MjxPhysics:
         data = self._blank.replace(
             qpos=engine.qpos, qvel=engine.qvel, qacc_warmstart=engine.warmstart, mocap_pos=engine.mocap[None]
         )
+        if self._fixture is not None:
+            moved = self._turn @ (engine.fixture - self._settled.fixture)
+            data = data.replace(geom_xpos=data.geom_xpos + self._static[:, None] * moved)
         return model, data
+
+    def _static_geoms(self, model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+        """(ngeom,) 1 for geoms that stand on the fixture and never move, and the (3, 3) frame of the fixture's parent.
+
+        Warp's kinematics leaves geoms that are welded to the world where `make_data` put them (mujoco_warp/_src/smooth.py,
+        `_geom_local_to_global`): a fixture moved by `body_pos` alone would collide where it stood before.
+        """
+        static = np.zeros(model.ngeom, np.float32)
+        if self._fixture is None:
+            return static, np.eye(3, dtype=np.float32)
+        below = np.zeros(model.nbody, bool)
+        below[self._fixture] = True
+        for body in range(self._fixture + 1, model.nbody):
+            below[body] = below[model.body_parentid[body]]
+        static[below[model.geom_bodyid] & (model.body_weldid[model.geom_bodyid] == 0)] = 1
+        parent = self.scene.data.xmat[self.scene.model.body(self.scene.placement.fixture).parentid[0]]
+        return static, parent.reshape(3, 3).astype(np.float32)
 
     def _advance(self, engine: Dynamics, ctrl: jax.Array):
         model, data = self._lay_out(engine)
