@@ -38,11 +38,12 @@ format: $(DEV) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(RUNTIME) ## Measure env steps/s and updates/s here
-	$(BIN)/crl bench
+bench: $(RUNTIME) ## Measure env steps/s and the parts of an iteration here
+	$(BIN)/crl bench env_throughput
+	$(BIN)/crl bench train_throughput
 
-results: $(RUNTIME) ## Make the tables and figures of the results anew
-	@echo "nothing to make yet"
+results: $(RUNTIME) ## Make the README's table and figure from the kept runs
+	$(BIN)/python -m experiments.metaworld_suite report
 
 clean: ## Remove .venv, caches and build leftovers (runs/ stays)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

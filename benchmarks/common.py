@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,40 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from crl_jax.machine import machine
+
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("jax", "mujoco", "mujoco-mjx", "warp-lang", "metaworld", "brax", "numpy", "gymnasium")
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, load, devices and versions; initialises JAX's devices."""
-    import jax
-
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 2),
-        "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def seconds(function: Callable[[], Any]) -> float:

@@ -9,11 +9,12 @@ import copy
 import functools
 import importlib
 import importlib.util
+import itertools
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import mujoco
 import numpy as np
@@ -72,31 +73,32 @@ def render_frames(
     """Upright pictures of forwarded simulations, (T, H, W, 3) uint8.
 
     Args:
-        pairs: (model, data) of each frame, as `Physics.materialise` gives them. Models may differ in where a body
-            stands (fixtures), not in what is in them.
+        pairs: (model, data) of each frame, as `Physics.materialise` gives them; a generator is drawn from a few at a
+            time. Models may differ in where a body stands (fixtures), not in what is in them.
         width, height: W, H, pixels.
         camera: a camera of the model, e.g. "corner", "corner2", "corner3", "topview", "behindGripper".
 
     Raises:
         EnvError: no such camera, no frames, bad sizes, or no renderer on this machine.
     """
-    frames = list(pairs)
-    if not frames or width < 1 or height < 1:
-        raise EnvError(f"frames={len(frames)}, width={width}, height={height}: each must be at least 1")
-    model = frames[0][0]
+    rest = iter(pairs)
+    first = list(itertools.islice(rest, 1))
+    if not first or width < 1 or height < 1:
+        raise EnvError(f"frames={len(first)}, width={width}, height={height}: each must be at least 1")
+    model, data = first[0]
     names = [model.cam(index).name for index in range(model.ncam)]
     if camera not in names:
         raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(names)}")
     name = backend()
     draw: Callable[..., np.ndarray] = _render_warp if name == "warp" else functools.partial(_render_gl, name)
     try:
-        pictures = draw(frames, width, height, camera)
+        pictures = draw(itertools.chain(first, rest), width, height, camera)
     except (RuntimeError, ImportError, AttributeError, mujoco.FatalError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         cure = "an EGL driver or libosmesa6, or set MUJOCO_GL=disable for Warp"
         raise EnvError(f"rendering with {name} failed ({reason}); install {cure}") from error
     # A camera's second axis points up in its picture: the official corner cameras hang upside down.
-    if frames[0][1].camera(camera).xmat.reshape(3, 3)[2, 1] < -0.1:
+    if data.camera(camera).xmat.reshape(3, 3)[2, 1] < -0.1:
         pictures = pictures[:, ::-1, ::-1]
     return np.ascontiguousarray(pictures)
 
@@ -112,13 +114,15 @@ def _has_gl(name: str) -> bool:
     return result.returncode == 0
 
 
-def _render_gl(name: str, frames: Sequence[Pair], width: int, height: int, camera: str) -> np.ndarray:
+def _render_gl(name: str, frames: Iterator[Pair], width: int, height: int, camera: str) -> np.ndarray:
     """One OpenGL context for all frames; `mujoco.Renderer` would take the one chosen when MuJoCo was imported."""
     os.environ["PYOPENGL_PLATFORM"] = name  # Read by PyOpenGL where it is first imported.
-    model = copy.copy(frames[0][0])
+    first = next(frames)
+    model = copy.copy(first[0])
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     model.vis.quality.shadowsize = _SHADOW_MAP
     context = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
+    pictures = []
     try:
         context.make_current()
         drawer = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
@@ -126,26 +130,27 @@ def _render_gl(name: str, frames: Sequence[Pair], width: int, height: int, camer
         view, scene, options = mujoco.MjvCamera(), mujoco.MjvScene(model, _MAX_GEOMS), mujoco.MjvOption()
         view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(camera).id
         viewport = mujoco.MjrRect(0, 0, width, height)
-        pictures = np.empty((len(frames), height, width, 3), np.uint8)
-        for picture, (own, data) in zip(pictures, frames, strict=True):
+        for own, data in itertools.chain([first], frames):
+            picture = np.empty((height, width, 3), np.uint8)
             mujoco.mjv_updateScene(own, data, options, None, view, mujoco.mjtCatBit.mjCAT_ALL, scene)
             mujoco.mjr_render(viewport, scene, drawer)
             mujoco.mjr_readPixels(picture, None, viewport, drawer)
+            pictures.append(picture)
         drawer.free()
     finally:
         context.free()
-    return pictures[:, ::-1]
+    return np.stack(pictures)[:, ::-1]
 
 
-def _render_warp(frames: Sequence[Pair], width: int, height: int, camera: str) -> np.ndarray:
+def _render_warp(frames: Iterator[Pair], width: int, height: int, camera: str) -> np.ndarray:
     """Chunks of frames as worlds; poses are taken from the data, so that nothing is simulated here."""
     from envs_mjx.physics.mjx import quiet_warp
 
     quiet_warp()
     from mujoco.mjx.third_party import mujoco_warp
 
-    host = frames[0][0]
-    worlds = min(_CHUNK, len(frames))
+    chunk = list(itertools.islice(frames, _CHUNK))
+    host, worlds = chunk[0][0], len(chunk)
     model, data = mujoco_warp.put_model(host), mujoco_warp.make_data(host, nworld=worlds)
     context = mujoco_warp.create_render_context(
         host,
@@ -156,23 +161,24 @@ def _render_warp(frames: Sequence[Pair], width: int, height: int, camera: str) -
         render_depth=False,
         background_color=(0.5, 0.5, 0.5, 1.0),
     )
-    first = int(context.rgb_adr.numpy()[0])
-    pictures = np.empty((len(frames), height, width, 3), np.uint8)
-    for start in range(0, len(frames), worlds):
-        chunk = [pair[1] for pair in frames[start : start + worlds]]
+    start = int(context.rgb_adr.numpy()[0])
+    pictures = []
+    while chunk:
+        full = chunk + chunk[-1:] * (worlds - len(chunk))
         for field in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir"):
             array = getattr(data, field)
-            poses = np.stack([getattr(one, field) for one in chunk + chunk[-1:] * (worlds - len(chunk))])
+            poses = np.stack([getattr(one, field) for _, one in full])
             array.assign(poses.reshape(array.numpy().shape).astype(np.float32))
         mujoco_warp.refit_bvh(model, data, context)
         mujoco_warp.render(model, data, context)
-        packed = context.rgb_data.numpy()[: len(chunk), first : first + width * height]
+        packed = context.rgb_data.numpy()[:, start : start + width * height].reshape(worlds, height, width)
         # 0xAARRGGBB, rows from the top.
-        channels = np.stack([packed >> 16, packed >> 8, packed], axis=-1) & 0xFF
-        pictures[start : start + len(chunk)] = channels.reshape(len(chunk), height, width, 3)
-    for picture, (own, one) in zip(pictures, frames, strict=True):
-        _mark_goals(picture, own, one, camera)
-    return pictures
+        channels = (np.stack([packed >> 16, packed >> 8, packed], axis=-1) & 0xFF).astype(np.uint8)
+        for picture, (own, one) in zip(channels, chunk, strict=False):
+            _mark_goals(picture, own, one, camera)
+            pictures.append(picture)
+        chunk = list(itertools.islice(frames, worlds))
+    return np.stack(pictures)
 
 
 def _mark_goals(picture: np.ndarray, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> None:

@@ -99,9 +99,9 @@ class MetaWorld:
         self.physics = make_physics(engine, self.scene, num_envs, threads)
         self._settled = settled_point(self.scene)
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
-        points = 2 + len(task.extras)
-        obs_shift = np.array([*_SHIFT, 0.5, *_SHIFT * (points - 1)], np.float32)
-        obs_scale = np.array([*_SCALE, 0.3, *_SCALE * (points - 1)], np.float32)
+        extras = len(task.extras)
+        obs_shift = np.array([*_SHIFT, 0.5, *_SHIFT, 0.0, 0.0, 0.0, *_SHIFT * extras], np.float32)
+        obs_scale = np.array([*_SCALE, 0.3, *_SCALE, *_SCALE, *_SCALE * extras], np.float32)
         goal_shift, goal_scale = self._goal_scales()
         self.spec = EnvSpec(
             obs_size=len(obs_shift),
@@ -125,10 +125,10 @@ class MetaWorld:
     # -- pure functions of a readout ------------------------------------------------------------------------------
 
     def observe(self, physics: PhysicsState) -> jax.Array:
-        """(E, D) compact state: hand xyz, gripper opening in [0, 1], achieved point xyz, tools xyz; metres."""
-        point = self.layout.point
-        parts = [point(physics, HAND), gripper_opening(self.layout, physics), point(physics, self.task.achieved)]
-        return jnp.concatenate([*parts, *(point(physics, extra) for extra in self.task.extras)], axis=-1)
+        """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
+        hand, achieved = self.layout.point(physics, HAND), self.layout.point(physics, self.task.achieved)
+        parts = [hand, gripper_opening(self.layout, physics), achieved, hand - achieved]
+        return jnp.concatenate([*parts, *(self.layout.point(physics, extra) for extra in self.task.extras)], axis=-1)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""

@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 import re
 import shutil
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from crl_jax import report as reports
 from crl_jax import runs
 from crl_jax.config import ConfigError
 from crl_jax.loggers import read_metrics
+from crl_jax.machine import machine
 from crl_jax.stats import best_and_last
 from crl_jax.train import train
 
@@ -76,14 +75,7 @@ def keep(folder: Path, kept: Path) -> None:
     kept.mkdir(parents=True)
     for name in (runs.CONFIG, "metrics.jsonl"):
         shutil.copy(folder / name, kept / name)
-    packages = ("jax", "flax", "mujoco", "metaworld", "numpy")
-    machine = {
-        "machine": platform.machine(),
-        "cpu": _cpu_name(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }
-    runs.write_json(kept / "machine.json", machine)
+    runs.write_json(kept / "machine.json", machine())
 
 
 def report(preset: str = "metaworld_cpu") -> int:
@@ -144,12 +136,6 @@ def _replace_between(path: Path, mark: str, text: str) -> None:
         raise ConfigError(f"{path}: no marks {begin} ... {end}")
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     path.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content))
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return f"{names[0]} x {len(names)}" if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,14 @@ def test_frames_show_each_simulation(name: str, pairs: list[render.Pair]) -> Non
     assert 0.02 < moved.mean() < 0.6, "the moved window is seen, the rest stays"
 
 
+def test_more_frames_than_a_chunk(name: str, pairs: list[render.Pair]) -> None:
+    frames = render.render_frames((pairs[index % 2] for index in range(render._CHUNK + 3)), 32, 24)
+    assert len(frames) == render._CHUNK + 3
+    np.testing.assert_array_equal(frames[::2], np.broadcast_to(frames[0], frames[::2].shape))
+    np.testing.assert_array_equal(frames[1::2], np.broadcast_to(frames[1], frames[1::2].shape))
+    assert (frames[0] != frames[1]).any()
+
+
 def test_corner_is_upright_and_shows_the_red_arm_on_the_right(name: str, pairs: list[render.Pair]) -> None:
     frame = render.render_frames(pairs[:1], **SIZE, camera="corner")[0].astype(int)
     red = (frame[..., 0] > 90) & (frame[..., 1] < 60) & (frame[..., 2] < 60)

@@ -156,7 +156,7 @@ class MjxPhysics:
     def _static_geoms(self, model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
         """(ngeom,) 1 for geoms that stand on the fixture and never move, and the (3, 3) frame of the fixture's parent.
 
-        Warp's kinematics leaves geoms that are welded to the world where `make_data` put them (mujoco_warp/_src/smooth.py,
+        Warp's kinematics leaves geoms welded to the world where `make_data` put them (mujoco_warp/_src/smooth.py,
         `_geom_local_to_global`): a fixture moved by `body_pos` alone would collide where it stood before.
         """
         static = np.zeros(model.ngeom, np.float32)

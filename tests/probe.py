@@ -1,0 +1,57 @@
+"""A probe environment with known answers: a point on a line that moves by its action; pure jnp, no physics."""
+
+import jax
+import jax.numpy as jnp
+
+from envs_mjx.base import EnvSpec, State
+
+
+class Line:
+    """obs = goal = position (1,); every episode starts at 0 with goal +1 or -1; success within 0.5 of the goal.
+
+    A position beyond `breaks_at` counts as a divergence: the episode ends early.
+    """
+
+    def __init__(self, num_envs: int, horizon: int, breaks_at: float = float("inf")):
+        self.num_envs, self.breaks_at, self.traces = num_envs, breaks_at, 0
+        ones, zeros = jnp.ones(1), jnp.zeros(1)
+        self.spec = EnvSpec(1, 1, 1, horizon, zeros, ones, zeros, ones)
+
+    def achieved_goal(self, obs):
+        return obs
+
+    def commanded_goal(self, target):
+        return target[:, :1]
+
+    def hand_in_goal(self):
+        return jnp.ones(1)
+
+    def _start(self, keys, episode):
+        sign = jnp.where(jax.vmap(jax.random.bernoulli)(keys), 1.0, -1.0)
+        target = jnp.stack([sign, 0 * sign, 0 * sign], -1)
+        obs, no = jnp.zeros((self.num_envs, 1)), jnp.zeros(self.num_envs, bool)
+        metrics = {name: jnp.zeros(self.num_envs) for name in ("success", "distance", "diverged", "object_moved")}
+        time = jnp.zeros(self.num_envs, jnp.int32)
+        return State(None, obs, target[:, :1], target, 0 * target, target, episode, time, keys, no, no, metrics)
+
+    def reset(self, key):
+        return self._start(jax.random.split(key, self.num_envs), jnp.zeros(self.num_envs, jnp.int32))
+
+    def step(self, state, action):
+        self.traces += 1
+        obs = state.obs + action
+        distance = jnp.abs(obs - state.goal)[:, 0]
+        diverged = jnp.abs(obs[:, 0]) > self.breaks_at
+        success = distance <= 0.5
+        done = (state.time + 1 >= self.spec.horizon) | diverged
+        moved = jnp.abs(obs[:, 0]) > 0.01
+        values = {"success": success, "distance": distance, "diverged": diverged, "object_moved": moved}
+        metrics = {name: value.astype(jnp.float32) for name, value in values.items()}
+        keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
+        fresh = self._start(keys, state.episode + 1)
+        now = state.replace(obs=obs, time=state.time + 1, success=success, metrics=metrics)
+
+        def pick(new, old):
+            return jnp.where(done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(pick, fresh, now).replace(done=done, metrics=metrics)

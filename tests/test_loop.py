@@ -1,0 +1,158 @@
+"""Rollout, evaluation, iteration and exploration on environments with known answers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs_mjx
+from configs import PRESETS
+from crl_jax import agents, loop
+from crl_jax.config import ExploreConfig, with_overrides
+from crl_jax.evaluate import evaluate
+from crl_jax.explore import SWITCH, behaviour_goal
+from crl_jax.rollout import random_policy, rollout
+from tests.probe import Line
+
+KEY = jax.random.PRNGKey(0)
+
+
+def toward(fraction):
+    return lambda state, key: fraction * (state.goal - state.obs)
+
+
+def constant(value):
+    return lambda state, key: jnp.full_like(state.obs, value)
+
+
+def test_a_perfect_policy_scores_one_and_an_idle_one_zero():
+    perfect = evaluate(Line(8, horizon=5), toward(1.0), KEY)
+    assert perfect["success_any"] == perfect["success_final"] == 1 and perfect["time_at_goal"] == 5
+    assert perfect["final_distance"] == perfect["min_distance"] == 0 and perfect["object_moved"] == 1
+    idle = evaluate(Line(8, horizon=5), constant(0.0), KEY)
+    assert idle["success_any"] == idle["success_final"] == idle["time_at_goal"] == idle["object_moved"] == 0
+    assert idle["final_distance"] == 1 and idle["diverged"] == 0
+
+
+def test_passing_through_the_goal_is_any_and_not_final():
+    through = evaluate(Line(64, horizon=4), lambda state, key: state.goal, KEY)
+    assert through["success_any"] == 1 and through["success_final"] == 0
+    assert through["time_at_goal"] == 1 and through["min_distance"] == 0 and through["final_distance"] == 3
+
+
+def test_only_the_first_episode_counts_when_a_simulation_diverges():
+    broken = evaluate(Line(16, horizon=6, breaks_at=2.5), constant(1.0), KEY)
+    assert broken["diverged"] == 16
+    plus = np.asarray(Line(16, horizon=6).reset(jax.random.split(KEY)[0]).goal)[:, 0] > 0
+    assert broken["success_any"] == pytest.approx(plus.mean())
+    assert broken["success_final"] == 0, "the last step of the first episode is the one that diverged"
+
+
+def test_the_random_policy_is_uniform():
+    state = Line(512, horizon=50).reset(KEY)
+    actions = np.asarray(random_policy(3)(state, KEY))
+    assert actions.shape == (512, 3) and actions.min() >= -1 and actions.max() <= 1
+    counts, _ = np.histogram(actions, bins=10, range=(-1, 1))
+    expected = actions.size / 10
+    assert ((counts - expected) ** 2 / expected).sum() < 27.9, "chi-square, 9 degrees of freedom, p = 0.001"
+
+
+def test_rollout_records_what_the_policy_saw():
+    env = Line(4, horizon=3)
+    _, steps = rollout(env, constant(0.25), env.reset(KEY), KEY, 7)
+    np.testing.assert_allclose(steps.obs[:, 0, 0], [0, 0.25, 0.5, 0, 0.25, 0.5, 0])
+    np.testing.assert_array_equal(steps.episode[:, 0], [0, 0, 0, 1, 1, 1, 2])
+    np.testing.assert_array_equal(steps.done[:, 0], [0, 0, 1, 0, 0, 1, 0])
+
+
+@pytest.fixture(scope="module")
+def iteration():
+    config = with_overrides(
+        PRESETS["metaworld_cpu"],
+        width=8,
+        critic_depth=1,
+        actor_depth=1,
+        num_envs=4,
+        unroll_length=6,
+        replay_capacity=48,
+        min_replay=48,
+        batch_size=8,
+        updates_per_iteration=3,
+        iterations_per_round=2,
+    )
+    env = Line(4, horizon=5)
+    agent = agents.make(config, env.spec)
+    warm_up = jax.jit(loop.make_warm_up(env, config.train))
+    round_ = jax.jit(loop.make_round(env, agent, config), donate_argnums=0)
+    return env, warm_up(loop.init(env, agent, config.train, KEY)), round_
+
+
+def test_an_iteration_is_compiled_once_and_updates_in_place(iteration):
+    env, state, round_ = iteration
+    state = jax.tree.map(jnp.copy, state)
+    assert int(state.ring.written) == 12
+    before, leaf = env.traces, state.ring.obs
+    for count in range(3):
+        state, metrics, episodes = round_(state)
+        assert int(state.ring.written) == 12 * (count + 2)
+    assert env.traces == before + 1, "the round was traced again"
+    assert leaf.is_deleted(), "the ring was copied, not donated"
+    assert all(np.isfinite(value) for value in metrics.values())
+    # 2 iterations x 6 steps x 4 environments, episodes of 5 steps.
+    assert 8 <= int(episodes.count) <= 12 and episodes.diverged == 0
+
+
+def test_no_key_is_used_twice(iteration):
+    _, state, round_ = iteration
+    keys = [np.asarray(state.key)]
+    state = jax.tree.map(jnp.copy, state)
+    for _ in range(2):
+        state, *_ = round_(state)
+        keys.append(np.asarray(state.key))
+    assert len({key.tobytes() for key in keys}) == 3
+
+
+@pytest.fixture(scope="module")
+def pushes():
+    env = envs_mjx.make("push", 512, physics="c")
+    return env, jax.jit(env.reset)(KEY)
+
+
+def test_commanded_goals_are_the_tasks(pushes):
+    env, state = pushes
+    assert behaviour_goal(env, state, ExploreConfig()) is state.goal
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_touch_first_asks_for_the_object_where_it_lies(pushes, share):
+    env, state = pushes
+    config = ExploreConfig("touch_first", explore_share=share, touch_radius=0.05)
+    goal = np.asarray(behaviour_goal(env, state, config))
+    explores = (goal != np.asarray(state.goal)).any(axis=1)
+    assert abs(explores.mean() - share) < 0.08
+    start, offset = np.asarray(state.start), np.array(env.task.hand_offset)
+    np.testing.assert_allclose(goal[explores, 3:], start[explores], atol=1e-6)
+    away = goal[explores, :3] - (start + offset)[explores]
+    assert (np.linalg.norm(away, axis=1) <= 0.05 + 1e-6).all() and np.allclose(away[:, 2], 0, atol=1e-6)
+
+
+def test_touch_then_near_switches_once_within_its_bounds(pushes):
+    env, state = pushes
+    config = ExploreConfig("touch_then_near", explore_share=1.0, touch_radius=0.0, near_radius=0.2)
+    start = np.asarray(state.start)
+    at = jax.jit(lambda time: behaviour_goal(env, state.replace(time=jnp.full(512, time)), config))
+    near = np.stack([np.linalg.norm(np.asarray(at(time))[:, 3:] - start, axis=1) > 1e-6 for time in range(0, 150, 10)])
+    assert not near[: SWITCH[0] // 10].any() and near[SWITCH[1] // 10 + 1 :].all()
+    assert (np.diff(near.astype(int), axis=0) >= 0).all(), "once near, always near"
+    distance = np.linalg.norm(np.asarray(at(149))[:, 3:] - start, axis=1)
+    assert distance.max() <= 0.2 + 1e-6
+    # Uniform in the disc: the median of the distance is radius / sqrt(2).
+    assert abs(np.median(distance) - 0.2 / np.sqrt(2)) < 0.015
+
+
+def test_behaviour_goals_are_new_in_every_episode(pushes):
+    env, state = pushes
+    config = ExploreConfig("touch_first", explore_share=0.5)
+    other = state.replace(key=jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key))
+    first, second = behaviour_goal(env, state, config), behaviour_goal(env, other, config)
+    assert (np.asarray(first) != np.asarray(second)).any(axis=1).mean() > 0.5
