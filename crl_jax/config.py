@@ -115,6 +115,10 @@ class AgentConfig:
     """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
     loss: str = "fwd_infonce"
     """Critic's loss: a name of crl_jax/losses.py."""
+    actor_goals: Literal["future", "mixed"] = "future"
+    """Goals of the actor's loss: the relabelled future; or half of those and half another trajectory's (SGCRL)."""
+    actor_average: float = 0.0
+    """Decay per update of the running mean of the actor's parameters that deterministic acting uses; 0 takes the last."""
     target_entropy: float = -0.5
     """Target entropy per action dimension of the automatic entropy coefficient."""
     max_grad_norm: float = 0.0
@@ -124,6 +128,9 @@ class AgentConfig:
         _require(0 < self.discount < 1, "discount", self.discount, "must lie strictly between 0 and 1")
         for name in ("critic_lr", "actor_lr", "alpha_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
+        _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
+        kinds = ("future", "mixed")
+        _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
         for name in ("logsumexp_penalty", "max_grad_norm"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
@@ -189,13 +196,13 @@ class ExploreConfig:
     """What is asked of the policy while it collects."""
 
     behaviour_goals: Literal["commanded", "touch_first", "touch_then_near"] = "commanded"
-    """Goals to act towards: the task's; the object where it lies, hand at it; that, then the object near its start."""
+    """Goals to act towards: the task's; the object where it lies, hand at it; that, then part of its way."""
     explore_share: float = 0.5
     """Share of episodes with exploratory goals; the others get the task's."""
     touch_radius: float = 0.05
     """Metres around the object at which the hand's exploratory goal lies."""
-    near_radius: float = 0.2
-    """Metres around its start at which the object's exploratory goal lies (touch_then_near)."""
+    near_radius: float = 0.05
+    """Metres around a point of its way to the target at which the object's exploratory goal lies (touch_then_near)."""
 
     def validate(self) -> None:
         kinds = ("commanded", "touch_first", "touch_then_near")

@@ -3,8 +3,8 @@
 CRL explores by reaching for goals, and learns nothing of an object that it never touches: its goals are then the same
 throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
 "critic collapse"). `touch_first` asks for the object where it lies, the hand at it; `touch_then_near` does so for the
-first part of an episode and then asks for the object a little way from its start. Choices are a function of the
-environment's key, new in every episode, so that there is nothing to remember between steps.
+first part of an episode and then asks for the object near a random point of its way from start to target. Choices are a
+function of the environment's key, new in every episode, so that there is nothing to remember between steps.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
     """(E, G) goals to act towards: the commanded ones, or for a share of the episodes exploratory ones."""
     if config.behaviour_goals == "commanded":
         return state.goal
-    keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 4))(state.key)
+    keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
     explores = jax.vmap(jax.random.uniform)(keys[:, 0]) < config.explore_share
     touch = env.commanded_goal(state.start)
     touch += env.hand_in_goal() * _in_disc(keys[:, 1], config.touch_radius, touch.shape[1])
     goal = touch
     if config.behaviour_goals == "touch_then_near":
-        near = env.commanded_goal(state.start + _in_disc(keys[:, 2], config.near_radius, 3))
+        way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (state.target - state.start)
+        near = env.commanded_goal(state.start + way + _in_disc(keys[:, 2], config.near_radius, 3))
         low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
         switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
         goal = jnp.where((state.time >= switch)[:, None], near, touch)

@@ -32,7 +32,8 @@ class TaskSpec:
         objects, quats: parts behind the official observation's object slots; a quat of None is zeros.
         quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it asks scipy for `xmat`'s quaternion.
         extras: further points in the compact state (tools).
-        hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`.
+        hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
+            3 cm above by default ("A Single Goal is All You Need"); behind the object where it can only be pushed.
     """
 
     name: str
@@ -213,6 +214,7 @@ _ROWS = (
         objects=(_OBJ,),
         quats=(_GEOM,),
         quat_order="xyzw",
+        hand_offset=(0.0, -0.05, 0.04),
     ),
     TaskSpec(
         name="shelf-place",

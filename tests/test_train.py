@@ -38,6 +38,7 @@ SMALL = {
     "total_env_steps": 880,
     "video": False,
 }
+"""A run of seconds that touches everything."""
 TASK = "faucet-close"
 
 

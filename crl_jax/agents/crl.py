@@ -31,13 +31,14 @@ class CRLState(struct.PyTreeNode):
     """All that learns.
 
     Attributes:
-        phi, psi, actor: parameters. log_alpha: () log of the entropy coefficient.
+        phi, psi, actor: parameters. average: running mean of `actor`, which deterministic acting uses. log_alpha: () log of the entropy coefficient.
         critic_opt (of (phi, psi)), actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
     """
 
     phi: Params
     psi: Params
     actor: Params
+    average: Params
     log_alpha: jax.Array
     critic_opt: optax.OptState
     actor_opt: optax.OptState
@@ -54,6 +55,12 @@ def _adam(learning_rate: float, max_grad_norm: float) -> optax.GradientTransform
     if max_grad_norm > 0:
         return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))
     return optax.adam(learning_rate)
+
+
+def _half_rolled(goals: jax.Array) -> jax.Array:
+    """(B, ...) with the second half replaced by the goals of the batch rolled by one: another trajectory's."""
+    half = goals.shape[0] // 2
+    return jnp.concatenate([goals[:half], jnp.roll(goals, 1, axis=0)[half:]])
 
 
 class CRL:
@@ -100,6 +107,7 @@ class CRL:
             phi=phi,
             psi=psi,
             actor=actor,
+            average=jax.tree.map(jnp.copy, actor),  # its own buffers: both are donated
             log_alpha=log_alpha,
             critic_opt=self.critic_adam.init((phi, psi)),
             actor_opt=self.actor_adam.init(actor),
@@ -108,8 +116,9 @@ class CRL:
 
     def act(self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
         """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
-        mean, log_std = self._policy(state.actor, obs, goal)
-        return mode(mean) if deterministic else sample_and_log_prob(key, mean, log_std)[0]
+        if deterministic:
+            return mode(self._policy(state.average, obs, goal)[0])
+        return sample_and_log_prob(key, *self._policy(state.actor, obs, goal))[0]
 
     def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """Contrastive loss of (phi, psi) on the batch, every other goal a negative.
@@ -134,7 +143,10 @@ class CRL:
         Returns:
             () loss, and () mean log-probability.
         """
-        mean, log_std = self._policy(actor, batch.obs, batch.goal)
+        goal = batch.goal
+        if self.config.actor_goals == "mixed":
+            goal, psi = _half_rolled(goal), _half_rolled(psi)
+        mean, log_std = self._policy(actor, batch.obs, goal)
         action, log_prob = sample_and_log_prob(key, mean, log_std)
         value = self.energy.diagonal(self._embed(self.phi, phi, self._obs(batch.obs), action), psi)
         return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
@@ -158,10 +170,12 @@ class CRL:
         actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
         critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
         new_phi, new_psi = optax.apply_updates(critic, critic_step)
+        actor, decay = optax.apply_updates(state.actor, actor_step), self.config.actor_average
         new = CRLState(
             phi=new_phi,
             psi=new_psi,
-            actor=optax.apply_updates(state.actor, actor_step),
+            actor=actor,
+            average=optax.incremental_update(actor, state.average, 1 - decay),
             log_alpha=optax.apply_updates(state.log_alpha, alpha_step),
             critic_opt=critic_opt,
             actor_opt=actor_opt,
