@@ -20,7 +20,8 @@ PRESETS: dict[str, Config] = {
     "reach_cpu": Config(
         env=EnvConfig(task="reach", num_envs=128),
         network=_SMALL,
-        train=TrainConfig(total_env_steps=300_000),
+        agent=AgentConfig(alpha_lr=3e-3, actor_average=0.998),
+        train=TrainConfig(total_env_steps=250_000),
         evaluation=EvalConfig(eval_every=30_000),
     ),
     # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, and goals that make the

@@ -232,13 +232,13 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
 
     Args:
         run: Folders of runs; several seeds of a task share a curve.
-        out: Folder for the page and pictures; that of the first run by default.
+        out: Folder for the page and pictures; by default the run's own, or `report` beside the runs when several.
     """
     from crl_jax import report
 
     if not run:
         raise ConfigError("report: name at least one run folder")
-    page = report.write_report(list(run), out)
+    page = report.write_report(list(run), out or (run[0] if len(run) == 1 else run[0].parent / "report"))
     console = Console()
     console.print(report.table(list(run)))
     console.print(str(page), highlight=False, soft_wrap=True)

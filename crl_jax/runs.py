@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from typing import Any
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences
 
-CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
 MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep")
 """Fields that a resumed run may change: they alter neither the state nor what the next iteration computes."""
 
@@ -75,6 +77,12 @@ def resume(folder: Path, wanted: Config | None) -> Config:
         raise ConfigError(f"resume {folder}: the config differs: {'; '.join(changed)}. Start a new run for that")
     run = dataclasses.replace(wanted.run, runs=config.run.runs, name=config.run.name)
     return dataclasses.replace(wanted, run=run)
+
+
+def note_command(folder: Path) -> None:
+    """Append the command of this process to the run's command.txt."""
+    with open(folder / COMMAND, "a") as file:
+        file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -140,6 +140,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         counters = Counters(**host["counters"])
         runs.write_json(folder / runs.CONFIG, config.to_dict())
     trainer.config = config
+    runs.note_command(folder)
     loggers = make_loggers(
         folder,
         config.train.total_env_steps,

@@ -119,6 +119,27 @@ def test_act_is_the_mode_or_a_sample_within_bounds() -> None:
     assert all(jnp.abs(a).max() <= 1 for a in mode + drawn)
 
 
+def test_deterministic_acting_uses_the_running_mean_of_the_actor() -> None:
+    batch, state = _batch(), _state()
+    last, averaged = _crl(actor_average=0.0), _crl(actor_average=0.75)
+    (plain, _), (mean, _) = (jax.jit(c.update)(state, batch, KEY) for c in (last, averaged))
+    for new, old, running in zip(*map(jax.tree.leaves, (plain.actor, state.actor, mean.average)), strict=True):
+        np.testing.assert_allclose(running, 0.75 * old + 0.25 * new, atol=1e-6)
+    for new, running in zip(*map(jax.tree.leaves, (plain.actor, plain.average)), strict=True):
+        np.testing.assert_array_equal(new, running)
+    old, new = (averaged.act(s, batch.obs, batch.goal, KEY, True) for s in (state, plain.replace(average=state.actor)))
+    np.testing.assert_array_equal(old, new)  # the actor moved, its mean did not
+
+
+def test_mixed_actor_goals_roll_the_second_half() -> None:
+    goals = jnp.arange(12.0).reshape(6, 2)
+    mixed = crl._half_rolled(goals)
+    np.testing.assert_array_equal(mixed[:3], goals[:3])
+    np.testing.assert_array_equal(mixed[3:], goals[2:5])
+    losses = [_crl(actor_goals=kind).update(_state(), _batch(), KEY)[1]["actor_loss"] for kind in ("future", "mixed")]
+    assert losses[0] != losses[1]
+
+
 def test_inputs_are_normalised_by_the_spec() -> None:
     plain = dataclasses.replace(
         SPEC, obs_shift=jnp.zeros(D), obs_scale=jnp.ones(D), goal_shift=jnp.zeros(G), goal_scale=jnp.ones(G)

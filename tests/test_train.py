@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import envs_mjx
 from configs import PRESETS
 from crl_jax import agents, checkpoint, cli, runs
 from crl_jax.config import with_overrides
@@ -253,6 +254,32 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "damaged checkpoint" in error and "800" in error
     assert load(copy, step=800).env_steps == 800
+
+
+def test_eval_report_and_render_on_a_run(finished, tmp_path, capsys):
+    folder = str(finished.folder)
+    assert cli.main(PRESETS, ["eval", folder, "--episodes", "4", "--seed", "3"]) == 0
+    assert "success_final" in capsys.readouterr().out
+    assert cli.main(PRESETS, ["report", folder]) == 0
+    assert (finished.folder / "learning_curve.png").stat().st_size > 10_000
+    page = (finished.folder / "report.html").read_text()
+    assert "pytest" in (finished.folder / "command.txt").read_text() and "base64" in page
+    film = tmp_path / "arm.mp4"
+    size = ["--width", "64", "--height", "48"]
+    assert cli.main(PRESETS, ["render", folder, "--episodes", "1", "--out", str(film), *size]) == 0
+    assert film.stat().st_size > 1000
+
+
+def test_eval_in_the_official_package(finished, capsys):
+    assert cli.main(PRESETS, ["eval", str(finished.folder), "--official", "--episodes", "2"]) == 0
+    assert "official Meta-World" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_envs_lists_every_task(capsys):
+    assert cli.main(PRESETS, ["envs"]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in envs_mjx.names())
 
 
 @pytest.mark.slow
