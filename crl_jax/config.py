@@ -118,7 +118,7 @@ class AgentConfig:
     actor_goals: Literal["future", "mixed"] = "future"
     """Goals of the actor's loss: the relabelled future; or half of those and half another trajectory's (SGCRL)."""
     actor_average: float = 0.0
-    """Decay per update of the running mean of the actor's parameters that deterministic acting uses; 0 takes the last."""
+    """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
     target_entropy: float = -0.5
     """Target entropy per action dimension of the automatic entropy coefficient."""
     max_grad_norm: float = 0.0

@@ -31,7 +31,8 @@ class CRLState(struct.PyTreeNode):
     """All that learns.
 
     Attributes:
-        phi, psi, actor: parameters. average: running mean of `actor`, which deterministic acting uses. log_alpha: () log of the entropy coefficient.
+        phi, psi, actor: parameters. average: running mean of `actor`, which deterministic acting uses.
+        log_alpha: () log of the entropy coefficient.
         critic_opt (of (phi, psi)), actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
     """
 
