@@ -201,8 +201,8 @@ class ExploreConfig:
     """Share of episodes with exploratory goals; the others get the task's."""
     touch_radius: float = 0.05
     """Metres around the object at which the hand's exploratory goal lies."""
-    near_radius: float = 0.05
-    """Metres around a point of its way to the target at which the object's exploratory goal lies (touch_then_near)."""
+    near_radius: float = 0.2
+    """Metres around a point of its way to the target at which a free object's exploratory goal lies (touch_then_near)."""
 
     def validate(self) -> None:
         kinds = ("commanded", "touch_first", "touch_then_near")

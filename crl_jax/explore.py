@@ -30,7 +30,8 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
     goal = touch
     if config.behaviour_goals == "touch_then_near":
         way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (state.target - state.start)
-        near = env.commanded_goal(state.start + way + _in_disc(keys[:, 2], config.near_radius, 3))
+        aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0, 3)
+        near = env.commanded_goal(state.start + way + aside)
         low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
         switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
         goal = jnp.where((state.time >= switch)[:, None], near, touch)

@@ -71,6 +71,8 @@ class GoalEnv(Protocol):
 
     num_envs: int
     spec: EnvSpec
+    free_object: bool
+    """Whether the object can be put anywhere, rather than moving along a mechanism's own way."""
 
     def reset(self, key: jax.Array) -> State: ...
 

@@ -12,6 +12,8 @@ class Line:
     A position beyond `breaks_at` counts as a divergence: the episode ends early.
     """
 
+    free_object = True
+
     def __init__(self, num_envs: int, horizon: int, breaks_at: float = float("inf")):
         self.num_envs, self.breaks_at, self.traces = num_envs, breaks_at, 0
         ones, zeros = jnp.ones(1), jnp.zeros(1)
