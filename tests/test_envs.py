@@ -166,7 +166,7 @@ def test_keys_belong_to_environments() -> None:
 
 def test_one_environment_works() -> None:
     states = unroll(make("faucet-close", 1, physics="c", horizon=HORIZON), seed=0, steps=HORIZON + 1)
-    assert states.obs.shape == (HORIZON + 2, 1, 7) and states.episode[-1, 0] == 1
+    assert states.obs.shape == (HORIZON + 2, 1, 10) and states.episode[-1, 0] == 1
     assert np.isfinite(states.obs).all()
 
 

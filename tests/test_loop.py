@@ -79,6 +79,7 @@ def iteration():
         batch_size=8,
         updates_per_iteration=3,
         iterations_per_round=2,
+        behaviour_goals="commanded",
     )
     env = Line(4, horizon=5)
     agent = agents.make(config, env.spec)
