@@ -25,13 +25,13 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
         return state.goal
     keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
     explores = jax.vmap(jax.random.uniform)(keys[:, 0]) < config.explore_share
-    touch = env.commanded_goal(state.start, state.start, state.target)
+    touch = env.commanded_goal(state.start)
     touch += env.hand_in_goal() * _in_disc(keys[:, 1], config.touch_radius, touch.shape[1])
     goal = touch
     if config.behaviour_goals == "touch_then_near":
         way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (state.target - state.start)
         aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0, 3)
-        near = env.commanded_goal(state.start + way + aside, state.start, state.target)
+        near = env.commanded_goal(state.start + way + aside)
         low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
         switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
         goal = jnp.where((state.time >= switch)[:, None], near, touch)

@@ -82,8 +82,8 @@ class GoalEnv(Protocol):
         """(..., D) -> (..., G): the goal that an observation achieves."""
         ...
 
-    def commanded_goal(self, point: jax.Array, start: jax.Array, target: jax.Array) -> jax.Array:
-        """(E, 3) x 3 -> (E, G): the goal of having the object at `point`, in an episode from `start` to `target`."""
+    def commanded_goal(self, target: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, G): the goal of having the object (or body) at a position."""
         ...
 
     def hand_in_goal(self) -> jax.Array:

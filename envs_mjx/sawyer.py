@@ -94,7 +94,7 @@ class MetaWorld:
             raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = "object" if task.achieved == TCP else goal
-        self.free_object = task.placement.object_at is not None and task.joint is None
+        self.free_object = task.placement.object_at is not None
         self.layout = layout(task)
         self.scene = make_scene(task)
         self.physics = make_physics(engine, self.scene, num_envs, threads)
@@ -140,20 +140,14 @@ class MetaWorld:
             return jnp.concatenate([hand, achieved], axis=-1)
         return jnp.concatenate([achieved, hand - achieved], axis=-1)
 
-    def commanded_goal(self, point: jax.Array, start: jax.Array, target: jax.Array) -> jax.Array:
-        """Goal (E, G) of having the object at `point` (E, 3), the hand at the task's stated offset from it.
-
-        Args:
-            start, target: (E, 3) of the episode: the hand goal lies `hand_behind` back along the way between them.
-        """
-        way = (target - start) * jnp.array([1.0, 1.0, 0.0])
-        direction = way / (jnp.linalg.norm(way, axis=-1, keepdims=True) + 1e-6)
-        offset = jnp.asarray(self.task.hand_offset, jnp.float32) - self.task.hand_behind * direction
+    def commanded_goal(self, target: jax.Array) -> jax.Array:
+        """(E, 3) object goal -> (E, G) goal, with the hand at the task's stated offset from the object."""
+        offset = jnp.broadcast_to(jnp.asarray(self.task.hand_offset, jnp.float32), target.shape)
         if self.goal == "object":
-            return point
+            return target
         if self.goal == "hand_object":
-            return jnp.concatenate([point + offset, point], axis=-1)
-        return jnp.concatenate([point, offset], axis=-1)
+            return jnp.concatenate([target + offset, target], axis=-1)
+        return jnp.concatenate([target, offset], axis=-1)
 
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
@@ -221,13 +215,13 @@ class MetaWorld:
         return mixed.replace(physics=physics, metrics=state.metrics, done=state.done)
 
     def _start(self, physics: PhysicsState, vector: jax.Array, keys: jax.Array, episode: jax.Array) -> State:
-        target, start = self.target(physics, vector), self.layout.point(physics, self.task.achieved)
+        target = self.target(physics, vector)
         state = State(
             physics=physics,
             obs=self.observe(physics),
-            goal=self.commanded_goal(target, start, target),
+            goal=self.commanded_goal(target),
             target=target,
-            start=start,
+            start=self.layout.point(physics, self.task.achieved),
             vector=vector,
             episode=episode,
             time=jnp.zeros(self.num_envs, jnp.int32),

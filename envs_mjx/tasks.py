@@ -33,9 +33,7 @@ class TaskSpec:
         quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it asks scipy for `xmat`'s quaternion.
         extras: further points in the compact state (tools).
         hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
-            3 cm above by default ("A Single Goal is All You Need").
-        hand_behind: metres that the hand goal lies further back, against the way from the object's start to its target:
-            for an object that is pushed rather than held.
+            3 cm above by default ("A Single Goal is All You Need"); behind the object where it can only be pushed.
     """
 
     name: str
@@ -59,7 +57,6 @@ class TaskSpec:
     settle_extra: int = 0
     extras: tuple[Part, ...] = ()
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
-    hand_behind: float = 0.0
 
     @property
     def official(self) -> str:
@@ -217,8 +214,7 @@ _ROWS = (
         objects=(_OBJ,),
         quats=(_GEOM,),
         quat_order="xyzw",
-        hand_offset=(0.0, 0.0, 0.04),
-        hand_behind=0.05,
+        hand_offset=(0.0, -0.05, 0.04),
     ),
     TaskSpec(
         name="shelf-place",

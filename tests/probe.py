@@ -22,8 +22,8 @@ class Line:
     def achieved_goal(self, obs):
         return obs
 
-    def commanded_goal(self, point, start, target):
-        return point[:, :1]
+    def commanded_goal(self, target):
+        return target[:, :1]
 
     def hand_in_goal(self):
         return jnp.ones(1)

@@ -131,10 +131,9 @@ def test_touch_first_asks_for_the_object_where_it_lies(pushes, share):
     goal = np.asarray(behaviour_goal(env, state, config))
     explores = (goal != np.asarray(state.goal)).any(axis=1)
     assert abs(explores.mean() - share) < 0.08
-    start, way = np.asarray(state.start), np.asarray(state.target - state.start)
-    back = -env.task.hand_behind * way / np.linalg.norm(way[:, :2], axis=1, keepdims=True) * [1, 1, 0]
+    start, offset = np.asarray(state.start), np.array(env.task.hand_offset)
     np.testing.assert_allclose(goal[explores, 3:], start[explores], atol=1e-6)
-    away = goal[explores, :3] - (start + np.array(env.task.hand_offset) + back)[explores]
+    away = goal[explores, :3] - (start + offset)[explores]
     assert (np.linalg.norm(away, axis=1) <= 0.05 + 1e-6).all() and np.allclose(away[:, 2], 0, atol=1e-6)
 
 
