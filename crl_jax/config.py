@@ -202,7 +202,7 @@ class ExploreConfig:
     touch_radius: float = 0.05
     """Metres around the object at which the hand's exploratory goal lies."""
     near_radius: float = 0.2
-    """Metres around a point of its way to the target at which a free object's exploratory goal lies (touch_then_near)."""
+    """Metres around a point of its way to the target where a free object's exploratory goal lies (touch_then_near)."""
 
     def validate(self) -> None:
         kinds = ("commanded", "touch_first", "touch_then_near")

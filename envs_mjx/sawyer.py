@@ -94,7 +94,7 @@ class MetaWorld:
             raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = "object" if task.achieved == TCP else goal
-        self.free_object = task.placement.object_at is not None
+        self.free_object = task.placement.object_at is not None and task.joint is None
         self.layout = layout(task)
         self.scene = make_scene(task)
         self.physics = make_physics(engine, self.scene, num_envs, threads)
