@@ -24,8 +24,8 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=250_000),
         evaluation=EvalConfig(eval_every=30_000),
     ),
-    # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, and goals that make the
-    # hand touch the object first.
+    # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, and goals that make
+    # the hand touch the object first.
     "metaworld_cpu": Config(
         env=EnvConfig(task="push", num_envs=128),
         network=_SMALL,

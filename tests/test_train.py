@@ -170,7 +170,7 @@ BAD = {
     "unknown goal": (["train", "push", "--goal", "hand"], "hand_object"),
     "depth": (["train", "push", "--critic-depth", "6"], "nearest: 4 or 8"),
     "capacity": (["train", "push", "--replay-capacity", "1000"], "nearest: 7936"),
-    "batch": (["train", "push", "--batch-size", "999999"], "nearest: 15872"),
+    "batch": (["train", "push", "--batch-size", "20000"], "nearest: 15872"),
     "negative": (["train", "push", "--total-env-steps", "-3"], "at least 1"),
     "no number": (["train", "push", "--num-envs", "many"], "--num-envs"),
     "unknown option": (["train", "push", "--num-env", "3"], "--num-env"),
@@ -263,7 +263,7 @@ def test_eval_report_and_render_on_a_run(finished, tmp_path, capsys):
     assert cli.main(PRESETS, ["report", folder]) == 0
     assert (finished.folder / "learning_curve.png").stat().st_size > 10_000
     page = (finished.folder / "report.html").read_text()
-    assert "pytest" in (finished.folder / "command.txt").read_text() and "base64" in page
+    assert (finished.folder / "command.txt").read_text().count("\n") == 1 and "base64" in page
     film = tmp_path / "arm.mp4"
     size = ["--width", "64", "--height", "48"]
     assert cli.main(PRESETS, ["render", folder, "--episodes", "1", "--out", str(film), *size]) == 0
