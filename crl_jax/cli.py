@@ -143,7 +143,10 @@ def _finish(console: Console, folder: Path, with_video: bool) -> int:
                 files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
         except EnvError as error:
             console.print(f"No video: {error}", highlight=False)
-    console.print(report.table([folder]))
+    table = Table(title=f"{folder} learned from no reward", show_header=False)
+    for name, value in report.summary(folder).items():
+        table.add_row(name.replace("_", " "), report.shown(value))
+    console.print(table)
     for file in files:
         console.print(f"  {file}", highlight=False, soft_wrap=True)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,9 @@ def film(
         for episode in range(episodes)
         for physics, target in states
     )
-    frames = render_frames(scenes, *size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return video.write_video(frames, path, FPS)
+    with warnings.catch_warnings():
+        # JAX warns of every child process; ffmpeg is started by exec and never touches JAX.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+        frames = render_frames(scenes, *size)
+        return video.write_video(frames, path, FPS)

@@ -205,7 +205,7 @@ def _page(runs: list[Path], pictures: list[tuple[str, Path]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     body = "".join(
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
-        + "".join(f"<td>{html.escape(_shown(row.get(name, '-')))}</td>" for row in rows)
+        + "".join(f"<td>{html.escape(shown(row.get(name, '-')))}</td>" for row in rows)
         + "</tr>"
         for name in names
     )
@@ -246,7 +246,8 @@ def _embedded(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A summary's value as text."""
     if isinstance(value, float):
         return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
