@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +89,6 @@ def film(
     episodes: int = 3,
     seed: int = 0,
     size: tuple[int, int] = (480, 360),
-    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """An mp4 of the policy's mode on `episodes` fresh starts and goals, one after another; size is (width, height).
 
