@@ -100,8 +100,8 @@ def report(preset: str = "metaworld_cpu") -> int:
 def _table(groups: dict[str, list[Path]]) -> list[str]:
     lines = [
         "| task | seeds | success_any, best | success_any, last | success_final, last |"
-        f" env steps to {SOLVED:.0%} any | minutes for all |",
-        "|---|---|---|---|---|---|---|",
+        f" env steps to {SOLVED:.0%} any | trained for | minutes |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for task, folders in groups.items():
         evaluations = [[r for r in read_metrics(folder) if "eval/success_any" in r] for folder in folders]
@@ -119,6 +119,7 @@ def _table(groups: dict[str, list[Path]]) -> list[str]:
             _spread([last for _, last in any_]),
             _spread([last for _, last in final]),
             ", ".join("never" if steps is None else f"{steps / 1e6:.2f} M" for steps in solved),
+            ", ".join(f"{records[-1]['env_steps'] / 1e6:.2f} M" for records in evaluations),
             f"{np.median(minutes):.1f}",
         )
         lines.append("| " + " | ".join(columns) + " |")
