@@ -101,8 +101,8 @@ def _puck(height: Part | None, **extra) -> Placement:
     return Placement(object_qpos=9, object_at=at, object_height=height, clear=_FREE, **extra)
 
 
-def _puck_goal(height: Part) -> Point:
-    return (_v(3), _v(4), _SETTLED)
+_PUCK_GOAL: Point = (_v(3), _v(4), _SETTLED)
+"""The vector's goal xy, at the object's settled height."""
 
 
 _ROWS = (
@@ -130,7 +130,7 @@ _ROWS = (
         name="push-wall",
         scene="push_wall_v3",
         achieved=_GEOM,
-        target=_puck_goal(_GEOM),
+        target=_PUCK_GOAL,
         low=(-0.05, 0.6, 0.015, -0.05, 0.85, 0.01),
         high=(0.05, 0.65, 0.015, 0.05, 0.9, 0.02),
         placement=_puck(_GEOM),
@@ -156,7 +156,7 @@ _ROWS = (
         name="push-back",
         scene="push_back_v3",
         achieved=_GEOM,
-        target=_puck_goal(_GEOM),
+        target=_PUCK_GOAL,
         low=(-0.1, 0.8, 0.02, -0.1, 0.6, 0.0199),
         high=(0.1, 0.85, 0.02, 0.1, 0.7, 0.0201),
         placement=_puck(_GEOM),
@@ -205,7 +205,7 @@ _ROWS = (
         name="push",
         scene="push_v3",
         achieved=_OBJ,
-        target=_puck_goal(_OBJ),
+        target=_PUCK_GOAL,
         low=(-0.1, 0.6, 0.02, -0.1, 0.8, 0.01),
         high=(0.1, 0.7, 0.02, 0.1, 0.9, 0.02),
         placement=_puck(_OBJ),

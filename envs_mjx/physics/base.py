@@ -8,7 +8,7 @@ Axis letters: E environments, K points, Q rotations, J joints, R reset vector, A
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
@@ -95,7 +95,6 @@ class Scene:
     control: MocapControl
     placement: Placement
     frame_skip: int = 5
-    part_ids: dict[str, Any] = field(default_factory=dict)
 
 
 class PhysicsState(struct.PyTreeNode):
