@@ -56,7 +56,9 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
 
     physics = jax.jit(lambda env_state: rollout(env, lambda *_: actions, env_state, key, length))
     _, steps = physics(state.env)
-    insert = jax.jit(lambda ring: buffer.insert(ring, steps.obs, steps.action, steps.episode), donate_argnums=0)
+    insert = jax.jit(
+        lambda ring: buffer.insert(ring, steps.obs, steps.action, steps.goal, steps.episode), donate_argnums=0
+    )
     sample = jax.jit(lambda state: loop.sample_batches(env, state, schedule, config.agent.discount)[1])
     batches = sample(state)
     learn = jax.jit(lambda state, batches: loop.learn(agent, state, batches)[0].agent)

@@ -2,7 +2,7 @@
 
 Axis letters: C capacity rows, T unroll, E environments, D obs, A action, G goal. A row holds one step of all E
 environments; row number r counts from 0 for ever and lives at index r % C. Row numbers are int32: a run writes fewer
-than 2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no goals.
+than 2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no relabelled goals.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Ring(struct.PyTreeNode):
 
     Attributes:
         obs: (C, E, D) float32. action: (C, E, A) float32, taken at `obs`.
+        commanded: (C, E, G) float32 the task's goal of the row's episode.
         episode: (C, E) int32 episode number, per environment 0, 1, 2, ... without gaps.
         last_row: (C, E) int32 row number of the newest row of the episode n of that environment for which
             n % C is the index; -1 before any. The C stored rows span at most C consecutive episodes, so no two collide.
@@ -35,17 +36,19 @@ class Ring(struct.PyTreeNode):
 
     obs: jax.Array
     action: jax.Array
+    commanded: jax.Array
     episode: jax.Array
     last_row: jax.Array
     written: jax.Array
 
 
-def init(capacity_rows: int, num_envs: int, obs_size: int, action_size: int) -> Ring:
+def init(capacity_rows: int, num_envs: int, obs_size: int, action_size: int, goal_size: int) -> Ring:
     """An empty ring."""
     shape = (capacity_rows, num_envs)
     return Ring(
         obs=jnp.zeros((*shape, obs_size), jnp.float32),
         action=jnp.zeros((*shape, action_size), jnp.float32),
+        commanded=jnp.zeros((*shape, goal_size), jnp.float32),
         episode=jnp.zeros(shape, jnp.int32),
         last_row=jnp.full(shape, -1, jnp.int32),
         written=jnp.zeros((), jnp.int32),
@@ -57,13 +60,14 @@ def num_rows(ring: Ring) -> jax.Array:
     return jnp.minimum(ring.written, ring.obs.shape[0])
 
 
-def insert(ring: Ring, obs: jax.Array, action: jax.Array, episode: jax.Array) -> Ring:
+def insert(ring: Ring, obs: jax.Array, action: jax.Array, commanded: jax.Array, episode: jax.Array) -> Ring:
     """Writes T rows over the oldest; in place when the ring is donated.
 
     Every insert into one ring must have the same T: with C a multiple of it no write straddles the end.
 
     Args:
-        obs: (T, E, D). action: (T, E, A). episode: (T, E) int32, continuing the numbering of the rows before.
+        obs: (T, E, D). action: (T, E, A). commanded: (T, E, G).
+        episode: (T, E) int32, continuing the numbering of the rows before.
     Raises:
         ValueError: C is no multiple of T, or shapes differ (at trace time).
     """
@@ -74,16 +78,18 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, episode: jax.Array) ->
             f"capacity_rows={capacity}: must be a multiple of unroll_length={unroll}; "
             f"nearest: {nearest_multiples(capacity, unroll)}"
         )
-    for name, value in (("obs", obs), ("action", action), ("episode", episode)):
+    rows = {"obs": obs, "action": action, "commanded": commanded, "episode": episode}
+    for name, value in rows.items():
         wanted = (unroll, *getattr(ring, name).shape[1:])
         if value.shape != wanted:
             raise ValueError(f"{name}: shape {value.shape} does not fit the ring, wanted {wanted}")
     index = ring.written % capacity
     row = ring.written + jnp.arange(unroll, dtype=jnp.int32)[:, None]
+    written = {
+        name: jax.lax.dynamic_update_slice_in_dim(getattr(ring, name), value, index, 0) for name, value in rows.items()
+    }
     return Ring(
-        obs=jax.lax.dynamic_update_slice_in_dim(ring.obs, obs, index, 0),
-        action=jax.lax.dynamic_update_slice_in_dim(ring.action, action, index, 0),
-        episode=jax.lax.dynamic_update_slice_in_dim(ring.episode, episode, index, 0),
+        **written,
         # a newer episode has newer rows, so max also replaces what an overwritten episode left in the slot
         last_row=ring.last_row.at[episode % capacity, jnp.arange(num_envs)].max(row),
         written=ring.written + unroll,
@@ -155,6 +161,7 @@ def sample(
         action=ring.action[index, env],
         next_obs=ring.obs[(draw.row + jnp.minimum(offset, 1)) % capacity, env],
         goal=achieved_goal(ring.obs[(draw.row + offset) % capacity, env]),
+        commanded=ring.commanded[index, env],
         env=env,
         episode=ring.episode[index, env],
         offset=offset,

@@ -115,8 +115,9 @@ class AgentConfig:
     """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
     loss: str = "fwd_infonce"
     """Critic's loss: a name of crl_jax/losses.py."""
-    actor_goals: Literal["future", "mixed"] = "future"
-    """Goals of the actor's loss: the relabelled future; or half of those and half another trajectory's (SGCRL)."""
+    actor_goals: Literal["future", "commanded", "mixed", "half_commanded"] = "future"
+    """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
+    (SGCRL); half future and half the task's own."""
     actor_average: float = 0.0
     """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
     target_entropy: float = -0.5
@@ -129,7 +130,7 @@ class AgentConfig:
         for name in ("critic_lr", "actor_lr", "alpha_lr"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
         _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
-        kinds = ("future", "mixed")
+        kinds = ("future", "commanded", "mixed", "half_commanded")
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
         for name in ("logsumexp_penalty", "max_grad_norm"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")

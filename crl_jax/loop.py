@@ -45,7 +45,7 @@ def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array) -> Loo
     """Fresh agent, empty ring, environments at their first starts."""
     agent_key, env_key, key = jax.random.split(key, 3)
     rows = config.replay_capacity // env.num_envs
-    ring = buffer.init(rows, env.num_envs, env.spec.obs_size, env.spec.action_size)
+    ring = buffer.init(rows, env.num_envs, env.spec.obs_size, env.spec.action_size, env.spec.goal_size)
     return LoopState(agent.init(agent_key), ring, env.reset(env_key), key)
 
 
@@ -53,7 +53,7 @@ def collect(env: GoalEnv, policy: Policy, state: LoopState, length: int) -> tupl
     """Unroll `length` steps of every environment into the ring."""
     key, rollout_key = jax.random.split(state.key)
     env_state, steps = rollout(env, policy, state.env, rollout_key, length)
-    ring = buffer.insert(state.ring, steps.obs, steps.action, steps.episode)
+    ring = buffer.insert(state.ring, steps.obs, steps.action, steps.goal, steps.episode)
     return state.replace(ring=ring, env=env_state, key=key), episode_sums(steps)
 
 

@@ -18,12 +18,13 @@ class Trajectory(struct.PyTreeNode):
     """T consecutive steps of E environments.
 
     Attributes:
-        obs: (T, E, D) before the action. action: (T, E, A). episode: (T, E) int32.
+        obs: (T, E, D) before the action. action: (T, E, A). goal: (T, E, G) the task's. episode: (T, E) int32.
         done: (T, E) bool the action ended its episode. metrics: name -> (T, E) after the action.
     """
 
     obs: jax.Array
     action: jax.Array
+    goal: jax.Array
     episode: jax.Array
     done: jax.Array
     metrics: dict[str, jax.Array]
@@ -35,7 +36,7 @@ def rollout(env: GoalEnv, policy: Policy, state: State, key: jax.Array, length: 
     def step(state: State, key: jax.Array) -> tuple[State, Trajectory]:
         action = policy(state, key)
         after = env.step(state, action)
-        return after, Trajectory(state.obs, action, state.episode, after.done, after.metrics)
+        return after, Trajectory(state.obs, action, state.goal, state.episode, after.done, after.metrics)
 
     return jax.lax.scan(step, state, jax.random.split(key, length))
 

@@ -18,6 +18,7 @@ class Batch(struct.PyTreeNode):
     Attributes:
         obs, next_obs: (B, D). action: (B, A).
         goal: (B, G) goal achieved at a future time of the SAME episode (relabelled).
+        commanded: (B, G) the task's goal of that episode.
         env: (B,) int32 environment, episode: (B,) int32 its episode number (together they name a trajectory).
         offset: (B,) int32 how many steps ahead the goal lies, >= 1.
     """
@@ -26,6 +27,7 @@ class Batch(struct.PyTreeNode):
     action: jax.Array
     next_obs: jax.Array
     goal: jax.Array
+    commanded: jax.Array
     env: jax.Array
     episode: jax.Array
     offset: jax.Array

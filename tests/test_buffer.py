@@ -31,10 +31,10 @@ def _fill(capacity: int, unroll: int, episode: np.ndarray) -> buffer.Ring:
     """Ring after inserting every row of episode (rows, E), T at a time."""
     rows, num_envs = episode.shape
     obs = np.stack(np.broadcast_arrays(np.arange(rows)[:, None], np.arange(num_envs)), -1).astype(np.float32)
-    ring = buffer.init(capacity, num_envs, 2, 1)
+    ring = buffer.init(capacity, num_envs, 2, 1, 2)
     for start in range(0, rows, unroll):
         part = slice(start, start + unroll)
-        ring = insert(ring, obs[part], obs[part, :, :1], episode[part].astype(np.int32))
+        ring = insert(ring, obs[part], obs[part, :, :1], -obs[part], episode[part].astype(np.int32))
     return ring
 
 
@@ -77,6 +77,7 @@ def test_never_across_an_episode_end_or_the_write_head(lengths: list[int], unrol
     assert (episode[row, batch.env] == batch.episode).all() and (episode[future, batch.env] == batch.episode).all()
     assert (batch.obs[..., 1] == batch.env).all() and (batch.goal[..., 1] == batch.env).all()
     assert (batch.next_obs[..., 0] == row + 1).all() and (batch.action[..., 0] == row).all()
+    assert (batch.commanded == -batch.obs).all()  # of the anchor's own row
 
 
 @pytest.mark.parametrize("unrolls", [3, 8, 13])
@@ -117,33 +118,36 @@ def test_a_ring_without_futures_is_marked_by_offset_zero() -> None:
 
 
 def test_insert_is_in_place_under_donation() -> None:
-    ring = buffer.init(4096, 8, 16, 4)
-    args = (jnp.ones((64, 8, 16)), jnp.ones((64, 8, 4)), jnp.zeros((64, 8), jnp.int32))
+    ring = buffer.init(4096, 8, 16, 4, 3)
+    args = (jnp.ones((64, 8, 16)), jnp.ones((64, 8, 4)), jnp.ones((64, 8, 3)), jnp.zeros((64, 8), jnp.int32))
     compiled = jax.jit(buffer.insert, donate_argnums=0).lower(ring, *args).compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(ring))
     assert compiled.memory_analysis().temp_size_in_bytes < size / 20  # no copy of the ring inside
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(ring)]
     new = compiled(ring, *args)
     assert ring.obs.is_deleted()
-    assert [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(new)][:4] == pointers[:4]
+    assert [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(new)][:5] == pointers[:5]
 
 
 def test_num_rows_and_shapes() -> None:
-    ring = buffer.init(8, 3, 2, 1)
+    ring = buffer.init(8, 3, 2, 1, 2)
     assert int(buffer.num_rows(ring)) == 0
     for wanted in (4, 8, 8):
-        ring = insert(ring, jnp.zeros((4, 3, 2)), jnp.zeros((4, 3, 1)), jnp.zeros((4, 3), jnp.int32))
+        ring = insert(
+            ring, jnp.zeros((4, 3, 2)), jnp.zeros((4, 3, 1)), jnp.zeros((4, 3, 2)), jnp.zeros((4, 3), jnp.int32)
+        )
         assert int(buffer.num_rows(ring)) == wanted
     batch = _sample(ring, jax.random.key(0), (5, 7))
     assert batch.obs.shape == (5, 7, 2) and batch.action.shape == (5, 7, 1) and batch.offset.shape == (5, 7)
 
 
 def test_capacity_that_unroll_does_not_divide_is_refused_with_the_nearest() -> None:
-    ring = buffer.init(10, 1, 2, 1)
+    ring = buffer.init(10, 1, 2, 1, 2)
+    obs, goal, episode = jnp.zeros((5, 1, 2)), jnp.zeros((5, 1, 2)), jnp.zeros((5, 1), jnp.int32)
     with pytest.raises(ValueError, match="8 or 12"):
-        buffer.insert(ring, jnp.zeros((4, 1, 2)), jnp.zeros((4, 1, 1)), jnp.zeros((4, 1), jnp.int32))
+        buffer.insert(ring, obs[:4], jnp.zeros((4, 1, 1)), goal[:4], episode[:4])
     with pytest.raises(ValueError, match="action"):
-        buffer.insert(ring, jnp.zeros((5, 1, 2)), jnp.zeros((5, 1, 3)), jnp.zeros((5, 1), jnp.int32))
+        buffer.insert(ring, obs, jnp.zeros((5, 1, 3)), goal, episode)
 
 
 def test_keys_matter_and_repeat() -> None:

@@ -25,13 +25,14 @@ SPEC = EnvSpec(D, G, A, 50, jnp.arange(1.0, D + 1), 2 * jnp.ones(D), jnp.arange(
 
 
 def _batch(seed: int = 0) -> Batch:
-    keys = jax.random.split(jax.random.key(seed), 4)
+    keys = jax.random.split(jax.random.key(seed), 5)
     ints = jnp.zeros(B, jnp.int32)
     return Batch(
         obs=jax.random.normal(keys[0], (B, D)),
         action=jnp.tanh(jax.random.normal(keys[1], (B, A))),
         next_obs=jax.random.normal(keys[2], (B, D)),
         goal=jax.random.normal(keys[3], (B, G)),
+        commanded=jax.random.normal(keys[4], (B, G)),
         env=ints,
         episode=ints,
         offset=ints + 1,
@@ -56,10 +57,9 @@ def _moved(before: Any, after: Any) -> bool:
 def test_actor_gradient_goes_through_phi_and_the_action(energy: str) -> None:
     agent, batch = _crl(energy=energy), _batch()
     state = _state()
-    psi = agent.psi.apply(state.psi, batch.goal)
 
     def loss(actor: Any, phi: Any) -> jax.Array:
-        return agent.actor_loss(actor, phi, psi, jnp.zeros(()), batch, KEY)[0]  # alpha 0: only the critic speaks
+        return agent.actor_loss(actor, (phi, state.psi), jnp.zeros(()), batch, KEY)[0]  # alpha 0: the critic alone
 
     gradient = jax.jit(jax.grad(loss))
     grad = gradient(state.actor, state.phi)
@@ -131,13 +131,23 @@ def test_deterministic_acting_uses_the_running_mean_of_the_actor() -> None:
     np.testing.assert_array_equal(old, new)  # the actor moved, its mean did not
 
 
-def test_mixed_actor_goals_roll_the_second_half() -> None:
-    goals = jnp.arange(12.0).reshape(6, 2)
-    mixed = crl._half_rolled(goals)
-    np.testing.assert_array_equal(mixed[:3], goals[:3])
-    np.testing.assert_array_equal(mixed[3:], goals[2:5])
-    losses = [_crl(actor_goals=kind).update(_state(), _batch(), KEY)[1]["actor_loss"] for kind in ("future", "mixed")]
-    assert losses[0] != losses[1]
+def test_actor_goals() -> None:
+    batch, half = _batch(), B // 2
+    goals = {kind: np.asarray(pick(batch)) for kind, pick in crl.ACTOR_GOALS.items()}
+    np.testing.assert_array_equal(goals["future"], batch.goal)
+    np.testing.assert_array_equal(goals["commanded"], batch.commanded)
+    for kind in ("mixed", "half_commanded"):
+        np.testing.assert_array_equal(goals[kind][:half], batch.goal[:half])
+    np.testing.assert_array_equal(goals["mixed"][half:], batch.goal[half - 1 : -1])
+    np.testing.assert_array_equal(goals["half_commanded"][half:], batch.commanded[half:])
+    losses = {float(_crl(actor_goals=kind).update(_state(), batch, KEY)[1]["actor_loss"]) for kind in goals}
+    assert len(losses) == 4
+
+
+def test_actor_goals_leave_the_critic_alone() -> None:
+    critics = [_crl(actor_goals=kind).update(_state(), _batch(), KEY)[0].psi for kind in ("future", "commanded")]
+    for first, second in zip(*map(jax.tree.leaves, critics), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_inputs_are_normalised_by_the_spec() -> None:

@@ -52,7 +52,8 @@ def _ring() -> buffer.Ring:
 
     start = jnp.arange(ENVS) % S
     _, (obs, action) = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(0), ROWS)))(start)
-    return jax.jit(buffer.insert)(buffer.init(ROWS, ENVS, S, A), obs, action, jnp.zeros((ROWS, ENVS), jnp.int32))
+    episode = jnp.zeros((ROWS, ENVS), jnp.int32)
+    return jax.jit(buffer.insert)(buffer.init(ROWS, ENVS, S, A, S), obs, action, obs, episode)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -8,6 +8,7 @@ Axis letters: B batch, E environments, D obs, G goal, A action, F embedding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,10 +59,19 @@ def _adam(learning_rate: float, max_grad_norm: float) -> optax.GradientTransform
     return optax.adam(learning_rate)
 
 
-def _half_rolled(goals: jax.Array) -> jax.Array:
-    """(B, ...) with the second half replaced by the goals of the batch rolled by one: another trajectory's."""
-    half = goals.shape[0] // 2
-    return jnp.concatenate([goals[:half], jnp.roll(goals, 1, axis=0)[half:]])
+def _half(first: jax.Array, second: jax.Array) -> jax.Array:
+    """(B, ...): the first half of the rows from `first`, the others from `second`."""
+    half = first.shape[0] // 2
+    return jnp.concatenate([first[:half], second[half:]])
+
+
+ACTOR_GOALS: dict[str, Callable[[Batch], jax.Array]] = {
+    "future": lambda batch: batch.goal,
+    "commanded": lambda batch: batch.commanded,
+    "mixed": lambda batch: _half(batch.goal, jnp.roll(batch.goal, 1, axis=0)),
+    "half_commanded": lambda batch: _half(batch.goal, batch.commanded),
+}
+"""Goals of the actor's loss, (B, G)."""
 
 
 class CRL:
@@ -125,31 +135,28 @@ class CRL:
         """Contrastive loss of (phi, psi) on the batch, every other goal a negative.
 
         Returns:
-            () loss, and (logits (B, B), phi(s,a) (B, F), psi(g) (B, F)) for the diagnostics and the actor.
+            () loss, and (logits (B, B), phi(s,a) (B, F)) for the diagnostics.
         """
         phi = self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action)
         psi = self._embed(self.psi, critic[1], self._goal(batch.goal))
         logits = self.energy.pairwise(phi, psi)
-        return self.loss(logits, self.config.logsumexp_penalty), (logits, phi, psi)
+        return self.loss(logits, self.config.logsumexp_penalty), (logits, phi)
 
     def actor_loss(
-        self, actor: Params, phi: Params, psi: jax.Array, alpha: jax.Array, batch: Batch, key: jax.Array
+        self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """mean(alpha log pi(a|s,g) - f(s,a,g)), a ~ pi(.|s,g): the gradient reaches the actor THROUGH phi and a.
 
         Differentiated by `actor` alone, so the critic does not move.
 
-        Args:
-            psi: (B, F) psi(g) of the batch, as the critic loss computed it (g does not depend on the actor).
         Returns:
             () loss, and () mean log-probability.
         """
-        goal = batch.goal
-        if self.config.actor_goals == "mixed":
-            goal, psi = _half_rolled(goal), _half_rolled(psi)
+        goal = ACTOR_GOALS[self.config.actor_goals](batch)
         mean, log_std = self._policy(actor, batch.obs, goal)
         action, log_prob = sample_and_log_prob(key, mean, log_std)
-        value = self.energy.diagonal(self._embed(self.phi, phi, self._obs(batch.obs), action), psi)
+        phi = self._embed(self.phi, critic[0], self._obs(batch.obs), action)
+        value = self.energy.diagonal(phi, self._embed(self.psi, critic[1], self._goal(goal)))
         return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
 
     def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
@@ -159,11 +166,9 @@ class CRL:
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
         alpha, critic = jnp.exp(state.log_alpha), (state.phi, state.psi)
-        (critic_loss, (logits, phi, psi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
-            critic, batch
-        )
+        (critic_loss, (logits, phi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(critic, batch)
         (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
-            state.actor, state.phi, psi, alpha, batch, key
+            state.actor, critic, alpha, batch, key
         )
         alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_prob)
 
