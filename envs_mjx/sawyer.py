@@ -24,13 +24,16 @@ from envs_mjx.physics.base import (
     place,
     settled_point,
 )
-from envs_mjx.tasks import TCP, TaskSpec
+from envs_mjx.success import PREDICATES
+from envs_mjx.tasks import KNOB, TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative")
 """Goal contracts: [object]; [hand, object]; [object, hand - object] (the lab journal's)."""
 
 HAND, RIGHT_CLAW, LEFT_CLAW = Part("body", "hand"), Part("body", "rightclaw"), Part("body", "leftclaw")
 RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "leftEndEffector")
+DIAL, KNOB_JOINT, KNOB_RADIUS = Part("body", "dial"), "knob_Joint_1", 0.05
+"""Of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`); metres."""
 MOVED = 0.01
 """Metres that an object must have gone from its start to count as moved."""
 _REDRAWS = 32
@@ -46,32 +49,61 @@ class Layout:
     index: dict[Part, int]
 
     def point(self, physics: PhysicsState, part: Part) -> jax.Array:
-        """(E, 3) position of a part; TCP is the mean of the two finger sites."""
+        """(E, 3) position of a part; TCP is the mean of the two finger sites, KNOB turns about the dial."""
         if part == TCP:
             return (self.point(physics, RIGHT_FINGER) + self.point(physics, LEFT_FINGER)) / 2
+        if part == KNOB:
+            angle = self.joint(physics, KNOB_JOINT)
+            rim = jnp.stack([jnp.sin(angle), -jnp.cos(angle), jnp.zeros_like(angle)], axis=-1)
+            return self.point(physics, DIAL) + KNOB_RADIUS * rim
         return physics.points[:, self.index[part]]
+
+    def joint(self, physics: PhysicsState, name: str) -> jax.Array:
+        """(E,) position of a joint that the task reads."""
+        return physics.joints[:, self.parts.joints.index(name)]
+
+    def touch(self, physics: PhysicsState, pair: tuple[str, str]) -> jax.Array:
+        """(E,) bool whether two geoms that the task asks for press on each other."""
+        assert physics.touch is not None
+        return physics.touch[:, self.parts.touches.index(pair)]
+
+    def opening(self, physics: PhysicsState) -> jax.Array:
+        """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1)."""
+        apart = self.point(physics, RIGHT_CLAW) - self.point(physics, LEFT_CLAW)
+        return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
 
 
 def layout(task: TaskSpec) -> Layout:
-    """The points, rotations and joints that `task` reads each step."""
+    """The points, rotations, joints and contacts that `task` reads each step."""
     wanted = [HAND, RIGHT_CLAW, LEFT_CLAW, RIGHT_FINGER, LEFT_FINGER, task.achieved, *task.objects, *task.extras]
+    joints = [task.joint[0]] if task.joint else []
+    touches: tuple[tuple[str, str], ...] = ()
     if isinstance(task.target, Part):
         wanted.append(task.target)
     if task.inserted:
         wanted.append(task.inserted)
-    points = tuple(dict.fromkeys(part for part in wanted if part != TCP))
-    rotations = tuple(part for part in task.quats if part is not None)
-    joints = (task.joint[0],) if task.joint else ()
-    return Layout(Parts(points, rotations, joints), {part: place_ for place_, part in enumerate(points)})
+    if task.predicate:
+        predicate = PREDICATES[task.predicate]
+        wanted += predicate.parts
+        joints += predicate.joints
+        touches = predicate.touches
+    if KNOB in wanted:
+        wanted.append(DIAL)
+        joints.append(KNOB_JOINT)
+    points = tuple(dict.fromkeys(part for part in wanted if part not in (TCP, KNOB)))
+    rotations = tuple(part for part in task.quats if isinstance(part, Part))
+    parts = Parts(points, rotations, tuple(dict.fromkeys(joints)), touches)
+    return Layout(parts, {part: place_ for place_, part in enumerate(points)})
 
 
 def make_scene(task: TaskSpec) -> Scene:
     """The official scene, settled, with what `task` reads, controls and places."""
+    parts = layout(task).parts
     return Scene(
         name=task.scene,
-        model=scenes.load_model(task.scene),
-        data=scenes.settle(task.scene, task.hand_init, task.settle_extra),
-        parts=layout(task).parts,
+        model=scenes.load_model(task.scene, parts.touches),
+        data=scenes.settle(task.scene, task.hand_init, task.settle_extra, parts.touches),
+        parts=parts,
         control=MocapControl(task.mocap_low, task.mocap_high),
         placement=task.placement,
     )
@@ -94,7 +126,8 @@ class MetaWorld:
             raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = "object" if task.achieved == TCP else goal
-        self.free_object = task.placement.object_at is not None and task.joint is None
+        placed = task.placement.object_at is not None and task.joint is None
+        self.free_object = placed if task.free is None else task.free
         self.layout = layout(task)
         self.scene = make_scene(task)
         self.physics = make_physics(engine, self.scene, num_envs, threads)
@@ -141,7 +174,8 @@ class MetaWorld:
         return jnp.concatenate([achieved, hand - achieved], axis=-1)
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) object goal -> (E, G) goal, with the hand at the task's stated offset from the object."""
+        """(E, 3) target -> (E, G) goal: shifted to where it can be met, the hand at its stated offset from there."""
+        target = target + jnp.asarray(self.task.goal_shift, jnp.float32)
         offset = jnp.broadcast_to(jnp.asarray(self.task.hand_offset, jnp.float32), target.shape)
         if self.goal == "object":
             return target
@@ -159,8 +193,10 @@ class MetaWorld:
     def success(self, physics: PhysicsState, target: jax.Array) -> jax.Array:
         """(E,) the task's native success predicate (`evaluate_state` of the official file)."""
         task = self.task
+        if task.predicate:
+            return PREDICATES[task.predicate].holds(self.layout, physics, target)
         if task.joint:
-            return physics.joints[:, 0] > task.joint[1]
+            return self.layout.joint(physics, task.joint[0]) > task.joint[1]
         achieved = self.layout.point(physics, task.achieved)
         error = (achieved - target) * jnp.asarray(task.weights, jnp.float32)
         success = jnp.linalg.norm(error, axis=-1) <= task.radius
@@ -260,7 +296,9 @@ class MetaWorld:
             if not self.task.min_xy:
                 return jax.random.uniform(key, low.shape, minval=low, maxval=high)
             draws = jax.random.uniform(key, (_REDRAWS, *low.shape), minval=low, maxval=high)
-            apart = jnp.linalg.norm(draws[:, :2] - draws[:, 3:5], axis=-1) >= self.task.min_xy
+            fixed = self.task.min_xy_from
+            other = draws[:, 3:5] if fixed is None else jnp.asarray(fixed, jnp.float32)
+            apart = jnp.linalg.norm(draws[:, :2] - other, axis=-1) >= self.task.min_xy
             return draws[jnp.argmax(apart)]
 
         # Folded, so that a reset's draw and the environment's next key never share a key.
@@ -268,6 +306,5 @@ class MetaWorld:
 
 
 def gripper_opening(layout_: Layout, physics: PhysicsState) -> jax.Array:
-    """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1)."""
-    apart = layout_.point(physics, RIGHT_CLAW) - layout_.point(physics, LEFT_CLAW)
-    return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
+    """(E, 1) official gripper opening, see `Layout.opening`."""
+    return layout_.opening(physics)

@@ -3,7 +3,7 @@
 What the engines share is data: which named points to read (`Parts`), how an action drives the simulation
 (`MocapControl`) and what a reset writes (`Placement`).
 
-Axis letters: E environments, K points, Q rotations, J joints, R reset vector, A action.
+Axis letters: E environments, K points, Q rotations, J joints, C contacts, R reset vector, A action.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a state's readout holds: K points, Q rotations (3x3 matrices) and J joint positions."""
+    """What a state's readout holds: K points, Q rotations (3x3 matrices), J joint positions and C contacts.
+
+    `touches` are pairs of geoms, asked whether a normal force acts between them.
+    """
 
     points: tuple[Part, ...]
     rotations: tuple[Part, ...] = ()
     joints: tuple[str, ...] = ()
+    touches: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class PhysicsState(struct.PyTreeNode):
         engine: the engine's own state, opaque; leaves lead with E.
         points: (E, K, 3) float32 metres. rotations: (E, Q, 9) float32 row-major. joints: (E, J) float32.
         diverged: (E,) bool the last step diverged and was undone: reset these environments.
+        touch: (E, C) bool a normal force acts between the two geoms; None where the scene asks for no contact.
     """
 
     engine: Any
@@ -111,6 +116,7 @@ class PhysicsState(struct.PyTreeNode):
     rotations: jax.Array
     joints: jax.Array
     diverged: jax.Array
+    touch: jax.Array | None = None
 
 
 class Physics(Protocol):
@@ -182,4 +188,17 @@ def read_data(scene: Scene, data: mujoco.MjData) -> PhysicsState:
         rotations=np.array(rotations, np.float32).reshape(1, len(rotations), 9),  # type: ignore[arg-type]
         joints=np.array(joints, np.float32)[None],  # type: ignore[arg-type]
         diverged=np.zeros(1, bool),  # type: ignore[arg-type]
+        touch=np.array([[_presses(data, *pair) for pair in parts.touches]]) if parts.touches else None,  # type: ignore[arg-type]
     )
+
+
+def _presses(data: mujoco.MjData, first: str, second: str) -> bool:
+    """Whether a normal force acts between two geoms of forwarded data (`touching_object` of the official package)."""
+    pair = {data.geom(first).id, data.geom(second).id}
+    rows = [contact.efc_address for contact in data.contact if {contact.geom1, contact.geom2} == pair]
+    return sum(data.efc_force[row] for row in rows) > 0
+
+
+def touching(sensors: Any, count: int) -> Any:
+    """(E, C) bool from the contact sensors' data (E, 3 * C): forces in the contact's frame, the normal one first."""
+    return sensors.reshape(len(sensors), count, 3)[:, :, 0] != 0

@@ -23,7 +23,7 @@ from flax import struct
 
 from envs_mjx import scenes
 from envs_mjx.base import EnvError
-from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point
+from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point, touching
 
 CONTACTS_PER_ENV = 48
 """Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
@@ -83,6 +83,7 @@ class MjxPhysics:
         self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
         self._offset = np.array([part.offset for part in scene.parts.points], np.float32).reshape(-1, 3)
         self._joints = np.array(joint_addresses(model, scene.parts.joints), int)
+        self._touches = len(scene.parts.touches)
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
         self._height = settled_point(scene)
         self._static, self._turn = self._static_geoms(model)
@@ -103,13 +104,15 @@ class MjxPhysics:
             rotations=jnp.zeros((count, len(parts.rotations), 9)),
             joints=jnp.zeros((count, len(parts.joints))),
             diverged=jnp.zeros(count, bool),
+            touch=jnp.zeros((count, self._touches), bool) if self._touches else None,
         )
 
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
         placed = self._place(vector.astype(jnp.float32))
+        refresh = self._mjx.forward if self._touches else self._mjx.kinematics
         with jax.default_matmul_precision("highest"):
-            data = jax.vmap(lambda engine: self._mjx.kinematics(*self._lay_out(engine)))(placed)
+            data = jax.vmap(lambda engine: refresh(*self._lay_out(engine)))(placed)
         return _where(mask, self._read(placed, data), state)
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
@@ -176,7 +179,8 @@ class MjxPhysics:
             lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=self.scene.frame_skip
         )
         engine = engine.replace(qpos=data.qpos, qvel=data.qvel, warmstart=data.qacc_warmstart)
-        return engine, self._mjx.kinematics(model, data)
+        refresh = self._mjx.forward if self._touches else self._mjx.kinematics
+        return engine, refresh(model, data)
 
     # -- all simulations ---------------------------------------------------------------------------------------------
 
@@ -208,7 +212,8 @@ class MjxPhysics:
             matrices = fields[kind][:, np.array(ids)].reshape(count, -1, 9)
             rotations = rotations.at[:, np.array(places)].set(matrices)
         joints = engine.qpos[:, self._joints]
-        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool))
+        touch = touching(data.sensordata, self._touches) if self._touches else None
+        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool), touch)
 
 
 def _import_mjx(impl: str):
