@@ -84,7 +84,10 @@ def set_vector(env: Any, vector: np.ndarray | None) -> None:
 
 
 def scripted_policy(task_name: str) -> Any:
-    """The official scripted policy: `get_action(obs (39,)) -> (4,)`, to be clipped to [-1, 1]."""
+    """The official scripted policy: `get_action(obs (39,)) -> (4,)`, to be clipped to [-1, 1].
+
+    Some (door-open) write into their argument: hand them a copy where the observation is used again.
+    """
     import_metaworld()
     from metaworld.policies import ENV_POLICY_MAP
 

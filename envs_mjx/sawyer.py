@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 
 from envs_mjx import scenes
-from envs_mjx.base import EnvError, EnvSpec, State
+from envs_mjx.base import EnvSpec, State
+from envs_mjx.goals import GOALS, contract, goal_of
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
     MocapControl,
@@ -27,8 +28,7 @@ from envs_mjx.physics.base import (
 from envs_mjx.success import PREDICATES
 from envs_mjx.tasks import KNOB, TCP, TaskSpec
 
-GOALS = ("object", "hand_object", "object_relative")
-"""Goal contracts: [object]; [hand, object]; [object, hand - object] (the lab journal's)."""
+__all__ = ["GOALS", "Layout", "MetaWorld", "compact_state", "gripper_opening", "layout", "make_scene"]
 
 HAND, RIGHT_CLAW, LEFT_CLAW = Part("body", "hand"), Part("body", "rightclaw"), Part("body", "leftclaw")
 RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "leftEndEffector")
@@ -96,6 +96,13 @@ def layout(task: TaskSpec) -> Layout:
     return Layout(parts, {part: place_ for place_, part in enumerate(points)})
 
 
+def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.Array:
+    """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
+    hand, achieved = places.point(physics, HAND), places.point(physics, task.achieved)
+    parts = [hand, places.opening(physics), achieved, hand - achieved]
+    return jnp.concatenate([*parts, *(places.point(physics, extra) for extra in task.extras)], axis=-1)
+
+
 def make_scene(task: TaskSpec) -> Scene:
     """The official scene, settled, with what `task` reads, controls and places."""
     parts = layout(task).parts
@@ -106,6 +113,8 @@ def make_scene(task: TaskSpec) -> Scene:
         parts=parts,
         control=MocapControl(task.mocap_low, task.mocap_high),
         placement=task.placement,
+        hand_init=task.hand_init,
+        settle_steps=scenes.SETTLE_STEPS + task.settle_extra,
     )
 
 
@@ -122,10 +131,8 @@ class MetaWorld:
     """
 
     def __init__(self, task: TaskSpec, num_envs: int, engine: str, goal: str, horizon: int, threads: int = 0):
-        if goal not in GOALS:
-            raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
-        self.goal = "object" if task.achieved == TCP else goal
+        self.goal = contract(task, goal)
         placed = task.placement.object_at is not None and task.joint is None
         self.free_object = placed if task.free is None else task.free
         self.layout = layout(task)
@@ -140,7 +147,7 @@ class MetaWorld:
         self.spec = EnvSpec(
             obs_size=len(obs_shift),
             goal_size=len(goal_shift),
-            action_size=4,
+            action_size=self.scene.control.action_size,
             horizon=horizon,
             obs_shift=jnp.asarray(obs_shift),
             obs_scale=jnp.asarray(obs_scale),
@@ -159,10 +166,8 @@ class MetaWorld:
     # -- pure functions of a readout ------------------------------------------------------------------------------
 
     def observe(self, physics: PhysicsState) -> jax.Array:
-        """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
-        hand, achieved = self.layout.point(physics, HAND), self.layout.point(physics, self.task.achieved)
-        parts = [hand, gripper_opening(self.layout, physics), achieved, hand - achieved]
-        return jnp.concatenate([*parts, *(self.layout.point(physics, extra) for extra in self.task.extras)], axis=-1)
+        """(E, D) compact state, see `compact_state`."""
+        return compact_state(self.task, self.layout, physics)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
@@ -175,13 +180,7 @@ class MetaWorld:
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) target -> (E, G) goal: shifted to where it can be met, the hand at its stated offset from there."""
-        target = target + jnp.asarray(self.task.goal_shift, jnp.float32)
-        offset = jnp.broadcast_to(jnp.asarray(self.task.hand_offset, jnp.float32), target.shape)
-        if self.goal == "object":
-            return target
-        if self.goal == "hand_object":
-            return jnp.concatenate([target + offset, target], axis=-1)
-        return jnp.concatenate([target, offset], axis=-1)
+        return goal_of(self.task, self.goal, target)
 
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""

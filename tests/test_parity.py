@@ -2,7 +2,9 @@
 
 Each simulation starts from the official state after its reset and takes the same actions, through jit and scan. Our own
 resets are compared too. They settle once, before the vector is applied; the official ones settle with the fixture where
-the vector puts it (three tasks differ) and read a settled height one substep late (up to 5e-9 m).
+the vector puts it (six tasks differ) and read a settled height one substep late (up to 5e-9 m).
+
+The quick suite takes four tasks, other ones every day (tests/rotation.py); `make test-all` takes all 50.
 
 Axis letters: T time, E environments, R reset vector.
 """
@@ -26,6 +28,7 @@ from envs_mjx import EnvError, make, official
 from envs_mjx.physics.c import Rows
 from envs_mjx.sawyer import MetaWorld
 from envs_mjx.tasks import TASKS, TaskSpec
+from tests.rotation import rotating
 
 STEPS, VECTORS = 150, 3
 MODES = ("random",) * VECTORS + ("scripted",) * VECTORS + ("noisy", "turns")
@@ -33,14 +36,19 @@ ENVS = len(MODES)
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 OBS_TOLERANCE = 1e-6
 
-SAME_BITS = {"hammer", "faucet-close", "stick-pull", "window-close", "peg-insert-side", "reach", "pick-place"}
-"""Tasks whose own resets give the official state to the last bit."""
+NEARLY = {
+    "bin-picking", "door-lock", "door-unlock", "drawer-close", "drawer-open", "lever-pull",
+    "push", "push-back", "push-wall", "shelf-place", "sweep-into",
+}  # fmt: skip
+"""Tasks whose own resets differ by rounding: a settled height, or a mechanism settled elsewhere."""
 SETTLED_ELSEWHERE = {
-    "handle-press-side": 3e-4,  # The arm brushes the handle on its way to hand_init, for some vectors.
+    # The arm brushes the handle on its way to hand_init, for some vectors.
+    **dict.fromkeys(("handle-press", "handle-press-side", "handle-pull", "handle-pull-side"), 3e-4),
     "box-close": 5e-3,  # The lid's orientation: it comes to rest against the box.
     "peg-unplug-side": OBS_TOLERANCE,  # Only the plug's angular velocity, left over from its fall.
 }
-"""Tasks whose official settling depends on the vector -> largest difference of our reset's observation."""
+"""Tasks whose official settling depends on the vector -> largest difference of our reset's observation. The rest, and
+disassemble, which is settled at every reset, start from the official state to the last bit."""
 
 
 @dataclass
@@ -102,7 +110,7 @@ def _record(task_name: str, vectors: np.ndarray) -> Recording:
         fresh_obs = np.concatenate([now, now, env._target_pos])
         rows, all_obs, actions, success = [_row(env)], [obs], [], []
         for step in range(STEPS):
-            scripted = np.clip(policy.get_action(obs), -1, 1)
+            scripted = np.clip(policy.get_action(obs.copy()), -1, 1)  # door-open's writes into its argument.
             actions.append(_action(mode, step, scripted, generator))
             obs, _, _, _, info = env.step(actions[-1])
             rows.append(_row(env))
@@ -147,7 +155,7 @@ def _replay(env: MetaWorld, recording: Recording, vectors: np.ndarray) -> dict[s
     return result
 
 
-@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("task_name", rotating(TASKS))
 def test_engine_c_is_the_official_package(task_name: str) -> None:
     env = make(task_name, ENVS, physics="c", horizon=10 * STEPS)
     draws = _official_draws(task_name, VECTORS).astype(np.float32)
@@ -164,13 +172,13 @@ def test_engine_c_is_the_official_package(task_name: str) -> None:
     np.testing.assert_array_equal(ours["own_goal"], env.commanded_goal(ours["own_target"]))
     obs_tolerance = SETTLED_ELSEWHERE.get(task_name, 1e-7)
     np.testing.assert_allclose(ours["own_obs"], theirs.fresh_obs, rtol=0, atol=obs_tolerance)
-    if task_name in SAME_BITS:
-        np.testing.assert_array_equal(ours["own_row"], theirs.rows[0])
-    elif task_name not in SETTLED_ELSEWHERE:
+    if task_name in NEARLY:
         np.testing.assert_allclose(ours["own_row"], theirs.rows[0], rtol=0, atol=1e-8)
+    elif task_name not in SETTLED_ELSEWHERE:
+        np.testing.assert_array_equal(ours["own_row"], theirs.rows[0])
 
 
-@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("task_name", rotating(TASKS, count=10))
 def test_sizes_and_bounds_are_the_official_ones(task_name: str) -> None:
     env, task = official.make_official(task_name, max_path_length=500), TASKS[task_name]
     np.testing.assert_allclose(task.low, env._random_reset_space.low, rtol=0, atol=1e-9)
@@ -183,7 +191,7 @@ def test_sizes_and_bounds_are_the_official_ones(task_name: str) -> None:
     np.testing.assert_array_equal(env._HAND_SPACE.high, official.HAND_HIGH)
 
 
-@pytest.mark.parametrize("task_name", ["push", "push-back", "box-close", "peg-insert-side", "window-close"])
+@pytest.mark.parametrize("task_name", ["push", "box-close", "peg-insert-side", "sweep-into"])
 def test_reset_vectors_are_distributed_as_the_official_ones(task_name: str) -> None:
     count, task = 512, TASKS[task_name]
     env = make(task_name, count, physics="c")
@@ -194,7 +202,7 @@ def test_reset_vectors_are_distributed_as_the_official_ones(task_name: str) -> N
     theirs = _official_draws(task_name, 4 * count)
     pairs = list(zip(ours.T, theirs.T, strict=True))
     if task.min_xy:
-        near = [np.linalg.norm(draws[:, :2] - draws[:, 3:5], axis=1) for draws in (ours, theirs)]
+        near = [np.linalg.norm(draws[:, :2] - _goal_xy(task, draws), axis=1) for draws in (ours, theirs)]
         assert near[0].min() >= task.min_xy - 1e-6
         pairs.append((near[0], near[1]))
     moving = [pair for pair in pairs if np.ptp(pair[1]) > 1e-6]

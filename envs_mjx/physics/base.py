@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
@@ -63,6 +64,8 @@ class Placement:
         clear: [start, stop) ranges of qvel set to zero.
         fixture: body whose position in its parent (metres) the reset moves; "" for none.
         fixture_at: its three coordinates.
+        settle: whether every reset settles anew, with the fixture where its vector puts it: needed where the official
+            settling depends on the vector; costs as much as `settle_steps` env steps.
     """
 
     object_qpos: int = 9
@@ -72,6 +75,7 @@ class Placement:
     clear: tuple[tuple[int, int], ...] = ()
     fixture: str = ""
     fixture_at: Point | None = None
+    settle: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,10 @@ class MocapControl:
 
 @dataclass(frozen=True)
 class Scene:
-    """A compiled model with its settled state; `data` is never written after the build."""
+    """A compiled model with its settled state; `data` is never written after the build.
+
+    `data` was settled for `settle_steps` env steps with the mocap body at `hand_init` (metres) and ctrl (-1, 1).
+    """
 
     name: str
     model: mujoco.MjModel
@@ -98,6 +105,8 @@ class Scene:
     parts: Parts
     control: MocapControl
     placement: Placement
+    hand_init: tuple[float, float, float]
+    settle_steps: int
     frame_skip: int = 5
 
 
@@ -174,6 +183,18 @@ def ids_of(model: mujoco.MjModel, parts: tuple[Part, ...]) -> dict[str, tuple[li
 def joint_addresses(model: mujoco.MjModel, joints: tuple[str, ...]) -> list[int]:
     """qpos index of each named one-dimensional joint."""
     return [int(model.joint(name).qposadr[0]) for name in joints]
+
+
+def blank_readout(parts: Parts, count: int, engine: Any = None) -> PhysicsState:
+    """A readout of zeros (E = count), as before the first reset."""
+    return PhysicsState(
+        engine=engine,
+        points=jnp.zeros((count, len(parts.points), 3)),
+        rotations=jnp.zeros((count, len(parts.rotations), 9)),
+        joints=jnp.zeros((count, len(parts.joints))),
+        diverged=jnp.zeros(count, bool),
+        touch=jnp.zeros((count, len(parts.touches)), bool) if parts.touches else None,
+    )
 
 
 def read_data(scene: Scene, data: mujoco.MjData) -> PhysicsState:

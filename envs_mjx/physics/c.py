@@ -18,9 +18,18 @@ import numpy as np
 from flax import struct
 from mujoco.batch import Batch, SimulationError
 
-from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point, touching
+from envs_mjx.physics.base import (
+    PhysicsState,
+    Scene,
+    blank_readout,
+    ids_of,
+    joint_addresses,
+    place,
+    settled_point,
+    touching,
+)
 
-_POSITIONS, _FORCES = int(mujoco.mjtStage.mjSTAGE_POS), int(mujoco.mjtStage.mjSTAGE_ACC)
+_NOTHING, _POSITIONS, _FORCES = (int(getattr(mujoco.mjtStage, f"mjSTAGE_{name}")) for name in ("NONE", "POS", "ACC"))
 _DIVERGED = [
     int(warning)
     for warning in (
@@ -82,8 +91,7 @@ class CPhysics:
         if self._fixture is not None:
             fixture[:] = self.scene.model.body_pos[self._fixture]
         engine = Rows(jnp.asarray(rows.view(np.uint32)), jnp.asarray(fixture.view(np.uint32)))
-        zeros = jax.tree.map(lambda struct_: jnp.zeros(struct_.shape, struct_.dtype), self._result[1:])
-        return PhysicsState(engine, *zeros)
+        return blank_readout(self.scene.parts, self.num_envs, engine)
 
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         return self._call(self._reset_on_host, state, mask, vector)
@@ -155,7 +163,13 @@ class CPhysics:
 
     def _write(self, ids: np.ndarray, vector: np.ndarray, fixture: np.ndarray) -> None:
         placement = self.scene.placement
-        self._batch.state[ids] = self._row
+        if placement.fixture_at is not None:
+            fixture[ids] = place(placement.fixture_at, vector, self._settled, np)
+            self._body_pos[ids, self._fixture] = fixture[ids]
+        if placement.settle:
+            self._settle(ids)
+        else:
+            self._batch.state[ids] = self._row
         if placement.object_at is not None:
             start = placement.object_qpos
             self._qpos[ids, start : start + 3] = place(placement.object_at, vector, self._settled, np)
@@ -163,9 +177,14 @@ class CPhysics:
             self._qpos[ids, index] = value
         for start, stop in placement.clear:
             self._qvel[ids, start:stop] = 0.0
-        if placement.fixture_at is not None:
-            fixture[ids] = place(placement.fixture_at, vector, self._settled, np)
-            self._body_pos[ids, self._fixture] = fixture[ids]
+
+    def _settle(self, ids: np.ndarray) -> None:
+        """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
+        batch, scene = self._batch, self.scene
+        batch.reset(ids=ids, stage=_NOTHING)
+        self._mocap[ids, 0], self._mocap_quat[ids, 0] = scene.hand_init, scene.control.quat
+        self._ctrl[ids] = (-1, 1)
+        batch.step(ids=ids, nstep=scene.settle_steps * scene.frame_skip)
 
     def _gather(self, parts, field: str) -> list[tuple[list[int], np.ndarray, list[int]]]:
         names = {"body": field, "site": f"site_{field}", "geom": f"geom_{field}"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import ctypes.util
+import functools
 import importlib.util
 import os
 import sys
@@ -23,7 +24,16 @@ from flax import struct
 
 from envs_mjx import scenes
 from envs_mjx.base import EnvError
-from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point, touching
+from envs_mjx.physics.base import (
+    PhysicsState,
+    Scene,
+    blank_readout,
+    ids_of,
+    joint_addresses,
+    place,
+    settled_point,
+    touching,
+)
 
 CONTACTS_PER_ENV = 48
 """Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
@@ -96,16 +106,9 @@ class MjxPhysics:
 
     def initial(self) -> PhysicsState:
         """E copies of the settled state; points are zeros until the first reset, as in engine `c`."""
-        parts, count = self.scene.parts, self.num_envs
+        count = self.num_envs
         engine = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
-        return PhysicsState(
-            engine=engine,
-            points=jnp.zeros((count, len(parts.points), 3)),
-            rotations=jnp.zeros((count, len(parts.rotations), 9)),
-            joints=jnp.zeros((count, len(parts.joints))),
-            diverged=jnp.zeros(count, bool),
-            touch=jnp.zeros((count, self._touches), bool) if self._touches else None,
-        )
+        return blank_readout(self.scene.parts, count, engine)
 
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
@@ -124,7 +127,8 @@ class MjxPhysics:
         ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
         # TF32 and bfloat16 matmuls are not good enough for physics; a no-op for Warp's own kernels.
         with jax.default_matmul_precision("highest"):
-            engine, data = jax.vmap(self._advance)(engine, ctrl)
+            advance = functools.partial(self._advance, substeps=self.scene.frame_skip)
+            engine, data = jax.vmap(advance)(engine, ctrl)
         new = self._read(engine, data)
         diverged = _diverged(engine)
         return _where(diverged, state, new).replace(diverged=diverged)
@@ -173,10 +177,10 @@ class MjxPhysics:
         parent = self.scene.data.xmat[self.scene.model.body(self.scene.placement.fixture).parentid[0]]
         return static, parent.reshape(3, 3).astype(np.float32)
 
-    def _advance(self, engine: Dynamics, ctrl: jax.Array):
+    def _advance(self, engine: Dynamics, ctrl: jax.Array, substeps: int):
         model, data = self._lay_out(engine)
         data, _ = jax.lax.scan(
-            lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=self.scene.frame_skip
+            lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=substeps
         )
         engine = engine.replace(qpos=data.qpos, qvel=data.qvel, warmstart=data.qacc_warmstart)
         refresh = self._mjx.forward if self._touches else self._mjx.kinematics
@@ -187,7 +191,11 @@ class MjxPhysics:
     def _place(self, vector: jax.Array) -> Dynamics:
         placement, count = self.scene.placement, self.num_envs
         fresh = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
-        qpos, qvel, fixture = fresh.qpos, fresh.qvel, fresh.fixture
+        if placement.fixture_at is not None:
+            fresh = fresh.replace(fixture=place(placement.fixture_at, vector, self._height, jnp))
+        if placement.settle:
+            fresh = self._settle(fresh)
+        qpos, qvel = fresh.qpos, fresh.qvel
         if placement.object_at is not None:
             start = placement.object_qpos
             qpos = qpos.at[:, start : start + 3].set(place(placement.object_at, vector, self._height, jnp))
@@ -195,9 +203,21 @@ class MjxPhysics:
             qpos = qpos.at[:, index].set(value)
         for start, stop in placement.clear:
             qvel = qvel.at[:, start:stop].set(0.0)
-        if placement.fixture_at is not None:
-            fixture = place(placement.fixture_at, vector, self._height, jnp)
-        return fresh.replace(qpos=qpos, qvel=qvel, fixture=fixture)
+        return fresh.replace(qpos=qpos, qvel=qvel)
+
+    def _settle(self, engine: Dynamics) -> Dynamics:
+        """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
+        scene, zeros = self.scene, jnp.zeros_like(engine.qvel)
+        start = engine.replace(
+            qpos=jnp.broadcast_to(jnp.asarray(scene.model.qpos0, jnp.float32), engine.qpos.shape),
+            qvel=zeros,
+            warmstart=zeros,
+            mocap=jnp.broadcast_to(jnp.asarray(scene.hand_init, jnp.float32), engine.mocap.shape),
+        )
+        ctrl = jnp.array([-1.0, 1.0])
+        substeps = scene.settle_steps * scene.frame_skip
+        with jax.default_matmul_precision("highest"):
+            return jax.vmap(lambda one: self._advance(one, ctrl, substeps)[0])(start)
 
     def _read(self, engine: Dynamics, data) -> PhysicsState:
         """The readout of batched data whose kinematics are fresh."""

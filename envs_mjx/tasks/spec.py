@@ -89,8 +89,14 @@ class TaskSpec:
             axis = "xyz"["".join("1" if weight else "0" for weight in self.weights).index("1")]
             rule = f"|d{axis}| <= {self.radius}"
         else:
-            rule = f"norm(d * [{', '.join(f'{weight:g}' for weight in self.weights)}]) <= {self.radius}"
+            rule = f"norm({_scaled(self.weights)}) <= {self.radius}"
         return rule + (", stick inserted" if self.inserted else "")
+
+
+def _scaled(weights: tuple[float, ...]) -> str:
+    """(1, 2, 0) -> "dx, 2 dy"."""
+    pairs = zip(weights, "xyz", strict=True)
+    return ", ".join(f"d{axis}" if weight == 1 else f"{weight:g} d{axis}" for weight, axis in pairs if weight)
 
 
 def v(index: int, plus: float = 0.0) -> Coord:

@@ -130,7 +130,7 @@ ROWS: tuple[TaskSpec, ...] = (
         target=(v(0), v(1), v(2, 0.15)),
         low=(0.0, 0.6, 0.025, -0.1, 0.6, 0.1699),
         high=(0.1, 0.75, 0.02501, 0.1, 0.75, 0.1701),
-        placement=Placement(object_at=XYZ, clear=FREE, fixture="peg", fixture_at=(v(0), v(1), v(2, 0.03))),
+        placement=Placement(object_at=XYZ, clear=FREE, fixture="peg", fixture_at=(v(0), v(1), v(2, 0.03)), settle=True),
         predicate="nut_handle_above",
         min_xy=0.1,
         hand_init=FAR_HAND_32,
