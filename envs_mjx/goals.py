@@ -27,8 +27,7 @@ def contract(task: TaskSpec, goal: str) -> str:
 
 
 def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
-    """(E, 3) target -> (E, G) goal of a contract, shifted to where it can be met, the hand at its offset from there."""
-    target = target + jnp.asarray(task.goal_shift, jnp.float32)
+    """(E, 3) position of the achieved point -> (E, G) goal of a contract, the hand at the task's stated offset."""
     offset = jnp.broadcast_to(jnp.asarray(task.hand_offset, jnp.float32), target.shape)
     if goal == "object":
         return target

@@ -198,7 +198,7 @@ def zero_shot(
         raise EnvError(f"episodes={episodes}, horizon={horizon}, num_envs={num_envs}: all must be at least 1")
     count = min(num_envs, episodes)
     officials = [make_official(env.task.name, None, seed + index, horizon) for index in range(count)]
-    observe, command = jax.jit(env.observe), jax.jit(env.commanded_goal)
+    observe, command = jax.jit(env.observe), jax.jit(env.task_goal)
     ever, final = [], []
     for _ in range(-(-episodes // count)):
         goal = command(np.stack([_begin(official) for official in officials]))

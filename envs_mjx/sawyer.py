@@ -179,8 +179,15 @@ class MetaWorld:
         return jnp.concatenate([achieved, hand - achieved], axis=-1)
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) target -> (E, G) goal: shifted to where it can be met, the hand at its stated offset from there."""
+        """(E, 3) position of the achieved point -> (E, G) goal, with the hand at the task's stated offset from it."""
         return goal_of(self.task, self.goal, target)
+
+    def task_goal(self, target: jax.Array) -> jax.Array:
+        """(E, 3) official target -> (E, G) goal that an episode commands, see `TaskSpec.goal_shift`."""
+        return self.commanded_goal(self._met_at(target))
+
+    def _met_at(self, target: jax.Array) -> jax.Array:
+        return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
@@ -254,7 +261,7 @@ class MetaWorld:
         state = State(
             physics=physics,
             obs=self.observe(physics),
-            goal=self.commanded_goal(target),
+            goal=self.task_goal(target),
             target=target,
             start=self.layout.point(physics, self.task.achieved),
             vector=vector,
@@ -271,7 +278,7 @@ class MetaWorld:
         achieved = self.layout.point(physics, self.task.achieved)
         metrics = {
             "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(achieved - state.target, axis=-1),
+            "distance": jnp.linalg.norm(achieved - self._met_at(state.target), axis=-1),
             "diverged": physics.diverged.astype(jnp.float32),
         }
         if self.task.achieved != TCP:
@@ -283,7 +290,7 @@ class MetaWorld:
         """One simulation's model and data for a renderer, the goal mark moved to `target[index]`; on the host."""
         model, data = self.physics.materialise(physics, index)
         for site in range(model.nsite):
-            if model.site(site).name.startswith("goal") and model.site_bodyid[site] == 0:
+            if "goal" in model.site(site).name and model.site_bodyid[site] == 0:
                 model.site_pos[site] = data.site_xpos[site] = target[index]
         return model, data
 

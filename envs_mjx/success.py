@@ -83,7 +83,7 @@ def pushed_with_the_stick(places: Places, physics: PhysicsState, target: jax.Arr
 
 
 PREDICATES: dict[str, Predicate] = {
-    "nut_on_the_peg": Predicate(nut_on_the_peg, "norm(dxy) < 0.02, dz < 0", parts=(NUT,)),
+    "nut_on_the_peg": Predicate(nut_on_the_peg, "|dxy| < 0.02, dz < 0", parts=(NUT,)),
     "nut_handle_above": Predicate(nut_handle_above, "handle above the goal", parts=(NUT_HANDLE,)),
     "above_the_hoop": Predicate(above_the_hoop, "norm(dx, dy, 2 * (z - 0.3)) <= 0.08", parts=(BALL,)),
     "lever_is_up": Predicate(lever_is_up, "|LeverAxis + pi/2| <= pi/24", joints=("LeverAxis",)),

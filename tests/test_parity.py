@@ -169,7 +169,7 @@ def test_engine_c_is_the_official_package(task_name: str) -> None:
     np.testing.assert_array_equal(ours["success"], theirs.success)
 
     np.testing.assert_allclose(ours["own_target"], theirs.target, rtol=0, atol=1e-7)
-    np.testing.assert_array_equal(ours["own_goal"], env.commanded_goal(ours["own_target"]))
+    np.testing.assert_array_equal(ours["own_goal"], env.task_goal(ours["own_target"]))
     obs_tolerance = SETTLED_ELSEWHERE.get(task_name, 1e-7)
     np.testing.assert_allclose(ours["own_obs"], theirs.fresh_obs, rtol=0, atol=obs_tolerance)
     if task_name in NEARLY:

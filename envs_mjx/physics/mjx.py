@@ -35,11 +35,11 @@ from envs_mjx.physics.base import (
     touching,
 )
 
-CONTACTS_PER_ENV = 48
+CONTACTS_PER_ENV = 64
 """Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
-on the first 15 tasks over random actions: at most 20 contacts in one environment (shelf-place; C engine)."""
-ROWS_PER_ENV = 192
-"""Default `njmax`: constraint rows of one environment. Measured: at most 89 (shelf-place); box-close settles at 56."""
+on all 50 tasks, random and scripted actions: at most 49 contacts in one environment (button-press-topdown; engine c)."""
+ROWS_PER_ENV = 256
+"""Default `njmax`: constraint rows of one environment. Measured: at most 184 (button-press-topdown)."""
 MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
 """|qpos| (m, rad) and |qvel| (m/s, rad/s) beyond which a step counts as diverged; real ones stay below 10 and 100."""
 

@@ -24,6 +24,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(HANDLE,),
         quats=(HANDLE,),
         quat_order="xyzw",
+        hand_offset=(0.03, 0.0, 0.0),
     ),
     TaskSpec(
         name="door-close",
@@ -38,6 +39,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(HANDLE,),
         quats=(HANDLE,),
         quat_order="xyzw",
+        hand_offset=(0.05, 0.05, 0.05),
     ),
     TaskSpec(
         name="door-lock",
@@ -54,6 +56,7 @@ ROWS: tuple[TaskSpec, ...] = (
         settle_extra=1,
         objects=(Part("site", "lockStartLock"),),
         quats=(Part("body", "door_link"),),
+        hand_offset=(0.0, -0.05, 0.11),
     ),
     TaskSpec(
         name="door-unlock",
@@ -69,6 +72,7 @@ ROWS: tuple[TaskSpec, ...] = (
         mocap_low=(-0.5, 0.4, -0.15),
         objects=(Part("site", "lockStartUnlock"),),
         quats=(Part("body", "door_link"),),
+        hand_offset=(-0.07, -0.02, -0.07),
     ),
     TaskSpec(
         name="drawer-open",
@@ -82,6 +86,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=HAND_32,
         objects=(Part("body", "drawer_link", (0.0, -0.16, 0.0)),),
         quats=(Part("body", "drawer_link"),),
+        hand_offset=(0.0, -0.03, -0.02),
     ),
     TaskSpec(
         name="drawer-close",
@@ -95,6 +100,8 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=HAND_32,
         objects=(Part("body", "drawer_link", (0.0, -0.16, 0.05)),),
         quats=(None,),
+        hand_offset=(0.0, -0.03, -0.02),
+        goal_shift=(0.0, 0.0, 0.05),
     ),
     TaskSpec(
         name="window-open",
@@ -109,6 +116,8 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=FAR_HAND_32,
         objects=(Part("site", "handleOpenStart"),),
         quats=(None,),
+        hand_offset=(0.0, -0.03, -0.08),
+        goal_shift=(-0.04, -0.095, 0.0),
     ),
     TaskSpec(
         name="window-close",
@@ -123,6 +132,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=FAR_HAND_32,
         objects=(Part("site", "handleCloseStart"),),
         quats=(None,),
+        goal_shift=(0.01, -0.095, 0.0),
     ),
     TaskSpec(
         name="plate-slide",
@@ -137,6 +147,8 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(PLATE,),
         quat_order="xyzw",
         free=True,
+        hand_offset=(0.0, -0.05, 0.06),
+        goal_shift=(0.0, 0.0, 0.015),
     ),
     TaskSpec(
         name="plate-slide-side",
@@ -151,6 +163,8 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(PLATE,),
         quat_order="xyzw",
         free=True,
+        hand_offset=(0.07, 0.0, 0.03),
+        goal_shift=(0.0, 0.0, 0.015),
     ),
     TaskSpec(
         name="plate-slide-back",
@@ -165,6 +179,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(PLATE,),
         quat_order="xyzw",
         free=True,
+        hand_offset=(0.0, -0.07, 0.06),
     ),
     TaskSpec(
         name="plate-slide-back-side",
@@ -179,5 +194,6 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(PLATE,),
         quat_order="xyzw",
         free=True,
+        hand_offset=(0.03, 0.0, 0.06),
     ),
 )

@@ -139,6 +139,7 @@ ROWS: tuple[TaskSpec, ...] = (
         mocap_low=(-0.5, 0.4, -0.15),
         objects=(OBJ,),
         quats=(OBJ,),
+        hand_offset=(0.0, 0.0, 0.04),
     ),
     TaskSpec(
         name="bin-picking",
@@ -221,6 +222,8 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(Part("body", "soccer_ball"),),
         quats=(Part("body", "soccer_ball"),),
         quat_order="xyzw",
+        hand_offset=(0.0, -0.05, 0.03),
+        goal_shift=(0.0, 0.0, 0.03),
     ),
     TaskSpec(
         name="sweep",
@@ -233,6 +236,7 @@ ROWS: tuple[TaskSpec, ...] = (
         radius=0.05,
         objects=(OBJ,),
         quats=(OBJ,),
+        hand_offset=(0.0, 0.0, 0.07),
     ),
     TaskSpec(
         name="sweep-into",
@@ -263,6 +267,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(Part("geom", "mug"),),
         quat_order="xyzw",
+        hand_offset=(0.0, 0.0, 0.06),
     ),
     TaskSpec(
         name="coffee-pull",
@@ -277,5 +282,6 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(Part("geom", "mug"),),
         quat_order="xyzw",
+        hand_offset=(0.0, 0.0, 0.06),
     ),
 )

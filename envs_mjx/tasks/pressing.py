@@ -24,6 +24,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=FAR_HAND_32,
         objects=(BUTTON_FRONT,),
         quats=(Part("body", "button"),),
+        hand_offset=(0.0, -0.02, -0.07),
     ),
     TaskSpec(
         name="button-press-wall",
@@ -38,6 +39,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=FAR_HAND_32,
         objects=(BUTTON_FRONT,),
         quats=(Part("body", "button"),),
+        hand_offset=(0.0, -0.03, 0.04),
     ),
     TaskSpec(
         name="button-press-topdown",
@@ -52,6 +54,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=FAR_HAND_32,
         objects=(BUTTON_TOP,),
         quats=(Part("body", "button"),),
+        hand_offset=(0.0, 0.0, 0.04),
     ),
     TaskSpec(
         name="button-press-topdown-wall",
@@ -66,6 +69,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=FAR_HAND_32,
         objects=(BUTTON_TOP,),
         quats=(Part("body", "button"),),
+        hand_offset=(0.0, -0.05, 0.04),
     ),
     TaskSpec(
         name="coffee-button",
@@ -87,6 +91,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(Part("site", "buttonStart"),),
         quats=((1.0, 0.0, 0.0, 0.0),),
         free=False,
+        hand_offset=(0.0, -0.05, -0.07),
     ),
     TaskSpec(
         name="handle-press",
@@ -100,6 +105,7 @@ ROWS: tuple[TaskSpec, ...] = (
         weights=(0.0, 0.0, 1.0),
         objects=(Part("site", "handleStart"),),
         quats=(None,),
+        hand_offset=(0.0, -0.03, 0.0),
     ),
     TaskSpec(
         name="handle-press-side",
@@ -126,6 +132,8 @@ ROWS: tuple[TaskSpec, ...] = (
         weights=(0.0, 0.0, 1.0),
         objects=(Part("site", "handleRight"),),
         quats=(None,),
+        hand_offset=(0.0, -0.04, 0.01),
+        goal_shift=(0.05, 0.0, 0.0),
     ),
     TaskSpec(
         name="handle-pull-side",
@@ -138,6 +146,7 @@ ROWS: tuple[TaskSpec, ...] = (
         radius=0.08,
         objects=(Part("site", "handleCenter"),),
         quats=(None,),
+        goal_shift=(-0.046, 0.0, 0.0),
     ),
     TaskSpec(
         name="faucet-open",
@@ -151,6 +160,8 @@ ROWS: tuple[TaskSpec, ...] = (
         mocap_low=(-0.5, 0.4, -0.15),
         objects=(Part("site", "handleStartOpen", (0.0, 0.0, -0.01)),),
         quats=(Part("body", "faucetBase"),),
+        hand_offset=(0.0, -0.02, 0.01),
+        goal_shift=(-0.04, 0.0, 0.02),
     ),
     TaskSpec(
         name="faucet-close",
@@ -176,6 +187,8 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=HAND_32,
         objects=(KNOB,),
         quats=(Part("body", "dial"),),
+        hand_offset=(0.05, -0.03, 0.1),
+        goal_shift=(0.0, 0.02, -0.03),
     ),
     TaskSpec(
         name="lever-pull",
@@ -191,5 +204,6 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(Part("site", "leverStart"),),
         quats=(GEOM,),
         quat_order="xyzw",
+        hand_offset=(0.0, -0.06, -0.03),
     ),
 )

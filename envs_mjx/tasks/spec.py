@@ -39,7 +39,8 @@ class TaskSpec:
         quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it asks scipy for `xmat`'s quaternion.
         extras: further points in the compact state (tools).
         hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
-            3 cm above by default ("A Single Goal is All You Need"); behind the object where it can only be pushed.
+            3 cm above by default ("A Single Goal is All You Need"); behind an object that can only be pushed; else
+            about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
         goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
             target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
         free: whether the achieved point can be put anywhere; None: if a free object is placed and success is no joint.

@@ -51,6 +51,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "stick"), None),
         quat_order="xyzw",
         extras=(Part("body", "stick"),),
+        hand_offset=(-0.43, 0.0, -0.03),
     ),
     TaskSpec(
         name="stick-pull",
@@ -122,6 +123,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "RoundNut"),),
         extras=(NUT_HANDLE,),
         goal_shift=(0.0, 0.0, -0.03),
+        hand_offset=(0.11, 0.0, 0.04),
     ),
     TaskSpec(
         name="disassemble",
@@ -138,5 +140,6 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "RoundNut"),),
         extras=(NUT_HANDLE,),
         goal_shift=(0.0, 0.0, 0.03),
+        hand_offset=(0.11, 0.0, 0.04),
     ),
 )
