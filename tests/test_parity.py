@@ -25,8 +25,9 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import ks_2samp
 
 from envs_mjx import EnvError, make, official
+from envs_mjx.physics.base import blank_readout, read_data
 from envs_mjx.physics.c import Rows
-from envs_mjx.sawyer import MetaWorld
+from envs_mjx.sawyer import MetaWorld, layout, make_scene
 from envs_mjx.tasks import TASKS, TaskSpec
 from tests.rotation import rotating
 
@@ -224,6 +225,30 @@ def test_quaternions_follow_both_conventions(quat: list[float]) -> None:
     mujoco.mju_mat2Quat(mujoco_quat, matrix.reshape(9))
     wxyz = np.asarray(official.quaternion(flat, "wxyz"))
     assert wxyz[0] >= 0 and abs(wxyz @ mujoco_quat) > 1 - 1e-6
+
+
+def test_quaternions_keep_their_sign_when_a_body_turns_over() -> None:
+    task = TASKS["bin-picking"]
+    physics = blank_readout(layout(task).parts, 1)
+    previous = None
+    for angle in np.linspace(0, 2 * np.pi, 9):
+        turned = Rotation.from_euler("z", angle).as_matrix().reshape(1, 1, 9).astype(np.float32)
+        obs, previous = official.observation(task, physics.replace(rotations=turned), previous, np.zeros((1, 3)))
+        np.testing.assert_allclose(obs[0, 7], np.cos(angle / 2), rtol=0, atol=1e-6)
+
+
+def test_contacts_are_read_as_the_official_package_does() -> None:
+    env, policy = official.make_official("stick-push"), official.scripted_policy("stick-push")
+    scene = make_scene(TASKS["stick-push"])
+    official.set_vector(env, _official_draws("stick-push", 1)[0])
+    obs, _ = env.reset()
+    seen = set()
+    for _ in range(60):
+        obs = env.step(np.clip(policy.get_action(obs.copy()), -1, 1).astype(np.float32))[0]
+        touch = read_data(scene, env.data).touch
+        assert touch is not None and bool(touch.all()) == env.touching_main_object
+        seen.add(bool(touch.all()))
+    assert seen == {False, True}
 
 
 def test_zero_shot_scores_a_policy_in_the_official_package() -> None:

@@ -37,7 +37,8 @@ from envs_mjx.physics.base import (
 
 CONTACTS_PER_ENV = 64
 """Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
-on all 50 tasks, random and scripted actions: at most 49 contacts in one environment (button-press-topdown; engine c)."""
+on all 50 tasks, random and scripted actions: at most 49 contacts in one environment (button-press-topdown, engine c).
+"""
 ROWS_PER_ENV = 256
 """Default `njmax`: constraint rows of one environment. Measured: at most 184 (button-press-topdown)."""
 MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
