@@ -56,7 +56,7 @@ def publish(
     """
     printed = Table(title=name)
     for index, title in enumerate(titles):
-        printed.add_column(title, justify="left" if index == 0 else "right")
+        printed.add_column(title, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in table:
         printed.add_row(*row)
     Console().print(printed)

@@ -141,7 +141,7 @@ def main(settings: Settings) -> None:
                 row = rows[task] = measure_task(task, settings, pool, workers)
             common.write("scripted_policies", _in_order(rows, known), asdict(settings))
             console.print(f"{task}: official {row['official']:.0f} %, ours {row['ours']:.0f} %")
-    titles = ["task", "official, %", "ours, %", "difference", "episodes", "episodes that differ"]
+    titles = ["task", "official %", "ours %", "points", "episodes", "differ"]
     keys = ("official", "ours", "difference", "episodes", "episodes_that_differ")
     table = [[row["task"], *(f"{row[key]:.0f}" for key in keys)] for row in _in_order(rows, known)]
     common.publish("scripted_policies", titles, table, _in_order(rows, known), asdict(settings))
