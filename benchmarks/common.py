@@ -56,13 +56,25 @@ def publish(
     """
     printed = Table(title=name)
     for index, title in enumerate(titles):
-        printed.add_column(title, justify="left" if index == 0 else "right")
+        printed.add_column(title, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in table:
         printed.add_row(*row)
     Console().print(printed)
+    path = write(name, rows, settings)
+    Console(stderr=True).print(f"written: {path}")
+    return path
+
+
+def write(name: str, rows: Sequence[Mapping[str, Any]], settings: Any = None) -> Path:
+    """Write results/<name>.json: machine, settings, rows; returns the file's path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     content = {"name": name, "machine": machine(), "settings": settings, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=1) + "\n")
-    Console(stderr=True).print(f"written: {path}")
     return path
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of results/<name>.json; none where there is no such file."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []

@@ -1,7 +1,8 @@
 """The official scripted policies, in the official package and through our batched `c` engine, from the same starts.
 
 A positive control: if the physics, the observation or the resets were wrong, the policies would fail. Reset vectors
-are drawn by our environments and given to both sides; success is the native predicate at any step.
+are drawn by our environments and given to both sides; success is the native predicate at any step. Each task's row is
+kept as soon as it is measured; `--missing` goes on with the tasks that have none.
 
 Axis letters: E environments (one episode each), R reset vector.
 """
@@ -29,6 +30,8 @@ class Settings:
 
     tasks: tuple[str, ...] = ()
     """Tasks; empty: all."""
+    missing: bool = False
+    """Only tasks without a row in results/scripted_policies.json."""
     episodes: int = 100
     """Episodes per task and side."""
     horizon: int = 500
@@ -50,7 +53,7 @@ def official_successes(task: str, vectors: np.ndarray, horizon: int) -> np.ndarr
         official.set_vector(env, vector)
         obs, _ = env.reset()
         for _ in range(horizon):
-            action = np.clip(policy.get_action(obs), -1, 1).astype(np.float32)
+            action = np.clip(policy.get_action(obs.copy()), -1, 1).astype(np.float32)
             obs, _, _, _, info = env.step(action)
             if info["success"]:
                 successes[index] = True
@@ -116,6 +119,7 @@ def measure_task(task: str, settings: Settings, pool: concurrent.futures.Executo
         "official": float(100 * theirs.mean()),
         "ours": float(100 * ours.mean()),
         "difference": float(100 * (ours.mean() - theirs.mean())),
+        "episodes": len(vectors),
         "episodes_that_differ": int((ours != theirs).sum()),
         "ours_s": middle - start,
         "official_s": time.perf_counter() - middle,
@@ -123,24 +127,28 @@ def measure_task(task: str, settings: Settings, pool: concurrent.futures.Executo
 
 
 def main(settings: Settings) -> None:
-    """Measure, print, write results/scripted_policies.json."""
+    """Measure, print, write results/scripted_policies.json; rows of other tasks stay."""
     from envs_mjx import names
 
-    console, tasks = Console(stderr=True), settings.tasks or names()
+    console, known = Console(stderr=True), names()
+    rows = {row["task"]: row for row in common.read_rows("scripted_policies")}
+    tasks = [task for task in settings.tasks or known if not (settings.missing and task in rows)]
     workers = settings.workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    rows: list[dict[str, Any]] = []
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         for number, task in enumerate(tasks, 1):
             with console.status(f"{number}/{len(tasks)} {task}"):
-                rows.append(measure_task(task, settings, pool, workers))
-            console.print(f"{task}: official {rows[-1]['official']:.0f} %, ours {rows[-1]['ours']:.0f} %")
-    titles = ["task", "official, %", "ours, %", "difference", "episodes that differ"]
-    table = [
-        [row["task"], *(f"{row[key]:.0f}" for key in ("official", "ours", "difference", "episodes_that_differ"))]
-        for row in rows
-    ]
-    common.publish("scripted_policies", titles, table, rows, asdict(settings))
+                row = rows[task] = measure_task(task, settings, pool, workers)
+            common.write("scripted_policies", _in_order(rows, known), asdict(settings))
+            console.print(f"{task}: official {row['official']:.0f} %, ours {row['ours']:.0f} %")
+    titles = ["task", "official %", "ours %", "points", "episodes", "differ"]
+    keys = ("official", "ours", "difference", "episodes", "episodes_that_differ")
+    table = [[row["task"], *(f"{row[key]:.0f}" for key in keys)] for row in _in_order(rows, known)]
+    common.publish("scripted_policies", titles, table, _in_order(rows, known), asdict(settings))
+
+
+def _in_order(rows: dict[str, dict[str, Any]], known: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [rows[name] for name in known if name in rows]
 
 
 if __name__ == "__main__":

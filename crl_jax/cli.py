@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -257,17 +258,18 @@ def _envs(goal: str = "hand_object", horizon: int = 150) -> int:
     """
     import envs_mjx
 
-    console = Console()
-    table = Table(title=f"Tasks (goal contract {goal})")
-    for title in ("task", "state", "goal", "action", "horizon", "success (native)", "engines"):
-        table.add_column(title, justify="right" if title in ("state", "goal", "action", "horizon") else "left")
-    with console.status("Reading the scenes ...") as status:
-        for name in envs_mjx.names():
-            status.update(f"Reading {name} ...")
-            row = envs_mjx.describe(name, goal, horizon)
-            sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
-            table.add_row(name, *map(str, sizes), row.success, ", ".join(row.engines))
-    console.print(table)
+    names = envs_mjx.names()
+    rows = [envs_mjx.describe(name, goal, horizon) for name in names]
+    title = f"{len(names)} tasks (goal contract {goal}, action {rows[0].action_size}, horizon {horizon})"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("task", no_wrap=True)
+    table.add_column("state", justify="right")
+    table.add_column("goal", justify="right")
+    table.add_column("success (native)")
+    table.add_column("engines", no_wrap=True)
+    for row in rows:
+        table.add_row(row.name, str(row.obs_size), str(row.goal_size), row.success, ", ".join(row.engines))
+    Console().print(table)
     return 0
 
 

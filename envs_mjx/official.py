@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from envs_mjx.base import EnvError, GoalEnv
-from envs_mjx.physics.base import PhysicsState, read_data
+from envs_mjx.physics.base import Part, PhysicsState, read_data
 from envs_mjx.sawyer import HAND, MetaWorld, gripper_opening, layout
 from envs_mjx.tasks import TASKS, TaskSpec
 
@@ -84,7 +84,10 @@ def set_vector(env: Any, vector: np.ndarray | None) -> None:
 
 
 def scripted_policy(task_name: str) -> Any:
-    """The official scripted policy: `get_action(obs (39,)) -> (4,)`, to be clipped to [-1, 1]."""
+    """The official scripted policy: `get_action(obs (39,)) -> (4,)`, to be clipped to [-1, 1].
+
+    Some (door-open) write into their argument: hand them a copy where the observation is used again.
+    """
     import_metaworld()
     from metaworld.policies import ENV_POLICY_MAP
 
@@ -96,8 +99,8 @@ def observation(
 ) -> tuple[jax.Array, jax.Array]:
     """The official observation from a readout of `task`'s scene: `_get_obs` and the clipping of the hand by `step`.
 
-    Not copied: `step` also clips the goal to `goal_space`, which moves it by less than 1e-8 m. A quaternion that the
-    official code takes from `xquat` has w >= 0 here: the same sign until the body has turned by more than 180 degrees.
+    Not copied: `step` also clips the goal to `goal_space`, which moves it by less than 1e-7 m. A quaternion that the
+    official code takes from `xquat` has w >= 0 at a reset, then the sign nearer to the frame before, as MuJoCo's own.
 
     Args:
         physics: readout (E, ...).
@@ -107,7 +110,7 @@ def observation(
     Returns:
         obs (E, 39) and the frame (E, 18), which is the next call's `previous`; float32.
     """
-    current = _frame(task, physics)
+    current = _frame(task, physics, previous)
     if previous is None:
         return jnp.concatenate([current, current, target], axis=-1), current
     frames = [_clip_hand(current), _clip_hand(previous), target]
@@ -119,18 +122,23 @@ def _clip_hand(frame: jax.Array) -> jax.Array:
     return jnp.concatenate([hand, frame[..., 3:]], axis=-1)
 
 
-def _frame(task: TaskSpec, physics: PhysicsState) -> jax.Array:
+def _frame(task: TaskSpec, physics: PhysicsState, previous: jax.Array | None) -> jax.Array:
     """(E, 18) `_get_curr_obs_combined_no_goal`: hand, gripper, then position and quaternion of each object, zeros."""
     places = layout(task)
     parts = [places.point(physics, HAND), gripper_opening(places, physics)]
     rotations = iter(range(len(places.parts.rotations)))
     count = physics.points.shape[0]
-    for part, turned in zip(task.objects, task.quats, strict=True):
+    for slot, (part, turned) in enumerate(zip(task.objects, task.quats, strict=True)):
         parts.append(places.point(physics, part))
-        known = turned is not None
-        parts.append(
-            quaternion(physics.rotations[:, next(rotations)], task.quat_order) if known else jnp.zeros((count, 4))
-        )
+        if isinstance(turned, Part):
+            quat = quaternion(physics.rotations[:, next(rotations)], task.quat_order)
+            if previous is not None and task.quat_order == "wxyz":
+                start = 4 + 7 * slot + 3
+                before = previous[:, start : start + 4]
+                quat = quat * jnp.where((quat * before).sum(-1, keepdims=True) < 0, -1.0, 1.0)
+        else:
+            quat = jnp.broadcast_to(jnp.asarray(turned or (0.0,) * 4, jnp.float32), (count, 4))
+        parts.append(quat)
     parts.append(jnp.zeros((count, FRAME_SIZE - sum(part.shape[-1] for part in parts))))
     return jnp.concatenate(parts, axis=-1)
 
@@ -190,7 +198,7 @@ def zero_shot(
         raise EnvError(f"episodes={episodes}, horizon={horizon}, num_envs={num_envs}: all must be at least 1")
     count = min(num_envs, episodes)
     officials = [make_official(env.task.name, None, seed + index, horizon) for index in range(count)]
-    observe, command = jax.jit(env.observe), jax.jit(env.commanded_goal)
+    observe, command = jax.jit(env.observe), jax.jit(env.task_goal)
     ever, final = [], []
     for _ in range(-(-episodes // count)):
         goal = command(np.stack([_begin(official) for official in officials]))

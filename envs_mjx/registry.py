@@ -72,22 +72,21 @@ class Description:
 
 
 def describe(task: str, goal: str = "hand_object", horizon: int = 150) -> Description:
-    """Sizes by `jax.eval_shape` of a reset: nothing is compiled or stepped.
+    """Sizes by `jax.eval_shape`: no scene is read, nothing is compiled or stepped.
 
     Raises:
         EnvError: unknown task or goal contract.
     """
     import jax
+    import jax.numpy as jnp
 
-    env = make(task, 1, physics="c", goal=goal, horizon=horizon)
-    state = jax.eval_shape(env.reset, jax.random.PRNGKey(0))
-    engines = tuple(name for name in ENGINES if name != "jax" or TASKS[task].scene in JAX_EDITS)
-    return Description(
-        task,
-        state.obs.shape[1],
-        state.goal.shape[1],
-        env.spec.action_size,
-        env.spec.horizon,
-        TASKS[task].success_rule,
-        engines,
-    )
+    from envs_mjx.goals import contract, goal_of
+    from envs_mjx.physics.base import MocapControl, blank_readout
+    from envs_mjx.sawyer import compact_state, layout
+
+    check(task, "c")
+    row, goal, places = TASKS[task], contract(TASKS[task], goal), layout(TASKS[task])
+    obs = jax.eval_shape(lambda: compact_state(row, places, blank_readout(places.parts, 1)))
+    aim = jax.eval_shape(lambda: goal_of(row, goal, jnp.zeros((1, 3))))
+    engines = tuple(name for name in ENGINES if name != "jax" or row.scene in JAX_EDITS)
+    return Description(task, obs.shape[-1], aim.shape[-1], MocapControl.action_size, horizon, row.success_rule, engines)

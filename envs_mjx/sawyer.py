@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 
 from envs_mjx import scenes
-from envs_mjx.base import EnvError, EnvSpec, State
+from envs_mjx.base import EnvSpec, State
+from envs_mjx.goals import GOALS, contract, goal_of
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
     MocapControl,
@@ -24,13 +25,15 @@ from envs_mjx.physics.base import (
     place,
     settled_point,
 )
-from envs_mjx.tasks import TCP, TaskSpec
+from envs_mjx.success import PREDICATES
+from envs_mjx.tasks import KNOB, TCP, TaskSpec
 
-GOALS = ("object", "hand_object", "object_relative")
-"""Goal contracts: [object]; [hand, object]; [object, hand - object] (the lab journal's)."""
+__all__ = ["GOALS", "Layout", "MetaWorld", "compact_state", "gripper_opening", "layout", "make_scene"]
 
 HAND, RIGHT_CLAW, LEFT_CLAW = Part("body", "hand"), Part("body", "rightclaw"), Part("body", "leftclaw")
 RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "leftEndEffector")
+DIAL, KNOB_JOINT, KNOB_RADIUS = Part("body", "dial"), "knob_Joint_1", 0.05
+"""Of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`); metres."""
 MOVED = 0.01
 """Metres that an object must have gone from its start to count as moved."""
 _REDRAWS = 32
@@ -46,34 +49,72 @@ class Layout:
     index: dict[Part, int]
 
     def point(self, physics: PhysicsState, part: Part) -> jax.Array:
-        """(E, 3) position of a part; TCP is the mean of the two finger sites."""
+        """(E, 3) position of a part; TCP is the mean of the two finger sites, KNOB turns about the dial."""
         if part == TCP:
             return (self.point(physics, RIGHT_FINGER) + self.point(physics, LEFT_FINGER)) / 2
+        if part == KNOB:
+            angle = self.joint(physics, KNOB_JOINT)
+            rim = jnp.stack([jnp.sin(angle), -jnp.cos(angle), jnp.zeros_like(angle)], axis=-1)
+            return self.point(physics, DIAL) + KNOB_RADIUS * rim
         return physics.points[:, self.index[part]]
+
+    def joint(self, physics: PhysicsState, name: str) -> jax.Array:
+        """(E,) position of a joint that the task reads."""
+        return physics.joints[:, self.parts.joints.index(name)]
+
+    def touch(self, physics: PhysicsState, pair: tuple[str, str]) -> jax.Array:
+        """(E,) bool whether two geoms that the task asks for press on each other."""
+        assert physics.touch is not None
+        return physics.touch[:, self.parts.touches.index(pair)]
+
+    def opening(self, physics: PhysicsState) -> jax.Array:
+        """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1)."""
+        apart = self.point(physics, RIGHT_CLAW) - self.point(physics, LEFT_CLAW)
+        return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
 
 
 def layout(task: TaskSpec) -> Layout:
-    """The points, rotations and joints that `task` reads each step."""
+    """The points, rotations, joints and contacts that `task` reads each step."""
     wanted = [HAND, RIGHT_CLAW, LEFT_CLAW, RIGHT_FINGER, LEFT_FINGER, task.achieved, *task.objects, *task.extras]
+    joints = [task.joint[0]] if task.joint else []
+    touches: tuple[tuple[str, str], ...] = ()
     if isinstance(task.target, Part):
         wanted.append(task.target)
     if task.inserted:
         wanted.append(task.inserted)
-    points = tuple(dict.fromkeys(part for part in wanted if part != TCP))
-    rotations = tuple(part for part in task.quats if part is not None)
-    joints = (task.joint[0],) if task.joint else ()
-    return Layout(Parts(points, rotations, joints), {part: place_ for place_, part in enumerate(points)})
+    if task.predicate:
+        predicate = PREDICATES[task.predicate]
+        wanted += predicate.parts
+        joints += predicate.joints
+        touches = predicate.touches
+    if KNOB in wanted:
+        wanted.append(DIAL)
+        joints.append(KNOB_JOINT)
+    points = tuple(dict.fromkeys(part for part in wanted if part not in (TCP, KNOB)))
+    rotations = tuple(part for part in task.quats if isinstance(part, Part))
+    parts = Parts(points, rotations, tuple(dict.fromkeys(joints)), touches)
+    return Layout(parts, {part: place_ for place_, part in enumerate(points)})
+
+
+def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.Array:
+    """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
+    hand, achieved = places.point(physics, HAND), places.point(physics, task.achieved)
+    parts = [hand, places.opening(physics), achieved, hand - achieved]
+    return jnp.concatenate([*parts, *(places.point(physics, extra) for extra in task.extras)], axis=-1)
 
 
 def make_scene(task: TaskSpec) -> Scene:
     """The official scene, settled, with what `task` reads, controls and places."""
+    parts = layout(task).parts
     return Scene(
         name=task.scene,
-        model=scenes.load_model(task.scene),
-        data=scenes.settle(task.scene, task.hand_init, task.settle_extra),
-        parts=layout(task).parts,
+        model=scenes.load_model(task.scene, parts.touches),
+        data=scenes.settle(task.scene, task.hand_init, task.settle_extra, parts.touches),
+        parts=parts,
         control=MocapControl(task.mocap_low, task.mocap_high),
         placement=task.placement,
+        hand_init=task.hand_init,
+        settle_steps=scenes.SETTLE_STEPS + task.settle_extra,
     )
 
 
@@ -90,11 +131,10 @@ class MetaWorld:
     """
 
     def __init__(self, task: TaskSpec, num_envs: int, engine: str, goal: str, horizon: int, threads: int = 0):
-        if goal not in GOALS:
-            raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
-        self.goal = "object" if task.achieved == TCP else goal
-        self.free_object = task.placement.object_at is not None and task.joint is None
+        self.goal = contract(task, goal)
+        placed = task.placement.object_at is not None and task.joint is None
+        self.free_object = placed if task.free is None else task.free
         self.layout = layout(task)
         self.scene = make_scene(task)
         self.physics = make_physics(engine, self.scene, num_envs, threads)
@@ -107,7 +147,7 @@ class MetaWorld:
         self.spec = EnvSpec(
             obs_size=len(obs_shift),
             goal_size=len(goal_shift),
-            action_size=4,
+            action_size=self.scene.control.action_size,
             horizon=horizon,
             obs_shift=jnp.asarray(obs_shift),
             obs_scale=jnp.asarray(obs_scale),
@@ -126,10 +166,8 @@ class MetaWorld:
     # -- pure functions of a readout ------------------------------------------------------------------------------
 
     def observe(self, physics: PhysicsState) -> jax.Array:
-        """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
-        hand, achieved = self.layout.point(physics, HAND), self.layout.point(physics, self.task.achieved)
-        parts = [hand, gripper_opening(self.layout, physics), achieved, hand - achieved]
-        return jnp.concatenate([*parts, *(self.layout.point(physics, extra) for extra in self.task.extras)], axis=-1)
+        """(E, D) compact state, see `compact_state`."""
+        return compact_state(self.task, self.layout, physics)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
@@ -141,13 +179,15 @@ class MetaWorld:
         return jnp.concatenate([achieved, hand - achieved], axis=-1)
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) object goal -> (E, G) goal, with the hand at the task's stated offset from the object."""
-        offset = jnp.broadcast_to(jnp.asarray(self.task.hand_offset, jnp.float32), target.shape)
-        if self.goal == "object":
-            return target
-        if self.goal == "hand_object":
-            return jnp.concatenate([target + offset, target], axis=-1)
-        return jnp.concatenate([target, offset], axis=-1)
+        """(E, 3) position of the achieved point -> (E, G) goal, with the hand at the task's stated offset from it."""
+        return goal_of(self.task, self.goal, target)
+
+    def task_goal(self, target: jax.Array) -> jax.Array:
+        """(E, 3) official target -> (E, G) goal that an episode commands, see `TaskSpec.goal_shift`."""
+        return self.commanded_goal(self._met_at(target))
+
+    def _met_at(self, target: jax.Array) -> jax.Array:
+        return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
@@ -159,8 +199,10 @@ class MetaWorld:
     def success(self, physics: PhysicsState, target: jax.Array) -> jax.Array:
         """(E,) the task's native success predicate (`evaluate_state` of the official file)."""
         task = self.task
+        if task.predicate:
+            return PREDICATES[task.predicate].holds(self.layout, physics, target)
         if task.joint:
-            return physics.joints[:, 0] > task.joint[1]
+            return self.layout.joint(physics, task.joint[0]) > task.joint[1]
         achieved = self.layout.point(physics, task.achieved)
         error = (achieved - target) * jnp.asarray(task.weights, jnp.float32)
         success = jnp.linalg.norm(error, axis=-1) <= task.radius
@@ -219,7 +261,7 @@ class MetaWorld:
         state = State(
             physics=physics,
             obs=self.observe(physics),
-            goal=self.commanded_goal(target),
+            goal=self.task_goal(target),
             target=target,
             start=self.layout.point(physics, self.task.achieved),
             vector=vector,
@@ -236,7 +278,7 @@ class MetaWorld:
         achieved = self.layout.point(physics, self.task.achieved)
         metrics = {
             "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(achieved - state.target, axis=-1),
+            "distance": jnp.linalg.norm(achieved - self._met_at(state.target), axis=-1),
             "diverged": physics.diverged.astype(jnp.float32),
         }
         if self.task.achieved != TCP:
@@ -248,7 +290,7 @@ class MetaWorld:
         """One simulation's model and data for a renderer, the goal mark moved to `target[index]`; on the host."""
         model, data = self.physics.materialise(physics, index)
         for site in range(model.nsite):
-            if model.site(site).name.startswith("goal") and model.site_bodyid[site] == 0:
+            if "goal" in model.site(site).name and model.site_bodyid[site] == 0:
                 model.site_pos[site] = data.site_xpos[site] = target[index]
         return model, data
 
@@ -260,7 +302,9 @@ class MetaWorld:
             if not self.task.min_xy:
                 return jax.random.uniform(key, low.shape, minval=low, maxval=high)
             draws = jax.random.uniform(key, (_REDRAWS, *low.shape), minval=low, maxval=high)
-            apart = jnp.linalg.norm(draws[:, :2] - draws[:, 3:5], axis=-1) >= self.task.min_xy
+            fixed = self.task.min_xy_from
+            other = draws[:, 3:5] if fixed is None else jnp.asarray(fixed, jnp.float32)
+            apart = jnp.linalg.norm(draws[:, :2] - other, axis=-1) >= self.task.min_xy
             return draws[jnp.argmax(apart)]
 
         # Folded, so that a reset's draw and the environment's next key never share a key.
@@ -268,6 +312,5 @@ class MetaWorld:
 
 
 def gripper_opening(layout_: Layout, physics: PhysicsState) -> jax.Array:
-    """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1)."""
-    apart = layout_.point(physics, RIGHT_CLAW) - layout_.point(physics, LEFT_CLAW)
-    return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
+    """(E, 1) official gripper opening, see `Layout.opening`."""
+    return layout_.opening(physics)

@@ -13,6 +13,9 @@ import numpy as np
 _WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
 """eq_data of the mocap weld (metaworld/sawyer_xyz_env.py, `reset_mocap_welds`); a 12th value is MuJoCo 3.17's own."""
 
+_STRONGEST = 2
+"""Reduction of a contact sensor (MuJoCo XML reference, sensor/contact): of all contacts, the one of largest force."""
+
 SETTLE_STEPS = 50
 """Env steps at hand_init with ctrl (-1, 1) of an official reset (`_reset_hand`)."""
 
@@ -26,9 +29,23 @@ def asset_folder() -> Path:
 
 
 @functools.cache
-def load_model(scene: str) -> mujoco.MjModel:
-    """The official scene `sawyer_<scene>.xml` with the mocap weld that the official constructor sets."""
-    return _with_weld(mujoco.MjModel.from_xml_path(str(asset_folder() / f"sawyer_{scene}.xml")))
+def load_model(scene: str, touches: tuple[tuple[str, str], ...] = ()) -> mujoco.MjModel:
+    """The official scene `sawyer_<scene>.xml` with the mocap weld that the official constructor sets.
+
+    Args:
+        touches: pairs of geoms, each with a sensor of the strongest force between them; the motion stays the same.
+    """
+    spec = mujoco.MjSpec.from_file(str(asset_folder() / f"sawyer_{scene}.xml"))
+    for first, second in touches:
+        spec.add_sensor(
+            type=mujoco.mjtSensor.mjSENS_CONTACT,
+            objtype=mujoco.mjtObj.mjOBJ_GEOM,
+            objname=first,
+            reftype=mujoco.mjtObj.mjOBJ_GEOM,
+            refname=second,
+            intprm=[1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), _STRONGEST, 1],
+        )
+    return _with_weld(spec.compile())
 
 
 def _with_weld(model: mujoco.MjModel) -> mujoco.MjModel:
@@ -40,10 +57,14 @@ def _with_weld(model: mujoco.MjModel) -> mujoco.MjModel:
 
 @functools.cache
 def settle(
-    scene: str, hand_init: tuple[float, float, float], extra_steps: int = 0, frame_skip: int = 5
+    scene: str,
+    hand_init: tuple[float, float, float],
+    extra_steps: int = 0,
+    touches: tuple[tuple[str, str], ...] = (),
+    frame_skip: int = 5,
 ) -> mujoco.MjData:
     """State after the official reset's `_reset_hand`, from the model's defaults; kinematics refreshed."""
-    model = load_model(scene)
+    model = load_model(scene, touches)
     data = mujoco.MjData(model)
     for _ in range(SETTLE_STEPS + extra_steps):
         data.mocap_pos[0] = hand_init

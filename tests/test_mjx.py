@@ -28,6 +28,8 @@ FREE_STEP = 5
 RESET_ERROR = 1e-5
 FREE_ERROR = CONTACT_ERROR = 1e-4
 """Metres, of any point read, after one env step (5 substeps) from the same state; measured: 2.5e-5 and 1.7e-5."""
+SETTLED_ERROR = 5e-3
+"""Metres, of any point read, after settling 50 env steps anew; measured: 6e-4."""
 JAX_CONTACT_ERROR = 2e-3
 """The simplified scene touches the puck at other places; measured: 4e-4."""
 
@@ -158,6 +160,39 @@ def _observe_done(env: MetaWorld, state: Any, action: jax.Array) -> tuple[Any, j
 
 def _plant(state: Any, change: Any) -> Any:
     return state.replace(physics=state.physics.replace(engine=change(state.physics.engine)))
+
+
+@pytest.mark.slow
+def test_warp_feels_the_pinched_stick() -> None:
+    """stick-push asks for forces between finger pads and stick: the same answers as engine `c` from the same states."""
+    env, policies = environment("stick-push", "c"), [official.scripted_policy("stick-push") for _ in range(ENVS)]
+    state = jax.jit(env.reset)(jax.random.PRNGKey(3))
+    physics, frame, felt = state.physics, None, []
+    for time in range(70):
+        action, frame = scripted("stick-push", physics, frame, state.target, policies)
+        after = compiled("stick-push", "c", "step")(physics, action)
+        if time % 10 == 9:
+            ours = compiled("stick-push", "warp", "step")(as_dynamics(env, physics), action)
+            felt.append((np.asarray(ours.touch), np.asarray(after.touch)))
+        physics = after
+    ours, exact = (np.array(part) for part in zip(*felt, strict=True))
+    print(f"stick-push: touches {exact.mean():.2f}, the same in {(ours == exact).mean():.3f}")
+    assert exact[-1].all() and not exact[0].any()
+    assert (ours == exact).mean() > 0.95
+
+
+@pytest.mark.slow
+def test_warp_settles_at_every_reset_of_disassemble() -> None:
+    states = {}
+    vectors = jnp.array([[x, 0.65, 0.025, -0.1, 0.7, 0.17] for x in (0.02, 0.05, 0.07, 0.09)])
+    for engine in ("c", "warp"):
+        physics = environment("disassemble", engine).physics
+        states[engine] = compiled("disassemble", engine, "reset")(physics.initial(), jnp.ones(ENVS, bool), vectors)
+    error = jnp.abs(states["warp"].points - states["c"].points).max(axis=(1, 2))
+    turned = jnp.abs(states["c"].rotations - states["c"].rotations[:1]).max()
+    print(f"disassemble: resets differ by {error} m; rotations of the nut by up to {turned:.2f}")
+    assert turned > 0.05
+    assert error.max() < SETTLED_ERROR
 
 
 @pytest.mark.slow

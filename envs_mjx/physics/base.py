@@ -3,7 +3,7 @@
 What the engines share is data: which named points to read (`Parts`), how an action drives the simulation
 (`MocapControl`) and what a reset writes (`Placement`).
 
-Axis letters: E environments, K points, Q rotations, J joints, R reset vector, A action.
+Axis letters: E environments, K points, Q rotations, J joints, C contacts, R reset vector, A action.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
@@ -28,11 +29,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a state's readout holds: K points, Q rotations (3x3 matrices) and J joint positions."""
+    """What a state's readout holds: K points, Q rotations (3x3 matrices), J joint positions and C contacts.
+
+    `touches` are pairs of geoms, asked whether a normal force acts between them.
+    """
 
     points: tuple[Part, ...]
     rotations: tuple[Part, ...] = ()
     joints: tuple[str, ...] = ()
+    touches: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Placement:
         clear: [start, stop) ranges of qvel set to zero.
         fixture: body whose position in its parent (metres) the reset moves; "" for none.
         fixture_at: its three coordinates.
+        settle: whether every reset settles anew, with the fixture where its vector puts it: needed where the official
+            settling depends on the vector; costs as much as `settle_steps` env steps.
     """
 
     object_qpos: int = 9
@@ -68,6 +75,7 @@ class Placement:
     clear: tuple[tuple[int, int], ...] = ()
     fixture: str = ""
     fixture_at: Point | None = None
+    settle: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,10 @@ class MocapControl:
 
 @dataclass(frozen=True)
 class Scene:
-    """A compiled model with its settled state; `data` is never written after the build."""
+    """A compiled model with its settled state; `data` is never written after the build.
+
+    `data` was settled for `settle_steps` env steps with the mocap body at `hand_init` (metres) and ctrl (-1, 1).
+    """
 
     name: str
     model: mujoco.MjModel
@@ -94,6 +105,8 @@ class Scene:
     parts: Parts
     control: MocapControl
     placement: Placement
+    hand_init: tuple[float, float, float]
+    settle_steps: int
     frame_skip: int = 5
 
 
@@ -104,6 +117,7 @@ class PhysicsState(struct.PyTreeNode):
         engine: the engine's own state, opaque; leaves lead with E.
         points: (E, K, 3) float32 metres. rotations: (E, Q, 9) float32 row-major. joints: (E, J) float32.
         diverged: (E,) bool the last step diverged and was undone: reset these environments.
+        touch: (E, C) bool a normal force acts between the two geoms; None where the scene asks for no contact.
     """
 
     engine: Any
@@ -111,6 +125,7 @@ class PhysicsState(struct.PyTreeNode):
     rotations: jax.Array
     joints: jax.Array
     diverged: jax.Array
+    touch: jax.Array | None = None
 
 
 class Physics(Protocol):
@@ -170,6 +185,18 @@ def joint_addresses(model: mujoco.MjModel, joints: tuple[str, ...]) -> list[int]
     return [int(model.joint(name).qposadr[0]) for name in joints]
 
 
+def blank_readout(parts: Parts, count: int, engine: Any = None) -> PhysicsState:
+    """A readout of zeros (E = count), as before the first reset."""
+    return PhysicsState(
+        engine=engine,
+        points=jnp.zeros((count, len(parts.points), 3)),
+        rotations=jnp.zeros((count, len(parts.rotations), 9)),
+        joints=jnp.zeros((count, len(parts.joints))),
+        diverged=jnp.zeros(count, bool),
+        touch=jnp.zeros((count, len(parts.touches)), bool) if parts.touches else None,
+    )
+
+
 def read_data(scene: Scene, data: mujoco.MjData) -> PhysicsState:
     """The readout (E = 1, no engine state) of one MjData of the scene's model, e.g. of the official package."""
     parts = scene.parts
@@ -182,4 +209,17 @@ def read_data(scene: Scene, data: mujoco.MjData) -> PhysicsState:
         rotations=np.array(rotations, np.float32).reshape(1, len(rotations), 9),  # type: ignore[arg-type]
         joints=np.array(joints, np.float32)[None],  # type: ignore[arg-type]
         diverged=np.zeros(1, bool),  # type: ignore[arg-type]
+        touch=np.array([[_presses(data, *pair) for pair in parts.touches]]) if parts.touches else None,  # type: ignore[arg-type]
     )
+
+
+def _presses(data: mujoco.MjData, first: str, second: str) -> bool:
+    """Whether a normal force acts between two geoms of forwarded data (`touching_object` of the official package)."""
+    pair = {data.geom(first).id, data.geom(second).id}
+    rows = [contact.efc_address for contact in data.contact if {contact.geom1, contact.geom2} == pair]
+    return sum(data.efc_force[row] for row in rows) > 0
+
+
+def touching(sensors: Any, count: int) -> Any:
+    """(E, C) bool from the contact sensors' data (E, 3 * C): forces in the contact's frame, the normal one first."""
+    return sensors.reshape(len(sensors), count, 3)[:, :, 0] != 0

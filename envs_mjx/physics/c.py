@@ -18,9 +18,18 @@ import numpy as np
 from flax import struct
 from mujoco.batch import Batch, SimulationError
 
-from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point
+from envs_mjx.physics.base import (
+    PhysicsState,
+    Scene,
+    blank_readout,
+    ids_of,
+    joint_addresses,
+    place,
+    settled_point,
+    touching,
+)
 
-_STAGE = int(mujoco.mjtStage.mjSTAGE_POS)
+_NOTHING, _POSITIONS, _FORCES = (int(getattr(mujoco.mjtStage, f"mjSTAGE_{name}")) for name in ("NONE", "POS", "ACC"))
 _DIVERGED = [
     int(warning)
     for warning in (
@@ -57,6 +66,9 @@ class CPhysics:
         self._rotations = self._gather(scene.parts.rotations, "xmat")
         self._offset = np.array([part.offset for part in scene.parts.points]).reshape(-1, 3)
         self._joints = joint_addresses(model, scene.parts.joints)
+        self._touches = len(scene.parts.touches)
+        self._sensors = batch.bind("sensordata") if self._touches else None
+        self._stage = _FORCES if self._touches else _POSITIONS
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
         self._body_pos: Any = batch.expand("body_pos") if self._fixture is not None else None
         self._settled = settled_point(scene)
@@ -70,6 +82,7 @@ class CPhysics:
             jax.ShapeDtypeStruct((num_envs, len(scene.parts.rotations), 9), np.float32),
             jax.ShapeDtypeStruct((num_envs, len(self._joints)), np.float32),
             jax.ShapeDtypeStruct((num_envs,), np.bool_),
+            jax.ShapeDtypeStruct((num_envs, self._touches), np.bool_) if self._touches else None,
         )
 
     def initial(self) -> PhysicsState:
@@ -78,8 +91,7 @@ class CPhysics:
         if self._fixture is not None:
             fixture[:] = self.scene.model.body_pos[self._fixture]
         engine = Rows(jnp.asarray(rows.view(np.uint32)), jnp.asarray(fixture.view(np.uint32)))
-        zeros = [jnp.zeros(struct_.shape, struct_.dtype) for struct_ in self._result[1:]]
-        return PhysicsState(engine, *zeros)
+        return blank_readout(self.scene.parts, self.num_envs, engine)
 
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         return self._call(self._reset_on_host, state, mask, vector)
@@ -116,37 +128,48 @@ class CPhysics:
         batch.warning[:] = 0
         failed = np.zeros(self.num_envs, bool)
         try:
-            batch.step(nstep=self.scene.frame_skip, stage=_STAGE)
+            batch.step(nstep=self.scene.frame_skip, stage=self._stage)
         except SimulationError as error:
             failed[error.ids] = True
         # A bad simulation is reset to the model's defaults by MuJoCo itself and only counted: undo it and say so.
         failed |= batch.warning[:, _DIVERGED, 1].any(axis=1)
         new = batch.state.copy()
         failed |= ~np.isfinite(new).all(axis=1)
-        points, rotations, joints = self._read(slice(None))
+        points, rotations, joints, touch = self._read(slice(None))
         if failed.any():
             new[failed] = rows[failed]
             points[failed] = np.asarray(state.points)[failed]
             rotations[failed] = np.asarray(state.rotations)[failed]
             joints[failed] = np.asarray(state.joints)[failed]
-        return Rows(new.view(np.uint32), np.asarray(state.engine.fixture)), points, rotations, joints, failed
+            if touch is not None:
+                touch[failed] = np.asarray(state.touch)[failed]
+        return Rows(new.view(np.uint32), np.asarray(state.engine.fixture)), points, rotations, joints, failed, touch
 
     def _reset_on_host(self, state: PhysicsState, mask: jax.Array, vector: jax.Array):
         ids = np.flatnonzero(np.asarray(mask))
         rows, fixture = _float64(state.engine.state).copy(), _float64(state.engine.fixture).copy()
         points, rotations = np.array(state.points), np.array(state.rotations)
         joints, diverged = np.array(state.joints), np.array(state.diverged)
+        touch = None if state.touch is None else np.array(state.touch)
         if ids.size:
             self._write(ids, np.asarray(vector)[ids].astype(np.float64), fixture)
-            self._batch.forward(ids=ids, stage=_STAGE)
+            self._batch.forward(ids=ids, stage=self._stage)
             rows[ids] = self._batch.state[ids]
-            points[ids], rotations[ids], joints[ids] = self._read(ids)
+            points[ids], rotations[ids], joints[ids], new_touch = self._read(ids)
+            if touch is not None:
+                touch[ids] = new_touch
             diverged[ids] = False
-        return Rows(rows.view(np.uint32), fixture.view(np.uint32)), points, rotations, joints, diverged
+        return Rows(rows.view(np.uint32), fixture.view(np.uint32)), points, rotations, joints, diverged, touch
 
     def _write(self, ids: np.ndarray, vector: np.ndarray, fixture: np.ndarray) -> None:
         placement = self.scene.placement
-        self._batch.state[ids] = self._row
+        if placement.fixture_at is not None:
+            fixture[ids] = place(placement.fixture_at, vector, self._settled, np)
+            self._body_pos[ids, self._fixture] = fixture[ids]
+        if placement.settle:
+            self._settle(ids)
+        else:
+            self._batch.state[ids] = self._row
         if placement.object_at is not None:
             start = placement.object_qpos
             self._qpos[ids, start : start + 3] = place(placement.object_at, vector, self._settled, np)
@@ -154,16 +177,21 @@ class CPhysics:
             self._qpos[ids, index] = value
         for start, stop in placement.clear:
             self._qvel[ids, start:stop] = 0.0
-        if placement.fixture_at is not None:
-            fixture[ids] = place(placement.fixture_at, vector, self._settled, np)
-            self._body_pos[ids, self._fixture] = fixture[ids]
+
+    def _settle(self, ids: np.ndarray) -> None:
+        """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
+        batch, scene = self._batch, self.scene
+        batch.reset(ids=ids, stage=_NOTHING)
+        self._mocap[ids, 0], self._mocap_quat[ids, 0] = scene.hand_init, scene.control.quat
+        self._ctrl[ids] = (-1, 1)
+        batch.step(ids=ids, nstep=scene.settle_steps * scene.frame_skip)
 
     def _gather(self, parts, field: str) -> list[tuple[list[int], np.ndarray, list[int]]]:
         names = {"body": field, "site": f"site_{field}", "geom": f"geom_{field}"}
         gather = ids_of(self.scene.model, parts)
         return [(places, self._batch.bind(names[kind]), ids) for kind, (places, ids) in gather.items()]
 
-    def _read(self, rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _read(self, rows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         count = self.num_envs if isinstance(rows, slice) else len(rows)
         points = np.empty((count, len(self.scene.parts.points), 3), np.float32)
         for places, field, ids in self._points:
@@ -171,7 +199,8 @@ class CPhysics:
         rotations = np.empty((count, len(self.scene.parts.rotations), 9), np.float32)
         for places, field, ids in self._rotations:
             rotations[:, places] = field[rows][:, ids].reshape(count, -1, 9)
-        return points, rotations, self._qpos[rows][:, self._joints].astype(np.float32)
+        touch = None if self._sensors is None else touching(self._sensors[rows], self._touches)
+        return points, rotations, self._qpos[rows][:, self._joints].astype(np.float32), touch
 
 
 def _float64(pairs: jax.Array) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import ctypes.util
+import functools
 import importlib.util
 import os
 import sys
@@ -23,13 +24,23 @@ from flax import struct
 
 from envs_mjx import scenes
 from envs_mjx.base import EnvError
-from envs_mjx.physics.base import PhysicsState, Scene, ids_of, joint_addresses, place, settled_point
+from envs_mjx.physics.base import (
+    PhysicsState,
+    Scene,
+    blank_readout,
+    ids_of,
+    joint_addresses,
+    place,
+    settled_point,
+    touching,
+)
 
-CONTACTS_PER_ENV = 48
+CONTACTS_PER_ENV = 64
 """Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
-on the first 15 tasks over random actions: at most 20 contacts in one environment (shelf-place; C engine)."""
-ROWS_PER_ENV = 192
-"""Default `njmax`: constraint rows of one environment. Measured: at most 89 (shelf-place); box-close settles at 56."""
+on all 50 tasks, random and scripted actions: at most 49 contacts in one environment (button-press-topdown, engine c).
+"""
+ROWS_PER_ENV = 256
+"""Default `njmax`: constraint rows of one environment. Measured: at most 184 (button-press-topdown)."""
 MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
 """|qpos| (m, rad) and |qvel| (m/s, rad/s) beyond which a step counts as diverged; real ones stay below 10 and 100."""
 
@@ -83,6 +94,7 @@ class MjxPhysics:
         self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
         self._offset = np.array([part.offset for part in scene.parts.points], np.float32).reshape(-1, 3)
         self._joints = np.array(joint_addresses(model, scene.parts.joints), int)
+        self._touches = len(scene.parts.touches)
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
         self._height = settled_point(scene)
         self._static, self._turn = self._static_geoms(model)
@@ -95,21 +107,16 @@ class MjxPhysics:
 
     def initial(self) -> PhysicsState:
         """E copies of the settled state; points are zeros until the first reset, as in engine `c`."""
-        parts, count = self.scene.parts, self.num_envs
+        count = self.num_envs
         engine = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
-        return PhysicsState(
-            engine=engine,
-            points=jnp.zeros((count, len(parts.points), 3)),
-            rotations=jnp.zeros((count, len(parts.rotations), 9)),
-            joints=jnp.zeros((count, len(parts.joints))),
-            diverged=jnp.zeros(count, bool),
-        )
+        return blank_readout(self.scene.parts, count, engine)
 
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
         placed = self._place(vector.astype(jnp.float32))
+        refresh = self._mjx.forward if self._touches else self._mjx.kinematics
         with jax.default_matmul_precision("highest"):
-            data = jax.vmap(lambda engine: self._mjx.kinematics(*self._lay_out(engine)))(placed)
+            data = jax.vmap(lambda engine: refresh(*self._lay_out(engine)))(placed)
         return _where(mask, self._read(placed, data), state)
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
@@ -121,7 +128,8 @@ class MjxPhysics:
         ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
         # TF32 and bfloat16 matmuls are not good enough for physics; a no-op for Warp's own kernels.
         with jax.default_matmul_precision("highest"):
-            engine, data = jax.vmap(self._advance)(engine, ctrl)
+            advance = functools.partial(self._advance, substeps=self.scene.frame_skip)
+            engine, data = jax.vmap(advance)(engine, ctrl)
         new = self._read(engine, data)
         diverged = _diverged(engine)
         return _where(diverged, state, new).replace(diverged=diverged)
@@ -170,20 +178,25 @@ class MjxPhysics:
         parent = self.scene.data.xmat[self.scene.model.body(self.scene.placement.fixture).parentid[0]]
         return static, parent.reshape(3, 3).astype(np.float32)
 
-    def _advance(self, engine: Dynamics, ctrl: jax.Array):
+    def _advance(self, engine: Dynamics, ctrl: jax.Array, substeps: int):
         model, data = self._lay_out(engine)
         data, _ = jax.lax.scan(
-            lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=self.scene.frame_skip
+            lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=substeps
         )
         engine = engine.replace(qpos=data.qpos, qvel=data.qvel, warmstart=data.qacc_warmstart)
-        return engine, self._mjx.kinematics(model, data)
+        refresh = self._mjx.forward if self._touches else self._mjx.kinematics
+        return engine, refresh(model, data)
 
     # -- all simulations ---------------------------------------------------------------------------------------------
 
     def _place(self, vector: jax.Array) -> Dynamics:
         placement, count = self.scene.placement, self.num_envs
         fresh = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
-        qpos, qvel, fixture = fresh.qpos, fresh.qvel, fresh.fixture
+        if placement.fixture_at is not None:
+            fresh = fresh.replace(fixture=place(placement.fixture_at, vector, self._height, jnp))
+        if placement.settle:
+            fresh = self._settle(fresh)
+        qpos, qvel = fresh.qpos, fresh.qvel
         if placement.object_at is not None:
             start = placement.object_qpos
             qpos = qpos.at[:, start : start + 3].set(place(placement.object_at, vector, self._height, jnp))
@@ -191,9 +204,21 @@ class MjxPhysics:
             qpos = qpos.at[:, index].set(value)
         for start, stop in placement.clear:
             qvel = qvel.at[:, start:stop].set(0.0)
-        if placement.fixture_at is not None:
-            fixture = place(placement.fixture_at, vector, self._height, jnp)
-        return fresh.replace(qpos=qpos, qvel=qvel, fixture=fixture)
+        return fresh.replace(qpos=qpos, qvel=qvel)
+
+    def _settle(self, engine: Dynamics) -> Dynamics:
+        """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
+        scene, zeros = self.scene, jnp.zeros_like(engine.qvel)
+        start = engine.replace(
+            qpos=jnp.broadcast_to(jnp.asarray(scene.model.qpos0, jnp.float32), engine.qpos.shape),
+            qvel=zeros,
+            warmstart=zeros,
+            mocap=jnp.broadcast_to(jnp.asarray(scene.hand_init, jnp.float32), engine.mocap.shape),
+        )
+        ctrl = jnp.array([-1.0, 1.0])
+        substeps = scene.settle_steps * scene.frame_skip
+        with jax.default_matmul_precision("highest"):
+            return jax.vmap(lambda one: self._advance(one, ctrl, substeps)[0])(start)
 
     def _read(self, engine: Dynamics, data) -> PhysicsState:
         """The readout of batched data whose kinematics are fresh."""
@@ -208,7 +233,8 @@ class MjxPhysics:
             matrices = fields[kind][:, np.array(ids)].reshape(count, -1, 9)
             rotations = rotations.at[:, np.array(places)].set(matrices)
         joints = engine.qpos[:, self._joints]
-        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool))
+        touch = touching(data.sensordata, self._touches) if self._touches else None
+        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool), touch)
 
 
 def _import_mjx(impl: str):

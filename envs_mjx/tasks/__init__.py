@@ -1,0 +1,19 @@
+"""The 50 tasks of Meta-World V3 as a table: one row of data each, by family in the files beside this one.
+
+What official resets also write and no row mirrors, because it moves nothing and no observation, success or reward reads
+it: `site_pos` of goal marks (pictures move them, see `MetaWorld.picture`), and world positions written into `data` that
+the next forward overwrites (the cabinet in plate-slide-side and plate-slide-back: it stays where the scene has it).
+Goals that are drawn and never used stay in the reset vector (disassemble, sweep-into).
+"""
+
+from __future__ import annotations
+
+from envs_mjx.tasks import opening, placing, pressing, tools
+from envs_mjx.tasks.spec import KNOB, TCP, TaskSpec
+
+TASKS: dict[str, TaskSpec] = {
+    row.name: row
+    for row in sorted((*placing.ROWS, *pressing.ROWS, *opening.ROWS, *tools.ROWS), key=lambda row: row.name)
+}
+
+__all__ = ["KNOB", "TASKS", "TCP", "TaskSpec"]

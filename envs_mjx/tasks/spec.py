@@ -1,0 +1,127 @@
+"""What a task is: `TaskSpec`, and the short words that its rows are written in.
+
+A reset draws a vector uniformly from [low, high]; `Placement` says what it writes, `target` where the object should go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs_mjx.physics.base import Coord, Part, Placement, Point
+from envs_mjx.success import PREDICATES
+
+TCP = Part("tcp", "tcp")
+"""Centre between the two finger sites (`tcp_center`): a point that is computed, not named in the scene."""
+KNOB = Part("knob", "knob")
+"""Rim of the dial's knob, computed too: 5 cm from body `dial`, at the angle of joint `knob_Joint_1`."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One Meta-World task.
+
+    Attributes:
+        name, scene: task name; official scene file `sawyer_<scene>.xml`.
+        achieved: the point whose position is the goal.
+        target: its goal position: coordinates of the reset vector, or a part read after the reset.
+        low, high: (R,) bounds of the reset vector, metres.
+        placement: what the reset writes.
+        radius, weights: native success is norm((achieved - target) * weights) <= radius, unless one of the next three.
+        joint: (name, threshold): native success is that joint's position beyond the threshold instead.
+        inserted: (end of the stick) native success also needs it inside the handle (`_stick_is_inserted`).
+        predicate: name in `success.PREDICATES`: native success is that function instead.
+        min_xy: vectors whose object and goal are nearer than this in xy are redrawn.
+        min_xy_from: xy of that goal where it is a constant; None: the vector's own, coordinates 3 and 4.
+        hand_init, mocap_low, mocap_high: hand at a start, bounds of the mocap body, metres.
+        settle_extra: env steps settled beyond the official 50.
+        objects, quats: parts behind the official observation's object slots; a quat of None is zeros, four
+            numbers are a constant.
+        quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it asks scipy for `xmat`'s quaternion.
+        extras: further points in the compact state (tools).
+        hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
+            3 cm above by default ("A Single Goal is All You Need"); behind an object that can only be pushed; else
+            about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
+        goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
+            target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
+        free: whether the achieved point can be put anywhere; None: if a free object is placed and success is no joint.
+    """
+
+    name: str
+    scene: str
+    achieved: Part
+    target: Point | Part
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    placement: Placement
+    objects: tuple[Part, ...]
+    quats: tuple[Part | tuple[float, ...] | None, ...]
+    quat_order: str = "wxyz"
+    radius: float = 0.07
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    joint: tuple[str, float] | None = None
+    inserted: Part | None = None
+    predicate: str = ""
+    min_xy: float = 0.0
+    min_xy_from: tuple[float, float] | None = None
+    hand_init: tuple[float, float, float] = (0.0, 0.6, 0.2)
+    mocap_low: tuple[float, float, float] = (-0.5, 0.4, 0.05)
+    mocap_high: tuple[float, float, float] = (0.5, 1.0, 0.5)
+    settle_extra: int = 0
+    extras: tuple[Part, ...] = ()
+    hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
+    goal_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    free: bool | None = None
+
+    @property
+    def official(self) -> str:
+        """Name in the official package."""
+        return f"{self.name}-v3"
+
+    @property
+    def success_rule(self) -> str:
+        """The native success predicate in words."""
+        if self.predicate:
+            return PREDICATES[self.predicate].words
+        if self.joint:
+            return f"{self.joint[0]} > {self.joint[1]}"
+        if self.weights == (1.0, 1.0, 1.0):
+            rule = f"distance <= {self.radius}"
+        elif sum(weight > 0 for weight in self.weights) == 1:
+            axis = "xyz"["".join("1" if weight else "0" for weight in self.weights).index("1")]
+            rule = f"|d{axis}| <= {self.radius}"
+        else:
+            rule = f"norm({_scaled(self.weights)}) <= {self.radius}"
+        return rule + (", stick inserted" if self.inserted else "")
+
+
+def _scaled(weights: tuple[float, ...]) -> str:
+    """(1, 2, 0) -> "dx, 2 dy"."""
+    pairs = zip(weights, "xyz", strict=True)
+    return ", ".join(f"d{axis}" if weight == 1 else f"{weight:g} d{axis}" for weight, axis in pairs if weight)
+
+
+def v(index: int, plus: float = 0.0) -> Coord:
+    return Coord(index=index, plus=plus)
+
+
+def const(value: float) -> Coord:
+    return Coord(plus=value)
+
+
+SETTLED = Coord(settled=True)
+OBJ, GEOM = Part("body", "obj"), Part("geom", "objGeom")
+XYZ: Point = (v(0), v(1), v(2))
+HAND_32, FAR_HAND_32 = (0.0, 0.6000000238418579, 0.20000000298023224), (0.0, 0.4000000059604645, 0.20000000298023224)
+"""hand_init of the tasks whose official file keeps it in float32: as float64, the same value."""
+FREE = ((9, 15),)
+"""qvel range that the official `_set_obj_xyz` clears (free joint: 3 linear, 3 angular)."""
+
+
+def puck(height: Part | None, **extra) -> Placement:
+    """A free object at the vector's xy, at its settled height or (height=None) at the vector's z."""
+    at = (v(0), v(1), SETTLED) if height else XYZ
+    return Placement(object_qpos=9, object_at=at, object_height=height, clear=FREE, **extra)
+
+
+PUCK_GOAL: Point = (v(3), v(4), SETTLED)
+"""The vector's goal xy, at the object's settled height."""
