@@ -24,13 +24,13 @@ from envs_mjx.physics.base import (
     place,
     settled_point,
 )
+from envs_mjx.rewards import REWARDS, Reading, Start, Step
+from envs_mjx.rewards.base import HAND, LEFT_CLAW, LEFT_FINGER, RIGHT_CLAW, RIGHT_FINGER, Memory
 from envs_mjx.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative")
 """Goal contracts: [object]; [hand, object]; [object, hand - object] (the lab journal's)."""
 
-HAND, RIGHT_CLAW, LEFT_CLAW = Part("body", "hand"), Part("body", "rightclaw"), Part("body", "leftclaw")
-RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "leftEndEffector")
 MOVED = 0.01
 """Metres that an object must have gone from its start to count as moved."""
 _REDRAWS = 32
@@ -45,6 +45,14 @@ class Layout:
     parts: Parts
     index: dict[Part, int]
 
+    def reading(self, physics: PhysicsState) -> Reading:
+        """What a reward may read."""
+        return Reading(
+            {part: physics.points[:, place_] for part, place_ in self.index.items()},
+            {part: physics.rotations[:, place_] for place_, part in enumerate(self.parts.rotations)},
+            {name: physics.joints[:, place_] for place_, name in enumerate(self.parts.joints)},
+        )
+
     def point(self, physics: PhysicsState, part: Part) -> jax.Array:
         """(E, 3) position of a part; TCP is the mean of the two finger sites."""
         if part == TCP:
@@ -52,26 +60,30 @@ class Layout:
         return physics.points[:, self.index[part]]
 
 
-def layout(task: TaskSpec) -> Layout:
-    """The points, rotations and joints that `task` reads each step."""
+def layout(task: TaskSpec, reward: bool = True) -> Layout:
+    """The points, rotations and joints that `task` reads each step; last, those that only its reward reads."""
     wanted = [HAND, RIGHT_CLAW, LEFT_CLAW, RIGHT_FINGER, LEFT_FINGER, task.achieved, *task.objects, *task.extras]
     if isinstance(task.target, Part):
         wanted.append(task.target)
     if task.inserted:
         wanted.append(task.inserted)
+    rotations = [part for part in task.quats if part is not None]
+    joints = [task.joint[0]] if task.joint else []
+    if reward:
+        spec = REWARDS[task.name]
+        wanted, rotations, joints = [*wanted, *spec.points], [*rotations, *spec.rotations], [*joints, *spec.joints]
     points = tuple(dict.fromkeys(part for part in wanted if part != TCP))
-    rotations = tuple(part for part in task.quats if part is not None)
-    joints = (task.joint[0],) if task.joint else ()
-    return Layout(Parts(points, rotations, joints), {part: place_ for place_, part in enumerate(points)})
+    parts = Parts(points, tuple(rotations), tuple(joints))
+    return Layout(parts, {part: place_ for place_, part in enumerate(points)})
 
 
-def make_scene(task: TaskSpec) -> Scene:
+def make_scene(task: TaskSpec, reward: bool = True) -> Scene:
     """The official scene, settled, with what `task` reads, controls and places."""
     return Scene(
         name=task.scene,
         model=scenes.load_model(task.scene),
         data=scenes.settle(task.scene, task.hand_init, task.settle_extra),
-        parts=layout(task).parts,
+        parts=layout(task, reward).parts,
         control=MocapControl(task.mocap_low, task.mocap_high),
         placement=task.placement,
     )
@@ -87,18 +99,30 @@ class MetaWorld:
         goal: goal contract, one of `GOALS`. Where the hand itself is the achieved point, every contract is [hand].
         horizon: env steps of an episode.
         threads: threads of the C engine, 0 for every core.
+        reward: put the official dense reward among the metrics, as `official_reward`.
     """
 
-    def __init__(self, task: TaskSpec, num_envs: int, engine: str, goal: str, horizon: int, threads: int = 0):
+    def __init__(
+        self,
+        task: TaskSpec,
+        num_envs: int,
+        engine: str,
+        goal: str,
+        horizon: int,
+        threads: int = 0,
+        reward: bool = True,
+    ):
         if goal not in GOALS:
             raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = "object" if task.achieved == TCP else goal
         self.free_object = task.placement.object_at is not None and task.joint is None
-        self.layout = layout(task)
-        self.scene = make_scene(task)
+        self.reward = REWARDS[task.name] if reward else None
+        self.layout = layout(task, reward)
+        self.scene = make_scene(task, reward)
         self.physics = make_physics(engine, self.scene, num_envs, threads)
         self._settled = settled_point(self.scene)
+        self._stale = self._read_stale()
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
         extras = len(task.extras)
         obs_shift = np.array([*_SHIFT, 0.5, *_SHIFT, 0.0, 0.0, 0.0, *_SHIFT * extras], np.float32)
@@ -114,6 +138,14 @@ class MetaWorld:
             goal_shift=jnp.asarray(goal_shift),
             goal_scale=jnp.asarray(goal_scale),
         )
+
+    def _read_stale(self) -> dict[Part, np.ndarray]:
+        """Part -> (3,) float32: what the official reset reads before anything is placed (`Start.stale`)."""
+        if self.reward is None:
+            return {}
+        data = scenes.unrefreshed(self.task.scene, self.task.hand_init)
+        parts = self.reward.all_stale
+        return {part: np.array(getattr(data, part.kind)(part.name).xpos, np.float32) for part in parts}
 
     def _goal_scales(self) -> tuple[np.ndarray, np.ndarray]:
         relative = self.goal == "object_relative"
@@ -198,7 +230,15 @@ class MetaWorld:
         time = state.time + 1
         done = (time >= self.horizon) | physics.diverged
         metrics = self._metrics(physics, state, success)
-        state = state.replace(physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics)
+        memory = state.memory
+        if self.reward is not None:
+            given = Step(self.layout.reading(physics), action, state.target, memory, state.time == 0)
+            reward, memory = self.reward(given)
+            # As the official `step`, which pays nothing for an unstable simulation.
+            metrics["official_reward"] = jnp.where(physics.diverged, 0.0, reward)
+        state = state.replace(
+            physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics, memory=memory
+        )
         return jax.lax.cond(done.any(), self._restart, lambda same: same, state)
 
     def _restart(self, state: State) -> State:
@@ -229,8 +269,19 @@ class MetaWorld:
             success=self.success(physics, target),
             done=jnp.zeros(self.num_envs, bool),
             metrics={},
+            memory=self._remember(physics, vector),
         )
-        return state.replace(metrics=self._metrics(physics, state, state.success))
+        metrics = self._metrics(physics, state, state.success)
+        if self.reward is not None:
+            metrics["official_reward"] = jnp.zeros(self.num_envs)  # No action has been taken yet.
+        return state.replace(metrics=metrics)
+
+    def _remember(self, physics: PhysicsState, vector: jax.Array) -> Memory:
+        """What the official reward remembers of a reset to `vector` (E, R) that left `physics`."""
+        if self.reward is None:
+            return {}
+        stale = {part: jnp.asarray(point) for part, point in self._stale.items()}
+        return self.reward.remember(Start(self.layout.reading(physics), stale, vector))
 
     def _metrics(self, physics: PhysicsState, state: State, success: jax.Array) -> dict[str, jax.Array]:
         achieved = self.layout.point(physics, self.task.achieved)
