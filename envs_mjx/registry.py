@@ -47,7 +47,8 @@ def make(
         goal: goal contract: "object", "hand_object" or "object_relative".
         horizon: env steps of an episode.
         threads: threads of the C engine; 0 takes every core.
-        reward: put Meta-World's own dense reward among `State.metrics`, as `official_reward`.
+        reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
+            `official_reward`.
 
     Raises:
         EnvError: unknown task, engine or goal contract, or bad numbers, in one line.

@@ -69,8 +69,8 @@ def layout(task: TaskSpec, reward: bool = True) -> Layout:
         wanted.append(task.inserted)
     rotations = [part for part in task.quats if part is not None]
     joints = [task.joint[0]] if task.joint else []
-    if reward:
-        spec = REWARDS[task.name]
+    spec = REWARDS.get(task.name) if reward else None
+    if spec is not None:
         wanted, rotations, joints = [*wanted, *spec.points], [*rotations, *spec.rotations], [*joints, *spec.joints]
     points = tuple(dict.fromkeys(part for part in wanted if part != TCP))
     parts = Parts(points, tuple(rotations), tuple(joints))
@@ -99,7 +99,7 @@ class MetaWorld:
         goal: goal contract, one of `GOALS`. Where the hand itself is the achieved point, every contract is [hand].
         horizon: env steps of an episode.
         threads: threads of the C engine, 0 for every core.
-        reward: put the official dense reward among the metrics, as `official_reward`.
+        reward: put the official dense reward, where the task has one, among the metrics as `official_reward`.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class MetaWorld:
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = "object" if task.achieved == TCP else goal
         self.free_object = task.placement.object_at is not None and task.joint is None
-        self.reward = REWARDS[task.name] if reward else None
+        self.reward = REWARDS.get(task.name) if reward else None
         self.layout = layout(task, reward)
         self.scene = make_scene(task, reward)
         self.physics = make_physics(engine, self.scene, num_envs, threads)

@@ -18,9 +18,10 @@ from envs_mjx.physics.base import Part
 
 HAND, RIGHT_CLAW, LEFT_CLAW = Part("body", "hand"), Part("body", "rightclaw"), Part("body", "leftclaw")
 RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "leftEndEffector")
-RIGHT_PAD, LEFT_PAD = Part("body", "rightpad"), Part("body", "leftpad")
+RIGHT_PAD, LEFT_PAD = Part("geom", "rightpad_geom"), Part("geom", "leftpad_geom")
 FINGERS = (RIGHT_FINGER, LEFT_FINGER)
 PADS = (RIGHT_PAD, LEFT_PAD)
+"""The pads' boxes, centred on the bodies that official code reads: MJX-JAX scenes fuse the bodies with the claws."""
 
 HAND_LOW, HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
 """Metres to which `step` clips the hand in an observation (metaworld/sawyer_xyz_env.py, `_HAND_SPACE`)."""
