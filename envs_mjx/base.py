@@ -31,6 +31,7 @@ class State(struct.PyTreeNode):
         success: (E,) bool native success predicate at `obs`.
         done: (E,) bool the step just taken ended its episode (the state is that of the NEXT episode's start).
         metrics: name -> (E,) float32 values at the end of the step just taken, before any reset.
+        memory: name -> (E, ...) what the task's reward remembers of the running episode.
     """
 
     physics: Any
@@ -45,6 +46,7 @@ class State(struct.PyTreeNode):
     success: jax.Array
     done: jax.Array
     metrics: dict[str, jax.Array]
+    memory: dict[str, jax.Array] = struct.field(default_factory=dict)
 
 
 class EnvSpec(struct.PyTreeNode):

@@ -17,14 +17,13 @@ import numpy as np
 
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.physics.base import Part, PhysicsState, read_data
+from envs_mjx.rewards.base import HAND_HIGH, HAND_LOW
+from envs_mjx.rotation import quaternion
 from envs_mjx.sawyer import HAND, MetaWorld, gripper_opening, layout
 from envs_mjx.tasks import TASKS, TaskSpec
 
 OBS_SIZE, FRAME_SIZE = 39, 18
 """Official observation: [frame now (18), frame before (18), goal (3)]; a frame: [hand 3, gripper 1, objects 14]."""
-
-HAND_LOW, HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
-"""Metres to which `step` clips the hand in an observation (metaworld/sawyer_xyz_env.py, `_HAND_SPACE`)."""
 
 _EVERY_PATH = 10**9
 
@@ -141,32 +140,6 @@ def _frame(task: TaskSpec, physics: PhysicsState, previous: jax.Array | None) ->
         parts.append(quat)
     parts.append(jnp.zeros((count, FRAME_SIZE - sum(part.shape[-1] for part in parts))))
     return jnp.concatenate(parts, axis=-1)
-
-
-def quaternion(rotation: jax.Array, order: str) -> jax.Array:
-    """(..., 9) row-major rotation matrix -> (..., 4) unit quaternion.
-
-    Args:
-        order: "xyzw" with the sign of scipy's `Rotation.from_matrix`, or "wxyz" (MuJoCo's order) with w >= 0.
-    """
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = jnp.moveaxis(jnp.asarray(rotation), -1, 0)
-    trace = m00 + m11 + m22
-    # Row c: 4 q_c times (x, y, z, w); the row of the largest component loses no precision.
-    rows = jnp.stack(
-        [
-            jnp.stack([1 - trace + 2 * m00, m10 + m01, m20 + m02, m21 - m12], -1),
-            jnp.stack([m10 + m01, 1 - trace + 2 * m11, m21 + m12, m02 - m20], -1),
-            jnp.stack([m20 + m02, m21 + m12, 1 - trace + 2 * m22, m10 - m01], -1),
-            jnp.stack([m21 - m12, m02 - m20, m10 - m01, 1 + trace], -1),
-        ],
-        -2,
-    )
-    choice = jnp.argmax(jnp.stack([m00, m11, m22, trace], -1), -1)
-    xyzw = jnp.take_along_axis(rows, choice[..., None, None], -2)[..., 0, :]
-    xyzw = xyzw / jnp.linalg.norm(xyzw, axis=-1, keepdims=True)
-    if order == "xyzw":
-        return xyzw
-    return jnp.where(xyzw[..., 3:] < 0, -1.0, 1.0) * jnp.roll(xyzw, 1, -1)
 
 
 def zero_shot(

@@ -36,6 +36,7 @@ def make(
     goal: str = "hand_object",
     horizon: int = 150,
     threads: int = 0,
+    reward: bool = True,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
 
@@ -46,6 +47,8 @@ def make(
         goal: goal contract: "object", "hand_object" or "object_relative".
         horizon: env steps of an episode.
         threads: threads of the C engine; 0 takes every core.
+        reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
+            `official_reward`.
 
     Raises:
         EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
@@ -55,7 +58,7 @@ def make(
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
     from envs_mjx.sawyer import MetaWorld
 
-    return MetaWorld(TASKS[task], num_envs, resolve(physics), goal, horizon, threads)
+    return MetaWorld(TASKS[task], num_envs, resolve(physics), goal, horizon, threads, reward)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from envs_mjx.physics.base import (
     place,
     settled_point,
 )
+from envs_mjx.rewards import REWARDS, Reading, Start, Step
+from envs_mjx.rewards.base import HAND, LEFT_CLAW, LEFT_FINGER, RIGHT_CLAW, RIGHT_FINGER, Memory
 from envs_mjx.success import PREDICATES
 from envs_mjx.tasks import KNOB, TCP, TaskSpec
 
 __all__ = ["GOALS", "Layout", "MetaWorld", "compact_state", "gripper_opening", "layout", "make_scene"]
 
-HAND, RIGHT_CLAW, LEFT_CLAW = Part("body", "hand"), Part("body", "rightclaw"), Part("body", "leftclaw")
-RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "leftEndEffector")
 DIAL, KNOB_JOINT, KNOB_RADIUS = Part("body", "dial"), "knob_Joint_1", 0.05
 """Of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`); metres."""
 MOVED = 0.01
@@ -47,6 +47,14 @@ class Layout:
 
     parts: Parts
     index: dict[Part, int]
+
+    def reading(self, physics: PhysicsState) -> Reading:
+        """What a reward may read."""
+        return Reading(
+            {part: physics.points[:, place_] for part, place_ in self.index.items()},
+            {part: physics.rotations[:, place_] for place_, part in enumerate(self.parts.rotations)},
+            {name: physics.joints[:, place_] for place_, name in enumerate(self.parts.joints)},
+        )
 
     def point(self, physics: PhysicsState, part: Part) -> jax.Array:
         """(E, 3) position of a part; TCP is the mean of the two finger sites, KNOB turns about the dial."""
@@ -73,8 +81,8 @@ class Layout:
         return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
 
 
-def layout(task: TaskSpec) -> Layout:
-    """The points, rotations, joints and contacts that `task` reads each step."""
+def layout(task: TaskSpec, reward: bool = True) -> Layout:
+    """What `task` reads each step: points, rotations, joints, contacts; last, those that only its reward reads."""
     wanted = [HAND, RIGHT_CLAW, LEFT_CLAW, RIGHT_FINGER, LEFT_FINGER, task.achieved, *task.objects, *task.extras]
     joints = [task.joint[0]] if task.joint else []
     touches: tuple[tuple[str, str], ...] = ()
@@ -90,9 +98,12 @@ def layout(task: TaskSpec) -> Layout:
     if KNOB in wanted:
         wanted.append(DIAL)
         joints.append(KNOB_JOINT)
+    rotations = [part for part in task.quats if isinstance(part, Part)]
+    spec = REWARDS.get(task.name) if reward else None
+    if spec is not None:
+        wanted, rotations, joints = [*wanted, *spec.points], [*rotations, *spec.rotations], [*joints, *spec.joints]
     points = tuple(dict.fromkeys(part for part in wanted if part not in (TCP, KNOB)))
-    rotations = tuple(part for part in task.quats if isinstance(part, Part))
-    parts = Parts(points, rotations, tuple(dict.fromkeys(joints)), touches)
+    parts = Parts(points, tuple(rotations), tuple(dict.fromkeys(joints)), touches)
     return Layout(parts, {part: place_ for place_, part in enumerate(points)})
 
 
@@ -103,9 +114,9 @@ def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.
     return jnp.concatenate([*parts, *(places.point(physics, extra) for extra in task.extras)], axis=-1)
 
 
-def make_scene(task: TaskSpec) -> Scene:
+def make_scene(task: TaskSpec, reward: bool = True) -> Scene:
     """The official scene, settled, with what `task` reads, controls and places."""
-    parts = layout(task).parts
+    parts = layout(task, reward).parts
     return Scene(
         name=task.scene,
         model=scenes.load_model(task.scene, parts.touches),
@@ -128,17 +139,29 @@ class MetaWorld:
         goal: goal contract, one of `GOALS`. Where the hand itself is the achieved point, every contract is [hand].
         horizon: env steps of an episode.
         threads: threads of the C engine, 0 for every core.
+        reward: put the official dense reward, where the task has one, among the metrics as `official_reward`.
     """
 
-    def __init__(self, task: TaskSpec, num_envs: int, engine: str, goal: str, horizon: int, threads: int = 0):
+    def __init__(
+        self,
+        task: TaskSpec,
+        num_envs: int,
+        engine: str,
+        goal: str,
+        horizon: int,
+        threads: int = 0,
+        reward: bool = True,
+    ):
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = contract(task, goal)
         placed = task.placement.object_at is not None and task.joint is None
         self.free_object = placed if task.free is None else task.free
-        self.layout = layout(task)
-        self.scene = make_scene(task)
+        self.reward = REWARDS.get(task.name) if reward else None
+        self.layout = layout(task, reward)
+        self.scene = make_scene(task, reward)
         self.physics = make_physics(engine, self.scene, num_envs, threads)
         self._settled = settled_point(self.scene)
+        self._stale = self._read_stale()
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
         extras = len(task.extras)
         obs_shift = np.array([*_SHIFT, 0.5, *_SHIFT, 0.0, 0.0, 0.0, *_SHIFT * extras], np.float32)
@@ -154,6 +177,14 @@ class MetaWorld:
             goal_shift=jnp.asarray(goal_shift),
             goal_scale=jnp.asarray(goal_scale),
         )
+
+    def _read_stale(self) -> dict[Part, np.ndarray]:
+        """Part -> (3,) float32: what the official reset reads before anything is placed (`Start.stale`)."""
+        if self.reward is None:
+            return {}
+        data = scenes.unrefreshed(self.task.scene, self.task.hand_init)
+        parts = self.reward.all_stale
+        return {part: np.array(getattr(data, part.kind)(part.name).xpos, np.float32) for part in parts}
 
     def _goal_scales(self) -> tuple[np.ndarray, np.ndarray]:
         relative = self.goal == "object_relative"
@@ -240,7 +271,15 @@ class MetaWorld:
         time = state.time + 1
         done = (time >= self.horizon) | physics.diverged
         metrics = self._metrics(physics, state, success)
-        state = state.replace(physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics)
+        memory = state.memory
+        if self.reward is not None:
+            given = Step(self.layout.reading(physics), action, state.target, memory, state.time == 0)
+            reward, memory = self.reward(given)
+            # As the official `step`, which pays nothing for an unstable simulation.
+            metrics["official_reward"] = jnp.where(physics.diverged, 0.0, reward)
+        state = state.replace(
+            physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics, memory=memory
+        )
         return jax.lax.cond(done.any(), self._restart, lambda same: same, state)
 
     def _restart(self, state: State) -> State:
@@ -271,8 +310,19 @@ class MetaWorld:
             success=self.success(physics, target),
             done=jnp.zeros(self.num_envs, bool),
             metrics={},
+            memory=self._remember(physics, vector),
         )
-        return state.replace(metrics=self._metrics(physics, state, state.success))
+        metrics = self._metrics(physics, state, state.success)
+        if self.reward is not None:
+            metrics["official_reward"] = jnp.zeros(self.num_envs)  # No action has been taken yet.
+        return state.replace(metrics=metrics)
+
+    def _remember(self, physics: PhysicsState, vector: jax.Array) -> Memory:
+        """What the official reward remembers of a reset to `vector` (E, R) that left `physics`."""
+        if self.reward is None:
+            return {}
+        stale = {part: jnp.asarray(point) for part, point in self._stale.items()}
+        return self.reward.remember(Start(self.layout.reading(physics), stale, vector))
 
     def _metrics(self, physics: PhysicsState, state: State, success: jax.Array) -> dict[str, jax.Array]:
         achieved = self.layout.point(physics, self.task.achieved)

@@ -56,6 +56,12 @@ def _with_weld(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 @functools.cache
+def unrefreshed(scene: str, hand_init: tuple[float, float, float], frame_skip: int = 5) -> mujoco.MjData:
+    """State after the official `_reset_hand`, from the model's defaults; kinematics one substep late, as left by it."""
+    return _hold(load_model(scene), hand_init, SETTLE_STEPS, frame_skip)
+
+
+@functools.cache
 def settle(
     scene: str,
     hand_init: tuple[float, float, float],
@@ -65,13 +71,19 @@ def settle(
 ) -> mujoco.MjData:
     """State after the official reset's `_reset_hand`, from the model's defaults; kinematics refreshed."""
     model = load_model(scene, touches)
+    data = _hold(model, hand_init, SETTLE_STEPS + extra_steps, frame_skip)
+    mujoco.mj_forward(model, data)
+    return data
+
+
+def _hold(model: mujoco.MjModel, hand_init: tuple[float, float, float], steps: int, frame_skip: int) -> mujoco.MjData:
+    """The model's defaults after `steps` env steps with the hand sent to hand_init and the gripper open."""
     data = mujoco.MjData(model)
-    for _ in range(SETTLE_STEPS + extra_steps):
+    for _ in range(steps):
         data.mocap_pos[0] = hand_init
         data.mocap_quat[0] = np.array([1, 0, 1, 0])
         data.ctrl[:] = (-1, 1)
         mujoco.mj_step(model, data, nstep=frame_skip)
-    mujoco.mj_forward(model, data)
     return data
 
 

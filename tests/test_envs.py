@@ -258,6 +258,7 @@ def test_a_diverged_simulation_is_flagged_undone_and_reset(value: float, tmp_pat
     state, action = reset(jax.random.PRNGKey(0)), jnp.full((ENVS, 4), 0.3)
     healthy, sick = step(state, action), step(_plant(state, push(), 1, value), action)
     np.testing.assert_array_equal(sick.metrics["diverged"], [0, 1, 0])
+    assert sick.metrics["official_reward"][1] == 0 and healthy.metrics["official_reward"][1] > 0
     np.testing.assert_array_equal(sick.done, [False, True, False])
     np.testing.assert_array_equal(sick.episode, [0, 1, 0])
     np.testing.assert_array_equal(sick.time, [1, 0, 1])
