@@ -16,6 +16,11 @@ def names() -> tuple[str, ...]:
     return tuple(TASKS)
 
 
+def version(task: str) -> int:
+    """Version of a task's Gymnasium id: Meta-World's own, V3."""
+    return 3
+
+
 def check(task: str, engine: str = "auto") -> None:
     """Refuse an unknown task or an engine that this machine cannot run, without building anything.
 

@@ -5,6 +5,7 @@ Axis letters: E environments, D observation, G goal, R reset vector, A action.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jax
@@ -13,7 +14,7 @@ import mujoco
 import numpy as np
 
 from envs_mjx import scenes
-from envs_mjx.base import EnvError, EnvSpec, State
+from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
     MocapControl,
@@ -171,6 +172,19 @@ class MetaWorld:
             success &= jnp.abs(end[:, 2] - achieved[:, 2]) <= 0.06
         return success
 
+    def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
+        """(..., G), (..., G) -> (...,) bool native success by goals alone.
+
+        Raises:
+            EnvError: the native success looks at more than where the object is.
+        """
+        task = self.task
+        if task.joint or task.inserted:
+            raise EnvError(f"task={task.name!r}: native success ({task.success_rule}) is no function of goals")
+        first = 3 if self.goal == "hand_object" else 0
+        error = (achieved_goal - goal)[..., first : first + 3] * jnp.asarray(task.weights, jnp.float32)
+        return jnp.linalg.norm(error, axis=-1) <= task.radius
+
     def target(self, physics: PhysicsState, vector: jax.Array) -> jax.Array:
         """(E, 3) goal position of the object for the reset vector (E, R)."""
         if isinstance(self.task.target, Part):
@@ -181,7 +195,10 @@ class MetaWorld:
 
     def reset(self, key: jax.Array) -> State:
         """E fresh episodes: new starts and goals from `key`, each environment with a key of its own."""
-        keys = jax.random.split(key, self.num_envs)
+        return self.reset_each(jax.random.split(key, self.num_envs))
+
+    def reset_each(self, keys: jax.Array) -> State:
+        """E fresh episodes, each a function of its own key (E, 2) alone."""
         return self.reset_to(self._draw(keys), keys)
 
     def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
@@ -192,14 +209,21 @@ class MetaWorld:
 
     def step(self, state: State, action: jax.Array) -> State:
         """One env step; environments whose episode ended are restarted with a new start and goal."""
+        return self.restart(self.advance(state, action))
+
+    def advance(self, state: State, action: jax.Array) -> State:
+        """One env step and no restart: where `done`, the state is the end of its episode."""
         physics = self.physics.step(state.physics, action)
         obs = self.observe(physics)
         success = self.success(physics, state.target)
         time = state.time + 1
         done = (time >= self.horizon) | physics.diverged
         metrics = self._metrics(physics, state, success)
-        state = state.replace(physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics)
-        return jax.lax.cond(done.any(), self._restart, lambda same: same, state)
+        return state.replace(physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics)
+
+    def restart(self, state: State) -> State:
+        """Begin the next episode, with a new start and goal, where `done`."""
+        return jax.lax.cond(state.done.any(), self._restart, lambda same: same, state)
 
     def _restart(self, state: State) -> State:
         keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
@@ -207,11 +231,7 @@ class MetaWorld:
         physics = self.physics.reset(state.physics, state.done, vector)
         fresh = self._start(physics, vector, keys, state.episode + 1)
         fresh = fresh.replace(physics=None, metrics=None)
-
-        def select(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(state.done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
-
-        mixed = jax.tree.map(select, fresh, state.replace(physics=None, metrics=None))
+        mixed = select(state.done, fresh, state.replace(physics=None, metrics=None))
         return mixed.replace(physics=physics, metrics=state.metrics, done=state.done)
 
     def _start(self, physics: PhysicsState, vector: jax.Array, keys: jax.Array, episode: jax.Array) -> State:
@@ -243,6 +263,16 @@ class MetaWorld:
             moved = jnp.linalg.norm(achieved - state.start, axis=-1) > MOVED
             metrics["object_moved"] = moved.astype(jnp.float32)
         return metrics
+
+    def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
+        """(T, H, W, 3) uint8 pictures of T snapshots by one of the scene's cameras.
+
+        Raises:
+            EnvError: no such camera, or this machine can draw no picture, with what to install.
+        """
+        from envs_mjx.render import render_frames
+
+        return render_frames((self.picture(*snapshot) for snapshot in snapshots), width, height, camera)
 
     def picture(self, physics: PhysicsState, target: np.ndarray, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One simulation's model and data for a renderer, the goal mark moved to `target[index]`; on the host."""
