@@ -248,12 +248,12 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     return 0
 
 
-def _envs(goal: str = "hand_object", horizon: int = 150) -> int:
+def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     """List the tasks: sizes, horizon, success rule, engines.
 
     Args:
         goal: Goal contract the sizes are for: object, hand_object or object_relative.
-        horizon: Env steps of an episode.
+        horizon: Env steps of an episode; each task's own by default.
     """
     import envs_mjx
 

@@ -75,12 +75,13 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
 
     policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
     env = trained.make_env(1)
-    keys = iter(jax.random.split(jax.random.PRNGKey(seed), trained.config.env.horizon * episodes))
+    horizon = env.spec.horizon
+    keys = iter(jax.random.split(jax.random.PRNGKey(seed), horizon * episodes))
 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return official.zero_shot(env, act, episodes, trained.config.env.horizon, seed)
+    return official.zero_shot(env, act, episodes, horizon, seed)
 
 
 def film(

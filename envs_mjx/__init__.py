@@ -2,8 +2,8 @@
 
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State
 from envs_mjx.gym import register
-from envs_mjx.registry import check, describe, make, names
+from envs_mjx.registry import check, describe, horizon_of, make, names
 
 register()
 
-__all__ = ["EnvError", "EnvSpec", "GoalEnv", "State", "check", "describe", "make", "names"]
+__all__ = ["EnvError", "EnvSpec", "GoalEnv", "State", "check", "describe", "horizon_of", "make", "names"]

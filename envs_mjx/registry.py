@@ -7,18 +7,27 @@ from dataclasses import dataclass
 
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.physics import ENGINES, resolve
+from envs_mjx.point import MAZES, RADIUS, PointMaze
 from envs_mjx.scenes import JAX_EDITS
+from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
+
+HORIZON = 150
 
 
 def names() -> tuple[str, ...]:
     """Every task that `make` knows."""
-    return tuple(TASKS)
+    return (*TASKS, *SINGLE_GOAL, *MAZES)
 
 
 def version(task: str) -> int:
-    """Version of a task's Gymnasium id: Meta-World's own, V3."""
-    return 3
+    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for mazes."""
+    return 0 if task in MAZES else 3
+
+
+def horizon_of(task: str) -> int:
+    """Env steps of an episode by default: the maze's own, or 150 ("A Single Goal is All You Need"; 500 officially)."""
+    return MAZES[task].horizon if task in MAZES else HORIZON
 
 
 def check(task: str, engine: str = "auto") -> None:
@@ -27,8 +36,8 @@ def check(task: str, engine: str = "auto") -> None:
     Raises:
         EnvError: one line with the nearest names, or the reason and the alternative.
     """
-    if task not in TASKS:
-        near = ", ".join(difflib.get_close_matches(task, TASKS, n=3, cutoff=0.3)) or ", ".join(TASKS)
+    if task not in names():
+        near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
     resolve(engine)
 
@@ -39,7 +48,7 @@ def make(
     *,
     physics: str = "auto",
     goal: str = "hand_object",
-    horizon: int = 150,
+    horizon: int | None = None,
     threads: int = 0,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
@@ -47,20 +56,23 @@ def make(
     Args:
         task: a name of `names()`.
         num_envs: E.
-        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax".
-        goal: goal contract: "object", "hand_object" or "object_relative".
-        horizon: env steps of an episode.
+        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Mazes need none: they are JAX alone.
+        goal: goal contract: "object", "hand_object" or "object_relative"; mazes and single-goal tasks have one.
+        horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
 
     Raises:
         EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
     """
     check(task, physics)
+    horizon = horizon_of(task) if horizon is None else horizon
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
+    if task in MAZES:
+        return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
-    return MetaWorld(TASKS[task], num_envs, resolve(physics), goal, horizon, threads)
+    return MetaWorld((TASKS | SINGLE_GOAL)[task], num_envs, resolve(physics), goal, horizon, threads)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Description:
     engines: tuple[str, ...]
 
 
-def describe(task: str, goal: str = "hand_object", horizon: int = 150) -> Description:
+def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -> Description:
     """Sizes by `jax.eval_shape` of a reset: nothing is compiled or stepped.
 
     Raises:
@@ -86,13 +98,19 @@ def describe(task: str, goal: str = "hand_object", horizon: int = 150) -> Descri
 
     env = make(task, 1, physics="c", goal=goal, horizon=horizon)
     state = jax.eval_shape(env.reset, jax.random.PRNGKey(0))
-    engines = tuple(name for name in ENGINES if name != "jax" or TASKS[task].scene in JAX_EDITS)
+    engines: tuple[str, ...]
+    if task in MAZES:
+        rule, engines = f"distance < {RADIUS:g}", ("none needed",)
+    else:
+        row = (TASKS | SINGLE_GOAL)[task]
+        rule = row.success_rule
+        engines = tuple(name for name in ENGINES if name != "jax" or row.scene in JAX_EDITS)
     return Description(
         task,
         state.obs.shape[1],
         state.goal.shape[1],
         env.spec.action_size,
         env.spec.horizon,
-        TASKS[task].success_rule,
+        rule,
         engines,
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from envs_mjx import scenes
+from envs_mjx import scenes, single_goal
 from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
@@ -105,6 +105,10 @@ class MetaWorld:
         obs_shift = np.array([*_SHIFT, 0.5, *_SHIFT, 0.0, 0.0, 0.0, *_SHIFT * extras], np.float32)
         obs_scale = np.array([*_SCALE, 0.3, *_SCALE, *_SCALE, *_SCALE * extras], np.float32)
         goal_shift, goal_scale = self._goal_scales()
+        if task.full_state:
+            turns = len(task.full_state.quat or ())
+            obs_shift = goal_shift = np.array([*_SHIFT, 0.5, *_SHIFT, *[0.0] * turns], np.float32)
+            obs_scale = goal_scale = np.array([*_SCALE, 0.3, *_SCALE, *[0.5] * turns], np.float32)
         self.spec = EnvSpec(
             obs_size=len(obs_shift),
             goal_size=len(goal_shift),
@@ -129,11 +133,16 @@ class MetaWorld:
     def observe(self, physics: PhysicsState) -> jax.Array:
         """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
         hand, achieved = self.layout.point(physics, HAND), self.layout.point(physics, self.task.achieved)
+        if self.task.full_state:
+            opening = _opening(self.layout, physics, RIGHT_FINGER, LEFT_FINGER)
+            return jnp.concatenate([hand, opening, achieved, single_goal.turned(self.task, physics)], axis=-1)
         parts = [hand, gripper_opening(self.layout, physics), achieved, hand - achieved]
         return jnp.concatenate([*parts, *(self.layout.point(physics, extra) for extra in self.task.extras)], axis=-1)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
+        if self.task.full_state:
+            return obs
         hand, achieved = obs[..., :3], obs[..., 4:7]
         if self.goal == "object":
             return achieved
@@ -143,6 +152,8 @@ class MetaWorld:
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) object goal -> (E, G) goal, with the hand at the task's stated offset from the object."""
+        if self.task.full_state:
+            return single_goal.commanded(self.task, target)
         offset = jnp.broadcast_to(jnp.asarray(self.task.hand_offset, jnp.float32), target.shape)
         if self.goal == "object":
             return target
@@ -152,6 +163,8 @@ class MetaWorld:
 
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
+        if self.task.full_state:
+            return jnp.array([1.0] * 3 + [0.0] * (self.spec.goal_size - 3))
         hand, other = [1.0] * 3, [0.0] * 3
         if self.task.achieved == TCP:
             return jnp.array(hand)
@@ -170,6 +183,8 @@ class MetaWorld:
             success &= end[:, 0] >= achieved[:, 0]
             success &= jnp.abs(end[:, 1] - achieved[:, 1]) <= 0.04
             success &= jnp.abs(end[:, 2] - achieved[:, 2]) <= 0.06
+        if task.full_state:
+            success &= single_goal.quat_success(task, single_goal.turned(task, physics))
         return success
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
@@ -181,9 +196,10 @@ class MetaWorld:
         task = self.task
         if task.joint or task.inserted:
             raise EnvError(f"task={task.name!r}: native success ({task.success_rule}) is no function of goals")
-        first = 3 if self.goal == "hand_object" else 0
+        first = 4 if task.full_state else 3 if self.goal == "hand_object" else 0
         error = (achieved_goal - goal)[..., first : first + 3] * jnp.asarray(task.weights, jnp.float32)
-        return jnp.linalg.norm(error, axis=-1) <= task.radius
+        success = jnp.linalg.norm(error, axis=-1) <= task.radius
+        return success & single_goal.quat_success(task, achieved_goal[..., 7:]) if task.full_state else success
 
     def target(self, physics: PhysicsState, vector: jax.Array) -> jax.Array:
         """(E, 3) goal position of the object for the reset vector (E, R)."""
@@ -299,5 +315,9 @@ class MetaWorld:
 
 def gripper_opening(layout_: Layout, physics: PhysicsState) -> jax.Array:
     """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1)."""
-    apart = layout_.point(physics, RIGHT_CLAW) - layout_.point(physics, LEFT_CLAW)
+    return _opening(layout_, physics, RIGHT_CLAW, LEFT_CLAW)
+
+
+def _opening(layout_: Layout, physics: PhysicsState, right: Part, left: Part) -> jax.Array:
+    apart = layout_.point(physics, right) - layout_.point(physics, left)
     return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)

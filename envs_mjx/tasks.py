@@ -14,6 +14,21 @@ TCP = Part("tcp", "tcp")
 
 
 @dataclass(frozen=True)
+class FullState:
+    """The goal contract of "A Single Goal is All You Need": goal = state = [hand, opening, object, quaternion].
+
+    Attributes:
+        opening: commanded gripper: distance of the finger sites / 0.1 m, clipped to [0, 1].
+        quat: commanded quaternion (w, x, y, z) of the object, part of state and goal; None leaves it out.
+        quat_radius: native success also needs norm(quaternion - quat) below this.
+    """
+
+    opening: float = 0.4
+    quat: tuple[float, float, float, float] | None = None
+    quat_radius: float = 0.08
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One Meta-World task.
 
@@ -34,6 +49,7 @@ class TaskSpec:
         extras: further points in the compact state (tools).
         hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
             3 cm above by default ("A Single Goal is All You Need"); behind the object where it can only be pushed.
+        full_state: the goal contract is the full state, whatever contract is asked for.
     """
 
     name: str
@@ -57,6 +73,7 @@ class TaskSpec:
     settle_extra: int = 0
     extras: tuple[Part, ...] = ()
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
+    full_state: FullState | None = None
 
     @property
     def official(self) -> str:
@@ -75,6 +92,8 @@ class TaskSpec:
             rule = f"|d{axis}| <= {self.radius}"
         else:
             rule = f"norm(d * {list(self.weights)}) <= {self.radius}"
+        if self.full_state and self.full_state.quat:
+            rule += f", quaternion error < {self.full_state.quat_radius}"
         return rule + (", stick inserted" if self.inserted else "")
 
 
