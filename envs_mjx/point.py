@@ -2,7 +2,7 @@
 
 Walls and dynamics are those of `point_env.py` in github.com/graliuce/sgcrl, which took them from google-research's
 contrastive_rl (where the last corner of FourRooms has no walls, Impossible and Wall11x11 are missing, and success is a
-distance below 2). The last cell of Impossible is closed off in the source, too.
+distance below 2). The last cells of FourRooms and Impossible are closed off in the source, too.
 
 Axis letters: E environments, T frames, H height, W width.
 """
