@@ -124,9 +124,9 @@ def measure_task(task: str, settings: Settings, pool: concurrent.futures.Executo
 
 def main(settings: Settings) -> None:
     """Measure, print, write results/scripted_policies.json."""
-    from envs_mjx import names
+    from envs_mjx.tasks import TASKS
 
-    console, tasks = Console(stderr=True), settings.tasks or names()
+    console, tasks = Console(stderr=True), settings.tasks or tuple(TASKS)
     workers = settings.workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     rows: list[dict[str, Any]] = []

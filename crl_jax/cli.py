@@ -259,7 +259,8 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
 
     console = Console()
     table = Table(title=f"Tasks (goal contract {goal})")
-    for title in ("task", "state", "goal", "action", "horizon", "success (native)", "engines"):
+    table.add_column("task", no_wrap=True)
+    for title in ("state", "goal", "action", "horizon", "success (native)", "engines"):
         table.add_column(title, justify="right" if title in ("state", "goal", "action", "horizon") else "left")
     with console.status("Reading the scenes ...") as status:
         for name in envs_mjx.names():
