@@ -128,9 +128,9 @@ def measure_task(task: str, settings: Settings, pool: concurrent.futures.Executo
 
 def main(settings: Settings) -> None:
     """Measure, print, write results/scripted_policies.json; rows of other tasks stay."""
-    from envs_mjx import names
+    from envs_mjx.tasks import TASKS
 
-    console, known = Console(stderr=True), names()
+    console, known = Console(stderr=True), tuple(TASKS)
     rows = {row["task"]: row for row in common.read_rows("scripted_policies")}
     tasks = [task for task in settings.tasks or known if not (settings.missing and task in rows)]
     workers = settings.workers or os.cpu_count() or 1

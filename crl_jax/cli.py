@@ -249,26 +249,26 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     return 0
 
 
-def _envs(goal: str = "hand_object", horizon: int = 150) -> int:
+def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     """List the tasks: sizes, horizon, success rule, engines.
 
     Args:
         goal: Goal contract the sizes are for: object, hand_object or object_relative.
-        horizon: Env steps of an episode.
+        horizon: Env steps of an episode; each task's own by default.
     """
     import envs_mjx
 
     names = envs_mjx.names()
     rows = [envs_mjx.describe(name, goal, horizon) for name in names]
-    title = f"{len(names)} tasks (goal contract {goal}, action {rows[0].action_size}, horizon {horizon})"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=f"{len(names)} tasks (goal contract {goal})", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True)
-    table.add_column("state", justify="right")
-    table.add_column("goal", justify="right")
+    for title in ("state", "goal", "action", "horizon"):
+        table.add_column(title, justify="right")
     table.add_column("success (native)")
     table.add_column("engines", no_wrap=True)
     for row in rows:
-        table.add_row(row.name, str(row.obs_size), str(row.goal_size), row.success, ", ".join(row.engines))
+        sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
+        table.add_row(row.name, *map(str, sizes), row.success, ", ".join(row.engines))
     Console().print(table)
     return 0
 

@@ -48,14 +48,15 @@ class EnvConfig:
     """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c."""
     goal: Literal["object", "hand_object", "object_relative"] = "hand_object"
     """Goal contract: where the object goes; hand and object; object and hand relative to it."""
-    horizon: int = 150
-    """Env steps of an episode (150 in "A Single Goal is All You Need", 500 officially)."""
+    horizon: int | None = None
+    """Env steps of an episode; None: the task's own (Meta-World 150, as "A Single Goal is All You Need", not 500)."""
     threads: int = 0
     """Threads of the c engine; 0 takes every core."""
 
     def validate(self) -> None:
         _require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")
-        _require(self.horizon >= 2, "horizon", self.horizon, "must be at least 2, for a step to have a future")
+        long_enough = self.horizon is None or self.horizon >= 2
+        _require(long_enough, "horizon", self.horizon, "must be at least 2, for a step to have a future")
         _require(self.threads >= 0, "threads", self.threads, "must be 0 (every core) or more")
         _require(
             self.physics in ("auto", "c", "warp", "jax"),

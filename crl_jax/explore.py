@@ -39,7 +39,10 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
 
 
 def _in_disc(keys: jax.Array, radius: float, size: int) -> jax.Array:
-    """(E, size) offsets uniform in a horizontal disc: x and y of every point of three coordinates, z zero."""
+    """(E, size) offsets uniform in a horizontal disc: x and y of every point of three coordinates, z zero.
+
+    Where `size` is no multiple of three (a point in a plane, a hand and more) the last one is cut short.
+    """
 
     def draw(key: jax.Array) -> jax.Array:
         angle_key, radius_key = jax.random.split(key)
@@ -47,4 +50,4 @@ def _in_disc(keys: jax.Array, radius: float, size: int) -> jax.Array:
         distance = radius * jnp.sqrt(jax.random.uniform(radius_key))
         return distance * jnp.array([jnp.cos(angle), jnp.sin(angle), 0.0])
 
-    return jnp.tile(jax.vmap(draw)(keys), (1, size // 3))
+    return jnp.tile(jax.vmap(draw)(keys), (1, -(-size // 3)))[:, :size]

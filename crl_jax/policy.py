@@ -75,12 +75,13 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
 
     policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
     env = trained.make_env(1)
-    keys = iter(jax.random.split(jax.random.PRNGKey(seed), trained.config.env.horizon * episodes))
+    horizon = env.spec.horizon
+    keys = iter(jax.random.split(jax.random.PRNGKey(seed), horizon * episodes))
 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return official.zero_shot(env, act, episodes, trained.config.env.horizon, seed)
+    return official.zero_shot(env, act, episodes, horizon, seed)
 
 
 def film(
@@ -95,7 +96,7 @@ def film(
     Raises:
         EnvError: this machine can draw no picture, with what to install.
     """
-    from envs_mjx.render import render_frames
+    from envs_mjx.render import DEFAULT_CAMERA
 
     env, policy = trained.make_env(episodes), trained.policy()
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
@@ -105,14 +106,10 @@ def film(
     for step_key in jax.random.split(key, env.spec.horizon - 1):
         states.append((state.physics, np.asarray(state.target)))
         state = step(state, step_key)
-    scenes = (
-        env.picture(physics, target, episode)  # type: ignore[attr-defined]
-        for episode in range(episodes)
-        for physics, target in states
-    )
+    snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # JAX warns of every child process; ffmpeg is started by exec and never touches JAX.
         warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-        frames = render_frames(scenes, *size)
+        frames = env.frames(snapshots, *size, DEFAULT_CAMERA)
         return video.write_video(frames, path, FPS)

@@ -126,7 +126,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     """
     config = config.validate()
     envs_mjx.check(config.env.task, config.env.physics)
-    config = with_overrides(config, physics=resolve(config.env.physics))
+    horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
+    config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:
         checkpoint.require(Path(resume) / runs.CHECKPOINTS)
     trainer = build(config)

@@ -5,10 +5,17 @@ Axis letters: E environments, D observation, G goal, A action.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import struct
+
+Tree = TypeVar("Tree")
+Snapshot = tuple[Any, np.ndarray, int]
+"""What a picture is drawn of: (physics of a State, target (E, 3), index of the environment)."""
 
 
 class EnvError(ValueError):
@@ -78,10 +85,36 @@ class GoalEnv(Protocol):
 
     def reset(self, key: jax.Array) -> State: ...
 
-    def step(self, state: State, action: jax.Array) -> State: ...
+    def reset_each(self, keys: jax.Array) -> State:
+        """E fresh episodes, each a function of its own key (E, 2) alone."""
+        ...
+
+    def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
+        """E episodes placed by given reset vectors (E, R); keys (E, 2) serve the episodes after them."""
+        ...
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """`restart` after `advance`."""
+        ...
+
+    def advance(self, state: State, action: jax.Array) -> State:
+        """One env step and no restart: where `done`, the state is the end of its episode."""
+        ...
+
+    def restart(self, state: State) -> State:
+        """Begin the next episode, with a new start and goal, where `done`."""
+        ...
+
+    def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
+        """(T, H, W, 3) uint8 pictures of T snapshots; on the host."""
+        ...
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that an observation achieves."""
+        ...
+
+    def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
+        """(..., G), (..., G) -> (...,) bool native success by goals alone; EnvError where they do not decide it."""
         ...
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
@@ -91,3 +124,12 @@ class GoalEnv(Protocol):
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 where a coordinate of a goal moves with the hand alone, else 0."""
         ...
+
+
+def select(mask: jax.Array, yes: Tree, no: Tree) -> Tree:
+    """Environment by environment over trees of leaves (E, ...): `yes` where `mask` (E,), else `no`."""
+
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(mask.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(pick, yes, no)

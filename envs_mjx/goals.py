@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs_mjx.base import EnvError
+from envs_mjx.single_goal import commanded
 from envs_mjx.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative")
 """Goal contracts: [object]; [hand, object]; [object, hand - object] (the lab journal's)."""
+PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
+"""Centre and spread (metres) of positions in the workspace."""
 
 
 def contract(task: TaskSpec, goal: str) -> str:
@@ -28,9 +32,49 @@ def contract(task: TaskSpec, goal: str) -> str:
 
 def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
     """(E, 3) position of the achieved point -> (E, G) goal of a contract, the hand at the task's stated offset."""
+    if task.full_state:
+        return commanded(task, target)
     offset = jnp.broadcast_to(jnp.asarray(task.hand_offset, jnp.float32), target.shape)
     if goal == "object":
         return target
     if goal == "hand_object":
         return jnp.concatenate([target + offset, target], axis=-1)
     return jnp.concatenate([target, offset], axis=-1)
+
+
+def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
+    """(..., D) compact state -> (..., G): the goal that it achieves."""
+    if task.full_state:
+        return obs
+    hand, point = obs[..., :3], obs[..., 4:7]
+    if goal == "object":
+        return point
+    if goal == "hand_object":
+        return jnp.concatenate([hand, point], axis=-1)
+    return jnp.concatenate([point, hand - point], axis=-1)
+
+
+def hand_mask(task: TaskSpec, goal: str) -> jax.Array:
+    """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
+    hand, other = [1.0] * 3, [0.0] * 3
+    if task.full_state:
+        return jnp.array(hand + [0.0] * (4 + len(task.full_state.quat or ())))
+    if task.achieved == TCP:
+        return jnp.array(hand)
+    return jnp.array({"object": other, "hand_object": hand + other, "object_relative": other + hand}[goal])
+
+
+def scales(task: TaskSpec, goal: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """((D,) shift, (D,) scale) of compact states and ((G,), (G,)) of goals: fixed input scales for networks."""
+    grip, still = ((0.5,), (0.3,)), ((0.0, 0.0, 0.0), PLACE[1])
+    if task.full_state:
+        turns = len(task.full_state.quat or ())
+        whole = _joined(PLACE, grip, PLACE, ((0.0,) * turns, (0.5,) * turns))
+        return whole, whole
+    second = {"object": (), "hand_object": (PLACE,), "object_relative": (still,)}[goal]
+    return _joined(PLACE, grip, PLACE, still, *[PLACE] * len(task.extras)), _joined(PLACE, *second)
+
+
+def _joined(*pairs: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    shifts, widths = (np.concatenate(column, dtype=np.float32) for column in zip(*pairs, strict=True))
+    return shifts, widths

@@ -16,10 +16,11 @@ import mujoco
 import numpy as np
 
 from envs_mjx.base import EnvError, GoalEnv
+from envs_mjx.layout import layout
 from envs_mjx.physics.base import Part, PhysicsState, read_data
-from envs_mjx.rewards.base import HAND_HIGH, HAND_LOW
+from envs_mjx.rewards.base import HAND, HAND_HIGH, HAND_LOW
 from envs_mjx.rotation import quaternion
-from envs_mjx.sawyer import HAND, MetaWorld, gripper_opening, layout
+from envs_mjx.sawyer import MetaWorld
 from envs_mjx.tasks import TASKS, TaskSpec
 
 OBS_SIZE, FRAME_SIZE = 39, 18
@@ -124,7 +125,7 @@ def _clip_hand(frame: jax.Array) -> jax.Array:
 def _frame(task: TaskSpec, physics: PhysicsState, previous: jax.Array | None) -> jax.Array:
     """(E, 18) `_get_curr_obs_combined_no_goal`: hand, gripper, then position and quaternion of each object, zeros."""
     places = layout(task)
-    parts = [places.point(physics, HAND), gripper_opening(places, physics)]
+    parts = [places.point(physics, HAND), places.opening(physics)]
     rotations = iter(range(len(places.parts.rotations)))
     count = physics.points.shape[0]
     for slot, (part, turned) in enumerate(zip(task.objects, task.quats, strict=True)):

@@ -7,13 +7,27 @@ from dataclasses import dataclass
 
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.physics import ENGINES, resolve
+from envs_mjx.point import MAZES, RADIUS, PointMaze
 from envs_mjx.scenes import JAX_EDITS
+from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
+
+HORIZON = 150
 
 
 def names() -> tuple[str, ...]:
     """Every task that `make` knows."""
-    return tuple(TASKS)
+    return (*TASKS, *SINGLE_GOAL, *MAZES)
+
+
+def version(task: str) -> int:
+    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for mazes."""
+    return 0 if task in MAZES else 3
+
+
+def horizon_of(task: str) -> int:
+    """Env steps of an episode by default: the maze's own, or 150 ("A Single Goal is All You Need"; 500 officially)."""
+    return MAZES[task].horizon if task in MAZES else HORIZON
 
 
 def check(task: str, engine: str = "auto") -> None:
@@ -22,8 +36,8 @@ def check(task: str, engine: str = "auto") -> None:
     Raises:
         EnvError: one line with the nearest names, or the reason and the alternative.
     """
-    if task not in TASKS:
-        near = ", ".join(difflib.get_close_matches(task, TASKS, n=3, cutoff=0.3)) or ", ".join(TASKS)
+    if task not in names():
+        near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
     resolve(engine)
 
@@ -34,7 +48,7 @@ def make(
     *,
     physics: str = "auto",
     goal: str = "hand_object",
-    horizon: int = 150,
+    horizon: int | None = None,
     threads: int = 0,
     reward: bool = True,
 ) -> GoalEnv:
@@ -43,9 +57,9 @@ def make(
     Args:
         task: a name of `names()`.
         num_envs: E.
-        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax".
-        goal: goal contract: "object", "hand_object" or "object_relative".
-        horizon: env steps of an episode.
+        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Mazes need none: they are JAX alone.
+        goal: goal contract: "object", "hand_object" or "object_relative"; mazes and single-goal tasks have one.
+        horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
             `official_reward`.
@@ -54,11 +68,14 @@ def make(
         EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
     """
     check(task, physics)
+    horizon = horizon_of(task) if horizon is None else horizon
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
+    if task in MAZES:
+        return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
-    return MetaWorld(TASKS[task], num_envs, resolve(physics), goal, horizon, threads, reward)
+    return MetaWorld((TASKS | SINGLE_GOAL)[task], num_envs, resolve(physics), goal, horizon, threads, reward)
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,7 @@ class Description:
     engines: tuple[str, ...]
 
 
-def describe(task: str, goal: str = "hand_object", horizon: int = 150) -> Description:
+def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -> Description:
     """Sizes by `jax.eval_shape`: no scene is read, nothing is compiled or stepped.
 
     Raises:
@@ -84,11 +101,17 @@ def describe(task: str, goal: str = "hand_object", horizon: int = 150) -> Descri
     import jax.numpy as jnp
 
     from envs_mjx.goals import contract, goal_of
+    from envs_mjx.layout import compact_state, layout
     from envs_mjx.physics.base import MocapControl, blank_readout
-    from envs_mjx.sawyer import compact_state, layout
 
     check(task, "c")
-    row, goal, places = TASKS[task], contract(TASKS[task], goal), layout(TASKS[task])
+    horizon = horizon_of(task) if horizon is None else horizon
+    if task in MAZES:
+        spec = PointMaze(MAZES[task], 1, horizon).spec
+        sizes = (spec.obs_size, spec.goal_size, spec.action_size)
+        return Description(task, *sizes, horizon, f"distance < {RADIUS:g}", ("none needed",))
+    row = (TASKS | SINGLE_GOAL)[task]
+    goal, places = contract(row, goal), layout(row)
     obs = jax.eval_shape(lambda: compact_state(row, places, blank_readout(places.parts, 1)))
     aim = jax.eval_shape(lambda: goal_of(row, goal, jnp.zeros((1, 3))))
     engines = tuple(name for name in ENGINES if name != "jax" or row.scene in JAX_EDITS)

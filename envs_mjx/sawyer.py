@@ -5,128 +5,32 @@ Axis letters: E environments, D observation, G goal, R reset vector, A action.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from envs_mjx import scenes
-from envs_mjx.base import EnvSpec, State
-from envs_mjx.goals import GOALS, contract, goal_of
+from envs_mjx import scenes, single_goal
+from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
+from envs_mjx.goals import achieved, contract, goal_of, hand_mask, scales
+from envs_mjx.layout import compact_state, layout, make_scene
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
-    MocapControl,
     Part,
-    Parts,
     PhysicsState,
-    Scene,
     place,
     settled_point,
 )
-from envs_mjx.rewards import REWARDS, Reading, Start, Step
-from envs_mjx.rewards.base import HAND, LEFT_CLAW, LEFT_FINGER, RIGHT_CLAW, RIGHT_FINGER, Memory
+from envs_mjx.rewards import REWARDS, Start, Step
+from envs_mjx.rewards.base import Memory
 from envs_mjx.success import PREDICATES
-from envs_mjx.tasks import KNOB, TCP, TaskSpec
+from envs_mjx.tasks import TCP, TaskSpec
 
-__all__ = ["GOALS", "Layout", "MetaWorld", "compact_state", "gripper_opening", "layout", "make_scene"]
-
-DIAL, KNOB_JOINT, KNOB_RADIUS = Part("body", "dial"), "knob_Joint_1", 0.05
-"""Of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`); metres."""
 MOVED = 0.01
 """Metres that an object must have gone from its start to count as moved."""
 _REDRAWS = 32
-_SHIFT, _SCALE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
-"""Centre and spread (metres) of positions in the workspace: fixed input scales for networks."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the named points of a task lie in a readout."""
-
-    parts: Parts
-    index: dict[Part, int]
-
-    def reading(self, physics: PhysicsState) -> Reading:
-        """What a reward may read."""
-        return Reading(
-            {part: physics.points[:, place_] for part, place_ in self.index.items()},
-            {part: physics.rotations[:, place_] for place_, part in enumerate(self.parts.rotations)},
-            {name: physics.joints[:, place_] for place_, name in enumerate(self.parts.joints)},
-        )
-
-    def point(self, physics: PhysicsState, part: Part) -> jax.Array:
-        """(E, 3) position of a part; TCP is the mean of the two finger sites, KNOB turns about the dial."""
-        if part == TCP:
-            return (self.point(physics, RIGHT_FINGER) + self.point(physics, LEFT_FINGER)) / 2
-        if part == KNOB:
-            angle = self.joint(physics, KNOB_JOINT)
-            rim = jnp.stack([jnp.sin(angle), -jnp.cos(angle), jnp.zeros_like(angle)], axis=-1)
-            return self.point(physics, DIAL) + KNOB_RADIUS * rim
-        return physics.points[:, self.index[part]]
-
-    def joint(self, physics: PhysicsState, name: str) -> jax.Array:
-        """(E,) position of a joint that the task reads."""
-        return physics.joints[:, self.parts.joints.index(name)]
-
-    def touch(self, physics: PhysicsState, pair: tuple[str, str]) -> jax.Array:
-        """(E,) bool whether two geoms that the task asks for press on each other."""
-        assert physics.touch is not None
-        return physics.touch[:, self.parts.touches.index(pair)]
-
-    def opening(self, physics: PhysicsState) -> jax.Array:
-        """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1)."""
-        apart = self.point(physics, RIGHT_CLAW) - self.point(physics, LEFT_CLAW)
-        return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
-
-
-def layout(task: TaskSpec, reward: bool = True) -> Layout:
-    """What `task` reads each step: points, rotations, joints, contacts; last, those that only its reward reads."""
-    wanted = [HAND, RIGHT_CLAW, LEFT_CLAW, RIGHT_FINGER, LEFT_FINGER, task.achieved, *task.objects, *task.extras]
-    joints = [task.joint[0]] if task.joint else []
-    touches: tuple[tuple[str, str], ...] = ()
-    if isinstance(task.target, Part):
-        wanted.append(task.target)
-    if task.inserted:
-        wanted.append(task.inserted)
-    if task.predicate:
-        predicate = PREDICATES[task.predicate]
-        wanted += predicate.parts
-        joints += predicate.joints
-        touches = predicate.touches
-    if KNOB in wanted:
-        wanted.append(DIAL)
-        joints.append(KNOB_JOINT)
-    rotations = [part for part in task.quats if isinstance(part, Part)]
-    spec = REWARDS.get(task.name) if reward else None
-    if spec is not None:
-        wanted, rotations, joints = [*wanted, *spec.points], [*rotations, *spec.rotations], [*joints, *spec.joints]
-    points = tuple(dict.fromkeys(part for part in wanted if part not in (TCP, KNOB)))
-    parts = Parts(points, tuple(rotations), tuple(dict.fromkeys(joints)), touches)
-    return Layout(parts, {part: place_ for place_, part in enumerate(points)})
-
-
-def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.Array:
-    """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
-    hand, achieved = places.point(physics, HAND), places.point(physics, task.achieved)
-    parts = [hand, places.opening(physics), achieved, hand - achieved]
-    return jnp.concatenate([*parts, *(places.point(physics, extra) for extra in task.extras)], axis=-1)
-
-
-def make_scene(task: TaskSpec, reward: bool = True) -> Scene:
-    """The official scene, settled, with what `task` reads, controls and places."""
-    parts = layout(task, reward).parts
-    return Scene(
-        name=task.scene,
-        model=scenes.load_model(task.scene, parts.touches),
-        data=scenes.settle(task.scene, task.hand_init, task.settle_extra, parts.touches),
-        parts=parts,
-        control=MocapControl(task.mocap_low, task.mocap_high),
-        placement=task.placement,
-        hand_init=task.hand_init,
-        settle_steps=scenes.SETTLE_STEPS + task.settle_extra,
-    )
 
 
 class MetaWorld:
@@ -163,10 +67,7 @@ class MetaWorld:
         self._settled = settled_point(self.scene)
         self._stale = self._read_stale()
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
-        extras = len(task.extras)
-        obs_shift = np.array([*_SHIFT, 0.5, *_SHIFT, 0.0, 0.0, 0.0, *_SHIFT * extras], np.float32)
-        obs_scale = np.array([*_SCALE, 0.3, *_SCALE, *_SCALE, *_SCALE * extras], np.float32)
-        goal_shift, goal_scale = self._goal_scales()
+        (obs_shift, obs_scale), (goal_shift, goal_scale) = scales(task, self.goal)
         self.spec = EnvSpec(
             obs_size=len(obs_shift),
             goal_size=len(goal_shift),
@@ -186,14 +87,6 @@ class MetaWorld:
         parts = self.reward.all_stale
         return {part: np.array(getattr(data, part.kind)(part.name).xpos, np.float32) for part in parts}
 
-    def _goal_scales(self) -> tuple[np.ndarray, np.ndarray]:
-        relative = self.goal == "object_relative"
-        second = () if self.goal == "object" else ((0.0, 0.0, 0.0) if relative else _SHIFT)
-        return (
-            np.array([*_SHIFT, *second], np.float32),
-            np.array([*_SCALE, *(_SCALE if second else ())], np.float32),
-        )
-
     # -- pure functions of a readout ------------------------------------------------------------------------------
 
     def observe(self, physics: PhysicsState) -> jax.Array:
@@ -202,12 +95,7 @@ class MetaWorld:
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
-        hand, achieved = obs[..., :3], obs[..., 4:7]
-        if self.goal == "object":
-            return achieved
-        if self.goal == "hand_object":
-            return jnp.concatenate([hand, achieved], axis=-1)
-        return jnp.concatenate([achieved, hand - achieved], axis=-1)
+        return achieved(self.task, self.goal, obs)
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) position of the achieved point -> (E, G) goal, with the hand at the task's stated offset from it."""
@@ -222,10 +110,7 @@ class MetaWorld:
 
     def hand_in_goal(self) -> jax.Array:
         """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
-        hand, other = [1.0] * 3, [0.0] * 3
-        if self.task.achieved == TCP:
-            return jnp.array(hand)
-        return jnp.array({"object": other, "hand_object": hand + other, "object_relative": other + hand}[self.goal])
+        return hand_mask(self.task, self.goal)
 
     def success(self, physics: PhysicsState, target: jax.Array) -> jax.Array:
         """(E,) the task's native success predicate (`evaluate_state` of the official file)."""
@@ -242,7 +127,23 @@ class MetaWorld:
             success &= end[:, 0] >= achieved[:, 0]
             success &= jnp.abs(end[:, 1] - achieved[:, 1]) <= 0.04
             success &= jnp.abs(end[:, 2] - achieved[:, 2]) <= 0.06
+        if task.full_state:
+            success &= single_goal.quat_success(task, single_goal.turned(task, physics))
         return success
+
+    def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
+        """(..., G), (..., G) -> (...,) bool native success by goals alone.
+
+        Raises:
+            EnvError: the native success looks at more than where the object is.
+        """
+        task = self.task
+        if task.joint or task.inserted or task.predicate or any(task.goal_shift):
+            raise EnvError(f"task={task.name!r}: native success ({task.success_rule}) is no function of goals")
+        first = 4 if task.full_state else 3 if self.goal == "hand_object" else 0
+        error = (achieved_goal - goal)[..., first : first + 3] * jnp.asarray(task.weights, jnp.float32)
+        success = jnp.linalg.norm(error, axis=-1) <= task.radius
+        return success & single_goal.quat_success(task, achieved_goal[..., 7:]) if task.full_state else success
 
     def target(self, physics: PhysicsState, vector: jax.Array) -> jax.Array:
         """(E, 3) goal position of the object for the reset vector (E, R)."""
@@ -254,7 +155,10 @@ class MetaWorld:
 
     def reset(self, key: jax.Array) -> State:
         """E fresh episodes: new starts and goals from `key`, each environment with a key of its own."""
-        keys = jax.random.split(key, self.num_envs)
+        return self.reset_each(jax.random.split(key, self.num_envs))
+
+    def reset_each(self, keys: jax.Array) -> State:
+        """E fresh episodes, each a function of its own key (E, 2) alone."""
         return self.reset_to(self._draw(keys), keys)
 
     def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
@@ -265,6 +169,10 @@ class MetaWorld:
 
     def step(self, state: State, action: jax.Array) -> State:
         """One env step; environments whose episode ended are restarted with a new start and goal."""
+        return self.restart(self.advance(state, action))
+
+    def advance(self, state: State, action: jax.Array) -> State:
+        """One env step and no restart: where `done`, the state is the end of its episode."""
         physics = self.physics.step(state.physics, action)
         obs = self.observe(physics)
         success = self.success(physics, state.target)
@@ -277,10 +185,13 @@ class MetaWorld:
             reward, memory = self.reward(given)
             # As the official `step`, which pays nothing for an unstable simulation.
             metrics["official_reward"] = jnp.where(physics.diverged, 0.0, reward)
-        state = state.replace(
+        return state.replace(
             physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics, memory=memory
         )
-        return jax.lax.cond(done.any(), self._restart, lambda same: same, state)
+
+    def restart(self, state: State) -> State:
+        """Begin the next episode, with a new start and goal, where `done`."""
+        return jax.lax.cond(state.done.any(), self._restart, lambda same: same, state)
 
     def _restart(self, state: State) -> State:
         keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
@@ -288,11 +199,7 @@ class MetaWorld:
         physics = self.physics.reset(state.physics, state.done, vector)
         fresh = self._start(physics, vector, keys, state.episode + 1)
         fresh = fresh.replace(physics=None, metrics=None)
-
-        def select(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(state.done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
-
-        mixed = jax.tree.map(select, fresh, state.replace(physics=None, metrics=None))
+        mixed = select(state.done, fresh, state.replace(physics=None, metrics=None))
         return mixed.replace(physics=physics, metrics=state.metrics, done=state.done)
 
     def _start(self, physics: PhysicsState, vector: jax.Array, keys: jax.Array, episode: jax.Array) -> State:
@@ -336,6 +243,16 @@ class MetaWorld:
             metrics["object_moved"] = moved.astype(jnp.float32)
         return metrics
 
+    def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
+        """(T, H, W, 3) uint8 pictures of T snapshots by one of the scene's cameras.
+
+        Raises:
+            EnvError: no such camera, or this machine can draw no picture, with what to install.
+        """
+        from envs_mjx.render import render_frames
+
+        return render_frames((self.picture(*snapshot) for snapshot in snapshots), width, height, camera)
+
     def picture(self, physics: PhysicsState, target: np.ndarray, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """One simulation's model and data for a renderer, the goal mark moved to `target[index]`; on the host."""
         model, data = self.physics.materialise(physics, index)
@@ -359,8 +276,3 @@ class MetaWorld:
 
         # Folded, so that a reset's draw and the environment's next key never share a key.
         return jax.vmap(lambda key: draw(jax.random.fold_in(key, 1)))(keys)
-
-
-def gripper_opening(layout_: Layout, physics: PhysicsState) -> jax.Array:
-    """(E, 1) official gripper opening, see `Layout.opening`."""
-    return layout_.opening(physics)

@@ -24,7 +24,7 @@ PINCHED = (("leftpad_geom", "objGeom"), ("rightpad_geom", "objGeom"))
 
 
 class Places(Protocol):
-    """How a predicate reads a readout (`sawyer.Layout`)."""
+    """How a predicate reads a readout (`layout.Layout`)."""
 
     def point(self, physics: PhysicsState, part: Part) -> jax.Array: ...
 

@@ -14,9 +14,9 @@ import mujoco
 import numpy as np
 
 from envs_mjx import official, scenes
+from envs_mjx.layout import make_scene
 from envs_mjx.physics.base import Part, PhysicsState, read_data
 from envs_mjx.rewards import REWARDS, Reading, RewardSpec
-from envs_mjx.sawyer import make_scene
 from envs_mjx.tasks import TASKS
 
 STEPS, EPISODES = 150, 4

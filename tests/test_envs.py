@@ -15,8 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs_mjx import EnvError, State, describe, make, names
+from envs_mjx.goals import GOALS
+from envs_mjx.layout import make_scene
 from envs_mjx.physics import make_physics
-from envs_mjx.sawyer import GOALS, MetaWorld, make_scene
+from envs_mjx.point import MAZES
+from envs_mjx.sawyer import MetaWorld
+from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS, TCP
 from tests.rotation import rotating
 
@@ -81,7 +85,7 @@ def test_bad_requests_are_refused_in_one_line(request_: dict, words: list[str]) 
 
 
 def test_names_are_the_table() -> None:
-    assert names() == tuple(TASKS) and len(names()) == 50
+    assert names() == (*TASKS, *SINGLE_GOAL, *MAZES) and (len(TASKS), len(SINGLE_GOAL), len(MAZES)) == (50, 3, 8)
 
 
 # -- sizes and goals -------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from envs_mjx import EnvError, make, official, scenes
+from envs_mjx.layout import layout
 from envs_mjx.physics.base import PhysicsState
 from envs_mjx.physics.mjx import Dynamics
-from envs_mjx.sawyer import MetaWorld, layout
+from envs_mjx.sawyer import MetaWorld
 from envs_mjx.tasks import TASKS
 
 ENVS, STEPS = 4, 150

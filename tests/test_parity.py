@@ -25,9 +25,10 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import ks_2samp
 
 from envs_mjx import EnvError, make, official
+from envs_mjx.layout import layout, make_scene
 from envs_mjx.physics.base import blank_readout, read_data
 from envs_mjx.physics.c import Rows
-from envs_mjx.sawyer import MetaWorld, layout, make_scene
+from envs_mjx.sawyer import MetaWorld
 from envs_mjx.tasks import TASKS, TaskSpec
 from tests.rotation import rotating
 

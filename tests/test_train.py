@@ -279,3 +279,15 @@ def test_envs_lists_every_task(capsys):
 def test_the_arm_learns_to_reach(tmp_path):
     config = with_overrides(PRESETS["reach_cpu"], runs=str(tmp_path), total_env_steps=150_000, video=False)
     assert train(config, console=False).evaluation["success_final"] >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task, horizon, video", [("point_Spiral11x11", 100, True), ("sawyer_bin", 150, False)])
+def test_single_goal_environments_train_to_a_run_s_end(task, horizon, video, tmp_path, capsys):
+    changes = flags(runs=str(tmp_path), name="run", video=video)
+    del changes[changes.index("--horizon") : changes.index("--horizon") + 2]
+    assert cli.main(PRESETS, ["train", task, *changes]) == 0
+    assert runs.load(tmp_path / "run").env.horizon == horizon, "the task's own"
+    for file in ("report.html", "learning_curve.png", *["videos/policy.mp4"] * video):
+        assert (tmp_path / "run" / file).stat().st_size > 1000
+    assert "No video" not in capsys.readouterr().out

@@ -17,6 +17,21 @@ KNOB = Part("knob", "knob")
 
 
 @dataclass(frozen=True)
+class FullState:
+    """The goal contract of "A Single Goal is All You Need": goal = state = [hand, opening, object, quaternion].
+
+    Attributes:
+        opening: commanded gripper: distance of the finger sites / 0.1 m, clipped to [0, 1].
+        quat: commanded quaternion (w, x, y, z) of the object, part of state and goal; None leaves it out.
+        quat_radius: native success also needs norm(quaternion - quat) below this.
+    """
+
+    opening: float = 0.4
+    quat: tuple[float, float, float, float] | None = None
+    quat_radius: float = 0.08
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One Meta-World task.
 
@@ -43,6 +58,7 @@ class TaskSpec:
             about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
         goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
             target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
+        full_state: the goal contract is the full state, whatever contract is asked for.
         free: whether the achieved point can be put anywhere; None: if a free object is placed and success is no joint.
     """
 
@@ -71,6 +87,7 @@ class TaskSpec:
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
     goal_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     free: bool | None = None
+    full_state: FullState | None = None
 
     @property
     def official(self) -> str:
@@ -91,6 +108,8 @@ class TaskSpec:
             rule = f"|d{axis}| <= {self.radius}"
         else:
             rule = f"norm({_scaled(self.weights)}) <= {self.radius}"
+        if self.full_state and self.full_state.quat:
+            rule += f", quaternion error < {self.full_state.quat_radius}"
         return rule + (", stick inserted" if self.inserted else "")
 
 

@@ -1,0 +1,92 @@
+"""The Brax adaptor: what Brax's training reads of a state, and bad requests.  Axis letters: E environments, T time."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brax.envs.wrappers.training import EvalWrapper
+
+import envs_mjx
+from envs_mjx import EnvError
+from envs_mjx.brax_env import BraxEnv, import_agent, wrap
+
+ENVS, HORIZON, STEPS = 3, 4, 10
+
+
+@functools.cache
+def reach() -> BraxEnv:
+    return BraxEnv(envs_mjx.make("reach", ENVS, physics="c", horizon=HORIZON))
+
+
+def unroll(env, steps: int):
+    """States (T, E, ...) after each of `steps` random actions, the reset's state, and the actions."""
+    keys = jax.random.split(jax.random.PRNGKey(1), ENVS)
+    actions = jax.random.uniform(jax.random.PRNGKey(2), (steps, ENVS, 4), minval=-1, maxval=1)
+
+    def step(state, action):
+        state = env.step(state, action)
+        return state, state
+
+    @jax.jit
+    def run(keys):
+        start = env.reset(keys)
+        return start, jax.lax.scan(step, start, actions)[1]
+
+    return *jax.tree.map(np.asarray, run(keys)), actions
+
+
+def test_it_is_our_environment_with_what_brax_reads() -> None:
+    env = reach()
+    start, states, actions = unroll(env, STEPS)
+    assert start.obs.shape == (ENVS, env.observation_size) and env.action_size == 4 and env.backend == "c"
+    world = jax.jit(env.env.reset_each)(jax.random.split(jax.random.PRNGKey(1), ENVS))
+    step = jax.jit(env.env.step)
+    for time, action in enumerate(actions):
+        world = step(world, action)
+        np.testing.assert_array_equal(states.obs[time], np.concatenate([world.obs, world.goal], axis=1))
+        np.testing.assert_array_equal(states.done[time], world.done)
+        np.testing.assert_array_equal(states.reward[time], world.metrics["success"])
+        np.testing.assert_array_equal(states.metrics["distance"][time], world.metrics["distance"])
+    steps = np.arange(STEPS) % HORIZON + 1
+    np.testing.assert_array_equal(states.info["steps"], np.tile(steps[:, None], ENVS))
+    np.testing.assert_array_equal(states.info["truncation"], states.done)
+    np.testing.assert_array_equal(states.done[:, 0], steps == HORIZON)
+    sums = states.info["episode_metrics"]
+    np.testing.assert_array_equal(sums["length"], states.info["steps"])
+    episode = slice(HORIZON, 2 * HORIZON)
+    np.testing.assert_allclose(
+        sums["distance"][episode], np.cumsum(states.metrics["distance"][episode], axis=0), rtol=1e-6
+    )
+
+
+def test_brax_s_evaluation_scores_the_first_episode() -> None:
+    start, states, _ = unroll(EvalWrapper(reach()), STEPS)
+    assert set(start.metrics) == set(states.metrics) and "reward" in states.metrics
+    result = states.info["eval_metrics"]
+    np.testing.assert_array_equal(result.episode_steps[-1], np.full(ENVS, HORIZON))
+    np.testing.assert_allclose(
+        result.episode_metrics["distance"][-1], states.metrics["distance"][:HORIZON].sum(axis=0), rtol=1e-6
+    )
+
+
+def test_one_key_resets_all() -> None:
+    obs = jax.jit(reach().reset)(jax.random.PRNGKey(0)).obs
+    assert obs.shape[0] == ENVS and len(np.unique(obs[:, -3:], axis=0)) == ENVS
+
+
+def test_bad_requests_are_refused() -> None:
+    env = reach()
+    with pytest.raises(EnvError, match="num_envs=5"):
+        env.reset(jnp.zeros((5, 2), jnp.uint32))
+    with pytest.raises(EnvError, match=f"horizon is {HORIZON}"):
+        wrap(env, episode_length=1000)
+    with pytest.raises(EnvError, match="action_repeat=2"):
+        wrap(env, episode_length=HORIZON, action_repeat=2)
+    with pytest.raises(EnvError, match="agent='dqn'"):
+        import_agent("dqn")
+    with pytest.raises(EnvError, match="reward='dense'"):
+        BraxEnv(env.env, reward="dense")
