@@ -25,12 +25,11 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
         return state.goal
     keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
     explores = jax.vmap(jax.random.uniform)(keys[:, 0]) < config.explore_share
-    touch = env.commanded_goal(state.start)
-    touch += env.hand_in_goal() * _in_disc(keys[:, 1], config.touch_radius, touch.shape[1])
+    touch = env.commanded_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
     goal = touch
     if config.behaviour_goals == "touch_then_near":
         way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (state.target - state.start)
-        aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0, 3)
+        aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
         near = env.commanded_goal(state.start + way + aside)
         low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
         switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
@@ -38,11 +37,8 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
     return jnp.where(explores[:, None], goal, state.goal)
 
 
-def _in_disc(keys: jax.Array, radius: float, size: int) -> jax.Array:
-    """(E, size) offsets uniform in a horizontal disc: x and y of every point of three coordinates, z zero.
-
-    Where `size` is no multiple of three (a point in a plane, a hand and more) the last one is cut short.
-    """
+def _in_disc(keys: jax.Array, radius: float) -> jax.Array:
+    """(E, 3) offsets uniform in a horizontal disc."""
 
     def draw(key: jax.Array) -> jax.Array:
         angle_key, radius_key = jax.random.split(key)
@@ -50,4 +46,4 @@ def _in_disc(keys: jax.Array, radius: float, size: int) -> jax.Array:
         distance = radius * jnp.sqrt(jax.random.uniform(radius_key))
         return distance * jnp.array([jnp.cos(angle), jnp.sin(angle), 0.0])
 
-    return jnp.tile(jax.vmap(draw)(keys), (1, -(-size // 3)))[:, :size]
+    return jax.vmap(draw)(keys)

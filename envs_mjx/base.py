@@ -122,7 +122,7 @@ class GoalEnv(Protocol):
         ...
 
     def hand_in_goal(self) -> jax.Array:
-        """(G,) 1 where a coordinate of a goal moves with the hand alone, else 0."""
+        """(3, G) how a goal changes with the hand's position."""
         ...
 
 

@@ -14,7 +14,7 @@ from envs_mjx.single_goal import commanded
 from envs_mjx.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative")
-"""Goal contracts: [object]; [hand, object]; [object, hand - object] (the lab journal's)."""
+"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, hand - object] (lab)."""
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""
 
@@ -38,7 +38,8 @@ def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
     if goal == "object":
         return target
     if goal == "hand_object":
-        return jnp.concatenate([target + offset, target], axis=-1)
+        opening = jnp.broadcast_to(jnp.asarray(_opening(task), jnp.float32), (*target.shape[:-1], len(_opening(task))))
+        return jnp.concatenate([target + offset, opening, target], axis=-1)
     return jnp.concatenate([target, offset], axis=-1)
 
 
@@ -50,18 +51,28 @@ def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
     if goal == "object":
         return point
     if goal == "hand_object":
-        return jnp.concatenate([hand, point], axis=-1)
+        return jnp.concatenate([hand, obs[..., 3 : 3 + len(_opening(task))], point], axis=-1)
     return jnp.concatenate([point, hand - point], axis=-1)
 
 
-def hand_mask(task: TaskSpec, goal: str) -> jax.Array:
-    """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
-    hand, other = [1.0] * 3, [0.0] * 3
+def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
+    """(3, G) how a goal changes with the hand's position; the identity where the hand is the achieved point."""
+    hand, others = np.eye(3), [np.zeros((3, 3))]
     if task.full_state:
-        return jnp.array(hand + [0.0] * (4 + len(task.full_state.quat or ())))
-    if task.achieved == TCP:
-        return jnp.array(hand)
-    return jnp.array({"object": other, "hand_object": hand + other, "object_relative": other + hand}[goal])
+        others = [np.zeros((3, 4 + len(task.full_state.quat or ())))]
+    elif task.achieved == TCP:
+        others = []
+    elif goal == "object":
+        hand = np.zeros((3, 0))
+    elif goal == "object_relative":
+        return jnp.asarray(np.hstack([*others, hand]), jnp.float32)
+    else:
+        others = [np.zeros((3, len(_opening(task)))), *others]
+    return jnp.asarray(np.hstack([hand, *others]), jnp.float32)
+
+
+def _opening(task: TaskSpec) -> tuple[float, ...]:
+    return () if task.hand_opening is None else (task.hand_opening,)
 
 
 def scales(task: TaskSpec, goal: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -71,7 +82,7 @@ def scales(task: TaskSpec, goal: str) -> tuple[tuple[np.ndarray, np.ndarray], tu
         turns = len(task.full_state.quat or ())
         whole = _joined(PLACE, grip, PLACE, ((0.0,) * turns, (0.5,) * turns))
         return whole, whole
-    second = {"object": (), "hand_object": (PLACE,), "object_relative": (still,)}[goal]
+    second = {"object": (), "hand_object": (*[grip] * len(_opening(task)), PLACE), "object_relative": (still,)}[goal]
     return _joined(PLACE, grip, PLACE, still, *[PLACE] * len(task.extras)), _joined(PLACE, *second)
 
 

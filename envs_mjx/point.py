@@ -170,8 +170,8 @@ class PointMaze:
         return target[:, :2]
 
     def hand_in_goal(self) -> jax.Array:
-        """(2,) ones: the point moves all of its goal."""
-        return jnp.ones(2)
+        """(3, 2): the point is all of its goal."""
+        return jnp.eye(3, 2)
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
         """(T, H, W, 3) uint8 plans from above, the point red and the goal green; the only view, whatever `camera`."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs_mjx import scenes, single_goal
 from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
-from envs_mjx.goals import achieved, contract, goal_of, hand_mask, scales
+from envs_mjx.goals import achieved, contract, goal_of, hand_in_goal, scales
 from envs_mjx.layout import compact_state, layout, make_scene
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
@@ -109,8 +109,8 @@ class MetaWorld:
         return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
     def hand_in_goal(self) -> jax.Array:
-        """(G,) 1 on the coordinates of a goal that the hand alone decides: all where it is the achieved point."""
-        return hand_mask(self.task, self.goal)
+        """(3, G) how a goal changes with the hand's position."""
+        return hand_in_goal(self.task, self.goal)
 
     def success(self, physics: PhysicsState, target: jax.Array) -> jax.Array:
         """(E,) the task's native success predicate (`evaluate_state` of the official file)."""

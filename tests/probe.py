@@ -26,7 +26,7 @@ class Line:
         return target[:, :1]
 
     def hand_in_goal(self):
-        return jnp.ones(1)
+        return jnp.eye(3, 1)
 
     def _start(self, keys, episode):
         sign = jnp.where(jax.vmap(jax.random.bernoulli)(keys), 1.0, -1.0)

@@ -132,7 +132,7 @@ def test_touch_first_asks_for_the_object_where_it_lies(pushes, share):
     explores = (goal != np.asarray(state.goal)).any(axis=1)
     assert abs(explores.mean() - share) < 0.08
     start, offset = np.asarray(state.start), np.array(env.task.hand_offset)
-    np.testing.assert_allclose(goal[explores, 3:], start[explores], atol=1e-6)
+    np.testing.assert_allclose(goal[explores, -3:], start[explores], atol=1e-6)
     away = goal[explores, :3] - (start + offset)[explores]
     assert (np.linalg.norm(away, axis=1) <= 0.05 + 1e-6).all() and np.allclose(away[:, 2], 0, atol=1e-6)
 
@@ -142,12 +142,12 @@ def test_touch_then_near_switches_once_within_its_bounds(pushes):
     config = ExploreConfig("touch_then_near", explore_share=1.0, touch_radius=0.0, near_radius=0.0)
     start, target = np.asarray(state.start), np.asarray(state.target)
     at = jax.jit(lambda time: behaviour_goal(env, state.replace(time=jnp.full(512, time)), config))
-    near = np.stack([np.linalg.norm(np.asarray(at(time))[:, 3:] - start, axis=1) > 1e-6 for time in range(0, 150, 10)])
+    near = np.stack([np.linalg.norm(np.asarray(at(time))[:, -3:] - start, axis=1) > 1e-6 for time in range(0, 150, 10)])
     assert not near[: SWITCH[0] // 10].any()
     assert near[SWITCH[1] // 10 + 1 :].mean() > 0.99, "but for the few whose share of the way is 0"
     assert (np.diff(near.astype(int), axis=0) >= 0).all(), "once near, always near"
     # On the straight way from start to target, uniformly.
-    along = np.asarray(at(149))[:, 3:] - start
+    along = np.asarray(at(149))[:, -3:] - start
     share = (along * (target - start)).sum(1) / ((target - start) ** 2).sum(1)
     np.testing.assert_allclose(along, share[:, None] * (target - start), atol=1e-6)
     counts, _ = np.histogram(share, bins=8, range=(0, 1))
@@ -158,7 +158,7 @@ def test_near_goals_lie_in_a_disc_around_the_way(pushes):
     env, state = pushes
     state = state.replace(target=state.start, time=jnp.full(512, 149))
     config = ExploreConfig("touch_then_near", explore_share=1.0, near_radius=0.2)
-    distance = np.linalg.norm(np.asarray(behaviour_goal(env, state, config))[:, 3:] - np.asarray(state.start), axis=1)
+    distance = np.linalg.norm(np.asarray(behaviour_goal(env, state, config))[:, -3:] - np.asarray(state.start), axis=1)
     assert distance.max() <= 0.2 + 1e-6
     # Uniform in the disc: the median of the distance is radius / sqrt(2).
     assert abs(np.median(distance) - 0.2 / np.sqrt(2)) < 0.015

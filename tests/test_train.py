@@ -271,7 +271,7 @@ def test_eval_in_the_official_package(finished, capsys):
 def test_envs_lists_every_task(capsys):
     assert cli.main(PRESETS, ["envs"]) == 0
     output = capsys.readouterr().out
-    assert all(f"{name} " in output for name in envs_mjx.names()) and "50 tasks" in output
+    assert all(f"{name} " in output for name in envs_mjx.names()) and f"{len(envs_mjx.names())} tasks" in output
     assert max(map(len, output.splitlines())) <= 80
 
 

@@ -58,6 +58,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(GEOM,),
         quat_order="xyzw",
         hand_offset=(0.0, -0.05, 0.04),
+        hand_opening=1.0,
     ),
     TaskSpec(
         name="push-wall",

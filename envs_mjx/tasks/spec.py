@@ -56,6 +56,8 @@ class TaskSpec:
         hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
             3 cm above by default ("A Single Goal is All You Need"); behind an object that can only be pushed; else
             about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
+        hand_opening: gripper opening in the goal of the contract `hand_object`, in [0, 1]; None: not part of it. An open
+            gripper pushes on a wide front: with closed fingers the object slips past (1 of 3 seeds learned that).
         goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
             target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
         full_state: the goal contract is the full state, whatever contract is asked for.
@@ -85,6 +87,7 @@ class TaskSpec:
     settle_extra: int = 0
     extras: tuple[Part, ...] = ()
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
+    hand_opening: float | None = None
     goal_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     free: bool | None = None
     full_state: FullState | None = None
