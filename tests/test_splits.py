@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envs_mjx import names, official, splits
+from envs_mjx import official, splits
+from envs_mjx.tasks import TASKS
 
 _OFFICIAL = [
     ("MT50", "MT50_V3", ""),
@@ -27,7 +28,7 @@ def test_splits_are_the_official_ones(ours: str, theirs: str, part: str) -> None
 
 
 def test_every_task_is_in_the_table_and_in_mt1() -> None:
-    assert set(splits.MT50) == set(names()) and splits.MT1 == splits.MT50
+    assert set(splits.MT50) == set(TASKS) and splits.MT1 == splits.MT50
     assert len(splits.MT50) == 50 == len(set(splits.ML45_TRAIN) | set(splits.ML45_TEST))
 
 
