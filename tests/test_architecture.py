@@ -14,7 +14,6 @@ MAY_IMPORT = {
     "configs": {"configs", "crl_jax", "envs_mjx"},
     "experiments": {"experiments", "configs", "crl_jax", "envs_mjx"},
     "benchmarks": {"benchmarks", "configs", "crl_jax", "envs_mjx"},
-    "examples": {"envs_mjx"},
 }
 FILES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 

@@ -8,7 +8,7 @@ import pytest
 
 import envs_mjx
 from envs_mjx.brax_env import BraxEnv, train
-from examples import ppo_vector_env
+from experiments import ppo_vector_env
 
 
 @pytest.mark.slow

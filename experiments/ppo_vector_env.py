@@ -1,6 +1,6 @@
 """PPO on a `gymnasium.vector.VectorEnv`, in the manner of CleanRL's `ppo_continuous_action.py`, in JAX.
 
-    python -m examples.ppo_vector_env --env-id crl_jax/reach-v3 --total-steps 200000
+    python -m experiments.ppo_vector_env --env-id crl_jax/reach-v3 --total-steps 200000
 
 Nothing of it knows `envs_mjx` but the import that registers the tasks.  Axis letters: T time, E environments, B batch.
 """
