@@ -170,3 +170,15 @@ def test_behaviour_goals_are_new_in_every_episode(pushes):
     other = state.replace(key=jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key))
     first, second = behaviour_goal(env, state, config), behaviour_goal(env, other, config)
     assert (np.asarray(first) != np.asarray(second)).any(axis=1).mean() > 0.5
+
+
+@pytest.mark.parametrize("goal", ["object", "hand_object", "object_relative"])
+@pytest.mark.parametrize("task", ["push", "faucet-close", "reach", "sawyer_box", "point_U"])
+def test_exploratory_goals_are_goals_of_every_kind_of_environment(task, goal):
+    env = envs_mjx.make(task, 2, physics="c", goal=goal)
+    state = jax.eval_shape(env.reset, KEY)
+    for kind in ("touch_first", "touch_then_near"):
+        goals = jax.eval_shape(lambda s, kind=kind: behaviour_goal(env, s, ExploreConfig(kind)), state)
+        assert goals.shape == (2, env.spec.goal_size) and goals.dtype == state.goal.dtype
+    displaced = env.commanded_goal(np.zeros((1, 3), np.float32)) + np.ones((1, 3)) @ np.asarray(env.hand_in_goal())
+    assert displaced.shape == (1, env.spec.goal_size)
