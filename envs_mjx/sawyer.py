@@ -140,8 +140,8 @@ class MetaWorld:
         task = self.task
         if task.joint or task.inserted or task.predicate or any(task.goal_shift):
             raise EnvError(f"task={task.name!r}: native success ({task.success_rule}) is no function of goals")
-        first = 4 if task.full_state else 3 if self.goal == "hand_object" else 0
-        error = (achieved_goal - goal)[..., first : first + 3] * jnp.asarray(task.weights, jnp.float32)
+        at = slice(4, 7) if task.full_state else slice(-3, None) if self.goal == "hand_object" else slice(3)
+        error = (achieved_goal - goal)[..., at] * jnp.asarray(task.weights, jnp.float32)
         success = jnp.linalg.norm(error, axis=-1) <= task.radius
         return success & single_goal.quat_success(task, achieved_goal[..., 7:]) if task.full_state else success
 

@@ -87,7 +87,7 @@ def test_forms_show_the_same_world() -> None:
     np.testing.assert_array_equal(flat, np.concatenate([nested["observation"], nested["desired_goal"]], axis=1))
     assert theirs.shape == (ENVS, official.OBS_SIZE)
     np.testing.assert_array_equal(theirs[:, :3], nested["observation"][:, :3])
-    np.testing.assert_array_equal(theirs[:, -3:], nested["desired_goal"][:, 3:])
+    np.testing.assert_array_equal(theirs[:, -3:], nested["desired_goal"][:, -3:])
     bare = push("official_dict").reset(seed=1)[0]["observation"]
     np.testing.assert_array_equal(bare, theirs[:, :-3])
     flat[:] = 0.0  # The arrays are the caller's own.
@@ -138,7 +138,7 @@ def test_only_the_episode_that_ended_has_a_final_observation() -> None:
     np.testing.assert_array_equal(truncated, [True, False, True])
     np.testing.assert_array_equal(info["_final_obs"], truncated)
     np.testing.assert_array_equal(info["_distance"], ~truncated)
-    assert info["final_obs"][1] is None and info["final_info"]["goal"][1].tolist() == [0.0] * 6
+    assert info["final_obs"][1] is None and info["final_info"]["goal"][1].tolist() == [0.0] * 7
     np.testing.assert_array_equal(info["goal"][1], kept[1, 10:])
     np.testing.assert_array_equal(obs[:, 10:], info["goal"])
 
