@@ -57,18 +57,12 @@ def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
 
 def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
     """(3, G) how a goal changes with the hand's position; the identity where the hand is the achieved point."""
-    hand, others = np.eye(3), [np.zeros((3, 3))]
-    if task.full_state:
-        others = [np.zeros((3, 4 + len(task.full_state.quat or ())))]
-    elif task.achieved == TCP:
-        others = []
-    elif goal == "object":
-        hand = np.zeros((3, 0))
-    elif goal == "object_relative":
-        return jnp.asarray(np.hstack([*others, hand]), jnp.float32)
-    else:
-        others = [np.zeros((3, len(_opening(task)))), *others]
-    return jnp.asarray(np.hstack([hand, *others]), jnp.float32)
+    (shift, _), _ = scales(task, goal)
+    moved = np.zeros((3, len(shift)), np.float32)
+    moved[:, :3] = np.eye(3)
+    if task.achieved == TCP:
+        moved[:, 4:7] = np.eye(3)
+    return achieved(task, goal, jnp.asarray(moved))  # Goals are linear in the state.
 
 
 def _opening(task: TaskSpec) -> tuple[float, ...]:

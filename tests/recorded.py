@@ -61,28 +61,14 @@ class Recording:
     actions: np.ndarray
     targets: np.ndarray
     rewards: np.ndarray
-    begin: PhysicsState | None
+    begin: PhysicsState
     rows: np.ndarray
     fixture: np.ndarray
 
 
-def make_env(task_name: str) -> Any:
-    """The official environment, its goal in the observation."""
-    official.import_metaworld()
-    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-
-    env = ALL_V3_ENVIRONMENTS[f"{task_name}-v3"]()
-    env._partially_observable = False
-    del env.sawyer_observation_space
-    env.observation_space = env.sawyer_observation_space
-    env._set_task_called, env.max_path_length = True, 10**9
-    env.seed(0)
-    return env
-
-
 def draw(env: Any) -> np.ndarray:
     """(R,) a reset vector that the official rejection loop accepts, as float32 has it."""
-    env.seeded_rand_vec, env._freeze_rand_vec = True, False
+    official.set_vector(env, None)
     env.reset()
     return env._last_rand_vec.astype(np.float32)
 
@@ -115,17 +101,17 @@ def mixed(index: int, step: int, scripted: np.ndarray, generator: np.random.Gene
 @functools.cache
 def record(task_name: str) -> Recording:
     """The official package, one episode after the other."""
-    spec, env, generator = REWARDS[task_name], make_env(task_name), np.random.default_rng(0)
+    spec, env, generator = REWARDS[task_name], official.make_official(task_name), np.random.default_rng(0)
     names = REMEMBERED | OTHERWISE.get(task_name, {})
-    scene = make_scene(TASKS[task_name]) if task_name in TASKS else None
-    fixture = scene.placement.fixture if scene else ""
+    task = TASKS[task_name]
+    scene, fixture = make_scene(task), task.placement.fixture
     starts, states, runs = [], [], []
     for index in range(EPISODES):
         vector = draw(env)
         official.set_vector(env, vector)
         obs, _ = env.reset()
         mujoco.mj_forward(env.model, env.data)
-        states.append(read_data(scene, env.data) if scene else None)
+        states.append(read_data(scene, env.data))
         row = np.empty(mujoco.mj_stateSize(env.model, mujoco.mjtState.mjSTATE_INTEGRATION))
         mujoco.mj_getState(env.model, env.data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
         remembered = {ours: np.array(getattr(env, theirs, 0.0)) for ours, theirs in names.items()}
@@ -133,9 +119,7 @@ def record(task_name: str) -> Recording:
         runs.append(play(task_name, env, obs, index, generator))
     start, vectors, remembered, rows, fixtures = (list(part) for part in zip(*starts, strict=True))
     steps, actions, targets, rewards = (list(part) for part in zip(*runs, strict=True))
-    data = scenes.unrefreshed(
-        env.model_name.split("sawyer_")[-1].removesuffix(".xml"), tuple(map(float, env.hand_init_pos))
-    )
+    data = scenes.unrefreshed(task.scene, task.hand_init)
     return Recording(
         start=stack(start),
         stale={part: place(data, part) for part in spec.all_stale},
@@ -145,7 +129,7 @@ def record(task_name: str) -> Recording:
         actions=np.stack(actions, 1),
         targets=np.stack(targets, 1),
         rewards=np.stack(rewards, 1),
-        begin=jax.tree.map(lambda *leaves: np.concatenate(leaves), *states) if scene else None,
+        begin=jax.tree.map(lambda *leaves: np.concatenate(leaves), *states),
         rows=np.stack(rows),
         fixture=np.stack(fixtures),
     )
@@ -153,9 +137,7 @@ def record(task_name: str) -> Recording:
 
 def play(task_name: str, env: Any, obs: np.ndarray, index: int, generator: np.random.Generator) -> tuple:
     """Readout, actions, targets and rewards of an episode, each led by T."""
-    from metaworld.policies import ENV_POLICY_MAP
-
-    spec, policy = REWARDS[task_name], ENV_POLICY_MAP[f"{task_name}-v3"]()
+    spec, policy = REWARDS[task_name], official.scripted_policy(task_name)
     readouts, actions, targets, rewards = [], [], [], []
     for step in range(STEPS):
         actions.append(mixed(index, step, np.clip(policy.get_action(obs), -1, 1), generator))
