@@ -25,12 +25,18 @@ PRESETS: dict[str, Config] = {
         evaluation=EvalConfig(eval_every=30_000),
     ),
     # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, goals that make the
-    # hand touch the object first, and half of the actor's goals those that the episodes were asked for.
+    # hand touch the object first, half of the actor's goals those that the episodes were asked for, and a critic that
+    # resolves no more than a centimetre.
     "metaworld_cpu": Config(
         env=EnvConfig(task="push", num_envs=128),
         network=_SMALL,
         agent=AgentConfig(
-            critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_average=0.999, actor_goals="half_commanded"
+            critic_lr=1e-3,
+            actor_lr=1e-3,
+            alpha_lr=3e-3,
+            actor_average=0.999,
+            actor_goals="half_commanded",
+            critic_goal_noise=0.07,
         ),
         explore=ExploreConfig(
             behaviour_goals="touch_then_near", explore_share=0.5, touch_radius=0.03, near_radius=0.05

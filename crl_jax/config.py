@@ -119,6 +119,9 @@ class AgentConfig:
     actor_goals: Literal["future", "commanded", "mixed", "half_commanded"] = "future"
     """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
     (SGCRL); half future and half the task's own."""
+    critic_goal_noise: float = 0.0
+    """Standard deviation of Gaussian noise on the goals of the critic's loss, in units of the goal's scale (Meta-World's
+    positions: 0.15 m across, 0.1 m up): bounds how finely the critic tells episodes apart by where an object stands."""
     actor_average: float = 0.0
     """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
     target_entropy: float = -0.5
@@ -133,7 +136,7 @@ class AgentConfig:
         _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
         kinds = ("future", "commanded", "mixed", "half_commanded")
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
-        for name in ("logsumexp_penalty", "max_grad_norm"):
+        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 

@@ -148,6 +148,23 @@ def test_actor_goals() -> None:
     assert len(losses) == 4
 
 
+def test_the_critics_goals_are_blurred_in_units_of_their_scale() -> None:
+    batch = jax.tree.map(lambda x: jnp.tile(x, (500,) + (1,) * (x.ndim - 1)), _batch())
+    blurred = _crl(critic_goal_noise=0.1).blurred(batch, KEY)
+    noise = (blurred.goal - batch.goal) / SPEC.goal_scale
+    np.testing.assert_allclose(noise.std(axis=0), 0.1, rtol=0.05)
+    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.005)
+    assert not _moved(batch, blurred.replace(goal=batch.goal))
+    assert _crl().blurred(batch, KEY) is batch
+
+
+def test_only_the_critics_goals_are_blurred() -> None:
+    state, batch = _state(), _batch()
+    noisy, clean = (jax.jit(_crl(critic_goal_noise=n).update)(state, batch, KEY)[0] for n in (0.5, 0.0))
+    assert not _moved(noisy.actor, clean.actor)
+    assert _moved(noisy.phi, clean.phi)
+
+
 def test_inputs_are_normalised_by_the_spec() -> None:
     plain = dataclasses.replace(
         SPEC, obs_shift=jnp.zeros(D), obs_scale=jnp.ones(D), goal_shift=jnp.zeros(G), goal_scale=jnp.ones(G)

@@ -131,6 +131,13 @@ class CRL:
             return mode(self._policy(state.average, obs, goal)[0])
         return sample_and_log_prob(key, *self._policy(state.actor, obs, goal))[0]
 
+    def blurred(self, batch: Batch, key: jax.Array) -> Batch:
+        """The batch with `critic_goal_noise` on its goals: no episode can be told from another by less than that."""
+        if self.config.critic_goal_noise == 0:
+            return batch
+        noise = self.config.critic_goal_noise * jax.random.normal(key, batch.goal.shape)
+        return batch.replace(goal=batch.goal + noise * self.spec.goal_scale)
+
     def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """Contrastive loss of (phi, psi) on the batch, every other goal a negative.
 
@@ -166,9 +173,12 @@ class CRL:
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
         alpha, critic = jnp.exp(state.log_alpha), (state.phi, state.psi)
-        (critic_loss, (logits, phi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(critic, batch)
+        noise_key, actor_key = jax.random.split(key)
+        (critic_loss, (logits, phi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
+            critic, self.blurred(batch, noise_key)
+        )
         (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
-            state.actor, critic, alpha, batch, key
+            state.actor, critic, alpha, batch, actor_key
         )
         alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_prob)
 
