@@ -14,6 +14,7 @@ from crl_jax.config import (
 )
 
 _SMALL = NetworkConfig(width=256, critic_depth=2, actor_depth=2)
+_TOUCH = ExploreConfig(behaviour_goals="touch_then_near", explore_share=0.5, touch_radius=0.03, near_radius=0.05)
 
 PRESETS: dict[str, Config] = {
     # A laptop's minute: reach on 2 CPU cores.
@@ -38,16 +39,17 @@ PRESETS: dict[str, Config] = {
             actor_goals="half_commanded",
             critic_goal_noise=0.07,
         ),
-        explore=ExploreConfig(
-            behaviour_goals="touch_then_near", explore_share=0.5, touch_radius=0.03, near_radius=0.05
-        ),
+        explore=_TOUCH,
         train=TrainConfig(total_env_steps=1_500_000),
         evaluation=EvalConfig(eval_every=50_000),
     ),
-    # The schedule of JaxGCRL and of the scaling paper: 512 envs x 62 steps, 800 updates of 512.
+    # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
+    # metaworld_cpu. Not yet run on a GPU.
     "metaworld_gpu": Config(
         env=EnvConfig(task="push", num_envs=512),
         network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
+        agent=AgentConfig(actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.07),
+        explore=_TOUCH,
         train=TrainConfig(
             total_env_steps=20_000_000,
             updates_per_iteration=800,

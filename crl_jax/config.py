@@ -120,8 +120,8 @@ class AgentConfig:
     """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
     (SGCRL); half future and half the task's own."""
     critic_goal_noise: float = 0.0
-    """Standard deviation of Gaussian noise on the goals of the critic's loss, in units of the goal's scale (Meta-World's
-    positions: 0.15 m across, 0.1 m up): bounds how finely the critic tells episodes apart by where an object stands."""
+    """Standard deviation of Gaussian noise on the goals of the critic's loss, in units of the goal's scale (0.15 m
+    across and 0.1 m up in Meta-World): bounds how finely the critic tells episodes apart by where an object stands."""
     actor_average: float = 0.0
     """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
     target_entropy: float = -0.5
