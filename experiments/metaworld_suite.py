@@ -78,12 +78,18 @@ def keep(folder: Path, kept: Path) -> None:
     runs.write_json(kept / "machine.json", machine())
 
 
-def report(preset: str = "metaworld_cpu") -> int:
-    """Table into README.md (between the preset's marks) and figure docs/<preset>.png, from the kept runs.
+def report(presets: tuple[str, ...] = ("metaworld_cpu", "metaworld_cpu_sharp")) -> int:
+    """Tables into README.md (between each preset's marks) and figures docs/<preset>.png, from the kept runs.
 
     Args:
-        preset: Preset whose runs are kept under experiments/results/.
+        presets: Presets whose runs are kept under experiments/results/.
     """
+    for preset in presets:
+        _report(preset)
+    return 0
+
+
+def _report(preset: str) -> None:
     folders = sorted(path.parent for path in (RESULTS / preset).glob("*/metrics.jsonl"))
     if not folders:
         raise ConfigError(f"no kept runs under {RESULTS / preset}; make them with `run`")
@@ -94,7 +100,6 @@ def report(preset: str = "metaworld_cpu") -> int:
     figure = reports.curve_figure(groups, ROOT / "docs" / f"{preset}.png")
     _replace_between(ROOT / "README.md", preset, f"{table}\n\n![Learning curves]({figure.relative_to(ROOT)})")
     print(table)
-    return 0
 
 
 def _table(groups: dict[str, list[Path]]) -> list[str]:
