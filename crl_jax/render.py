@@ -16,8 +16,6 @@ from envs_mjx import film, splits
 
 Size = tuple[int, int]
 """(width, height), pixels."""
-_COLOURS = 256
-"""Of a sheet: a palette makes the file a third as large and is not seen."""
 
 
 def refuse(options: Mapping[str, Any], why: str) -> None:
@@ -66,8 +64,7 @@ def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = splits.MT5
         pictures.append(picture)
         if not success:
             console.print(f"{task}: the scripted policy did not succeed", highlight=False)
-    image = Image.fromarray(film.sheet(pictures, tasks))
-    image.quantize(_COLOURS, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    Image.fromarray(film.sheet(pictures, tasks)).save(path, optimize=True)
     return path
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import mujoco
@@ -27,7 +28,7 @@ _WIDE, _NEAR = 32.0, 24.0
 """Vertical fields of view, degrees: of a film and of a tile, whose camera turns to what is done."""
 _OFFICIAL_HORIZON, _LINGER = 500, 40
 """Env steps in which a scripted policy must be done, and those shown after its success."""
-_STARTS = 5
+_STARTS = 2
 """Episodes of which a tile shows the first to succeed."""
 _BELOW, _TABLE = (0.0, 0.0, 0.025), ((-0.25, 0.5, 0.05), (0.25, 0.85, 0.25))
 """A tile looks between hand and object, this much lower, and not beyond these bounds; metres."""
@@ -50,20 +51,24 @@ def policy_of(task: str, policy: str | None = None) -> str:
     return policy or ("scripted" if task in TASKS else "random")
 
 
-def play(env: GoalEnv, policy: str, seed: int, steps: int) -> Iterator[State]:
-    """E fresh episodes under a policy: their start, then the state after each of `steps` env steps; no restarts."""
-    act = _scripted(env) if policy == "scripted" and isinstance(env, MetaWorld) else _random(env, seed)
-    state, advance = jax.jit(env.reset)(jax.random.PRNGKey(seed)), jax.jit(env.advance)
+def play(env: GoalEnv, policy: str, seed: int, steps: int, compiled: bool = True) -> Iterator[State]:
+    """E fresh episodes under a policy: their start, then the state after each of `steps` env steps; no restarts.
+
+    `compiled=False` is faster for an episode or two of a task: what runs op by op is compiled once for all tasks.
+    """
+    jit: Callable[..., Any] = jax.jit if compiled else lambda function: function
+    act = _scripted(env, jit) if policy == "scripted" and isinstance(env, MetaWorld) else _random(env, seed)
+    state, advance = jit(env.reset)(jax.random.PRNGKey(seed)), jit(env.advance)
     yield state
     for _ in range(steps):
         state = advance(state, act(state))
         yield state
 
 
-def _scripted(env: MetaWorld) -> Callable[[State], np.ndarray]:
+def _scripted(env: MetaWorld, jit: Callable[..., Any]) -> Callable[[State], np.ndarray]:
     """The official scripted policy on the official observation, (E, 4)."""
     policy, frame = official.scripted_policy(env.task.name), None
-    observe = jax.jit(lambda state, frame: official.observation(env.task, state.physics, frame, state.target))
+    observe = jit(lambda state, frame: official.observation(env.task, state.physics, frame, state.target))
 
     def act(state: State) -> np.ndarray:
         nonlocal frame
@@ -177,7 +182,7 @@ def tile(task: str, seed: int = 0, size: tuple[int, int] = (160, 120)) -> tuple[
 
     env = registry.make(task, _STARTS, physics="c", reward=False)
     assert isinstance(env, MetaWorld)
-    for state in play(env, policy_of(task, "scripted"), seed, _OFFICIAL_HORIZON):
+    for state in play(env, policy_of(task, "scripted"), seed, _OFFICIAL_HORIZON, compiled=False):
         success = np.asarray(state.success)
         if success.any():
             break
