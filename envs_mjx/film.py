@@ -193,7 +193,7 @@ def tile(task: str, seed: int = 0, size: tuple[int, int] = (160, 120)) -> tuple[
         np.asarray(env.layout.point(state.physics, env.task.achieved))[index],
     )
     aim = np.clip((hand + point) / 2 - _BELOW, *_TABLE)
-    fine = render_frames([_close(*simulation, aim, _NEAR)], *(_FINER * side for side in size), _LENT)[0]
+    fine = render_frames([_close(*simulation, aim, _NEAR)], _FINER * size[0], _FINER * size[1], _LENT)[0]
     return np.asarray(Image.fromarray(fine).resize(size, Image.Resampling.LANCZOS)), bool(success.any())
 
 

@@ -40,7 +40,7 @@ def test_bad_requests_are_refused_in_one_line(task: str, settings: dict, words: 
 
 def test_the_scripted_policy_reaches_and_the_film_ends_soon_after() -> None:
     env = envs_mjx.make("reach", 2, physics="c", reward=False)
-    success = np.array([state.success for state in film.play(env, "scripted", 1, 120)])
+    success = np.array([state.success for state in film.play(env, "scripted", 1, 120, compiled=False)])
     firsts = success.argmax(axis=0)
     assert success.any(axis=0).all() and not success[0].any()
     frames, fps = film.film("reach", episodes=2, seed=1, size=SIZE)
@@ -56,13 +56,13 @@ def test_a_maze_is_filmed_by_its_own_frames() -> None:
 
 
 def test_close_is_nearer_than_the_scenes_own_cameras() -> None:
-    """The red gripper takes more of the picture."""
+    """A finger, cyan, takes more of the picture."""
     env = envs_mjx.make("push", 1, physics="c")
     state = jax.jit(env.reset)(jax.random.PRNGKey(0))
     snapshot = (state.physics, np.asarray(state.target), 0)
-    close, corner = (film.frames(env, [snapshot], SIZE, camera)[0].astype(int) for camera in ("close", "corner3"))
+    close, corner = (film.frames(env, [snapshot], (128, 96), camera)[0].astype(int) for camera in ("close", "corner3"))
     finger = [((shot[..., 2] > 150) & (shot[..., 0] < 120)).mean() for shot in (close, corner)]
-    assert finger[0] > 2 * finger[1] > 0
+    assert finger[0] > 0.001 and finger[0] > 2 * finger[1]
     green = (close[..., 1] > 120) & (close[..., 0] < 90) & (close[..., 2] < 90)
     assert green.any(), "the goal mark"
 
