@@ -36,6 +36,7 @@ USAGE = """usage: crl COMMAND ...
   train --resume RUN                     continue a run from its last checkpoint
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
+  render TASK [--policy NAME]            film a task under its scripted or a random policy
   report RUN...                          curves, table and one HTML page
   envs                                   list the tasks
   bench [NAME]                           list the benchmarks, or run one
@@ -198,35 +199,52 @@ def _eval(
 
 
 def _render(
-    run: tyro.conf.Positional[Path],
+    target: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN|TASK")]] = "",
     /,
+    policy: str | None = None,
     episodes: int = 3,
     seed: int = 1,
     out: Path | None = None,
     width: int = 480,
     height: int = 360,
+    camera: str = "close",
+    physics: str | None = None,
     step: int | None = None,
+    sheet: Path | None = None,
 ) -> int:
-    """Film a run's policy.
+    """Film a run's policy, or a task under its scripted or a random policy; or draw every task on one sheet.
 
     Args:
-        run: Folder of the run.
+        target: Folder of a run, or a task of `crl envs` (a folder of the same name: write ./NAME).
+        policy: Of a task: scripted (the official package's; the default where there is one) or random.
         episodes: Fresh episodes, one after another.
         seed: Seed of starts and goals.
-        out: The mp4; RUN/videos/policy.mp4 by default.
+        out: The mp4; RUN/videos/policy.mp4 or TASK.mp4 by default.
         width: Pixels.
         height: Pixels.
-        step: Checkpoint to take; the newest by default.
+        camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
+        physics: Of a task: the engine; c by default.
+        step: Of a run: checkpoint to take; the newest by default.
+        sheet: Instead of a film: a PNG of all 50 tasks, each when its scripted policy succeeds (takes minutes).
     """
-    from crl_jax import policy
+    import envs_mjx
+    from crl_jax import render
 
     for name, value in (("episodes", episodes), ("width", width), ("height", height)):
         if value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
-    trained = policy.load(run, step)
-    console = Console()
-    with console.status("Filming ..."):
-        path = policy.film(trained, out or run / "videos" / "policy.mp4", episodes, seed, (width, height))
+    console, size = Console(), (width, height)
+    if sheet:
+        path = render.draw_sheet(sheet, Console(stderr=True))
+    elif target in envs_mjx.names():
+        render.refuse({"step": step}, f"{target} is a task")
+        with console.status(f"Filming {target} ..."):
+            path = render.film_task(target, out, policy, episodes, seed, size, camera, physics or "c")
+    else:
+        render.refuse({"policy": policy, "physics": physics}, f"{target or 'nothing'} is no task")
+        render.require_run(target)
+        with console.status("Filming ..."):
+            path = render.film_run(Path(target), step, out, episodes, seed, size, camera)
     console.print(str(path), highlight=False, soft_wrap=True)
     return 0
 

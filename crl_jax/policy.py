@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from crl_jax.rollout import Policy, agent_policy
 from crl_jax.train import build
 from crl_jax.types import Agent, AgentState
 from envs_mjx.base import GoalEnv
+from envs_mjx.film import CLOSE, check_camera, frames
 
 FPS = 30
 
@@ -90,15 +90,15 @@ def film(
     episodes: int = 3,
     seed: int = 0,
     size: tuple[int, int] = (480, 360),
+    camera: str = CLOSE,
 ) -> Path:
     """An mp4 of the policy's mode on `episodes` fresh starts and goals, one after another; size is (width, height).
 
     Raises:
         EnvError: this machine can draw no picture, with what to install.
     """
-    from envs_mjx.render import DEFAULT_CAMERA
-
     env, policy = trained.make_env(episodes), trained.policy()
+    check_camera(env, camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
     state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state, key)))
     states = []
@@ -108,8 +108,5 @@ def film(
         state = step(state, step_key)
     snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # JAX warns of every child process; ffmpeg is started by exec and never touches JAX.
-        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-        frames = env.frames(snapshots, *size, DEFAULT_CAMERA)
-        return video.write_video(frames, path, FPS)
+    with video.quiet_forks():
+        return video.write_video(frames(env, snapshots, size, camera), path, FPS)

@@ -121,6 +121,10 @@ class GoalEnv(Protocol):
         """(E, 3) -> (E, G): the goal of having the object (or body) at a position."""
         ...
 
+    def commanded_point(self, target: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, 3): where episodes with that `State.target` ask the object to go; often the target itself."""
+        ...
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position."""
         ...

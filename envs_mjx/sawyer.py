@@ -103,9 +103,10 @@ class MetaWorld:
 
     def task_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) official target -> (E, G) goal that an episode commands, see `TaskSpec.goal_shift`."""
-        return self.commanded_goal(self._met_at(target))
+        return self.commanded_goal(self.commanded_point(target))
 
-    def _met_at(self, target: jax.Array) -> jax.Array:
+    def commanded_point(self, target: jax.Array) -> jax.Array:
+        """(E, 3) official target -> (E, 3) where an episode asks the achieved point to go: shifted in some tasks."""
         return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
     def hand_in_goal(self) -> jax.Array:
@@ -235,7 +236,7 @@ class MetaWorld:
         achieved = self.layout.point(physics, self.task.achieved)
         metrics = {
             "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(achieved - self._met_at(state.target), axis=-1),
+            "distance": jnp.linalg.norm(achieved - self.commanded_point(state.target), axis=-1),
             "diverged": physics.diverged.astype(jnp.float32),
         }
         if self.task.achieved != TCP:
