@@ -51,6 +51,8 @@ def make(
     horizon: int | None = None,
     threads: int = 0,
     reward: bool = True,
+    naconmax: int = 0,
+    njmax: int = 0,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
 
@@ -63,6 +65,9 @@ def make(
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
             `official_reward`.
+        naconmax: contacts (and pairs that may collide) for which engine "warp" has room, all environments together; 0
+            takes 64 for each. The metric `naconmax_used` tells the largest use: beyond the room contacts are lost.
+        njmax: constraint rows for which "warp" has room, of one environment; 0 takes 256. Metric `njmax_used`.
 
     Raises:
         EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
@@ -75,7 +80,8 @@ def make(
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
-    return MetaWorld((TASKS | SINGLE_GOAL)[task], num_envs, resolve(physics), goal, horizon, threads, reward)
+    row, engine = (TASKS | SINGLE_GOAL)[task], resolve(physics)
+    return MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class MetaWorld:
         horizon: env steps of an episode.
         threads: threads of the C engine, 0 for every core.
         reward: put the official dense reward, where the task has one, among the metrics as `official_reward`.
+        naconmax, njmax: of engine "warp", see `envs_mjx.make`.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class MetaWorld:
         horizon: int,
         threads: int = 0,
         reward: bool = True,
+        naconmax: int = 0,
+        njmax: int = 0,
     ):
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = contract(task, goal)
@@ -63,7 +66,7 @@ class MetaWorld:
         self.reward = REWARDS.get(task.name) if reward else None
         self.layout = layout(task, reward)
         self.scene = make_scene(task, reward)
-        self.physics = make_physics(engine, self.scene, num_envs, threads)
+        self.physics = make_physics(engine, self.scene, num_envs, threads, naconmax, njmax)
         self._settled = settled_point(self.scene)
         self._stale = self._read_stale()
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
@@ -77,6 +80,7 @@ class MetaWorld:
             obs_scale=jnp.asarray(obs_scale),
             goal_shift=jnp.asarray(goal_shift),
             goal_scale=jnp.asarray(goal_scale),
+            buffers=self.physics.buffers,
         )
 
     def _read_stale(self) -> dict[Part, np.ndarray]:
@@ -241,6 +245,8 @@ class MetaWorld:
         if self.task.achieved != TCP:
             moved = jnp.linalg.norm(achieved - state.start, axis=-1) > MOVED
             metrics["object_moved"] = moved.astype(jnp.float32)
+        for index, (name, _) in enumerate(self.physics.buffers):
+            metrics[f"{name}_used"] = physics.used[:, index].astype(jnp.float32)
         return metrics
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
