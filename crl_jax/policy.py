@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from crl_jax import checkpoint, runs, video
+from crl_jax import checkpoint, compilation_cache, runs, video
 from crl_jax.config import Config
 from crl_jax.evaluate import evaluate
 from crl_jax.rollout import Policy, agent_policy
@@ -53,6 +53,7 @@ def load(folder: Path, step: int | None = None) -> Trained:
     config = runs.load(folder)
     path = folder / runs.CHECKPOINTS
     checkpoint.require(path, step)
+    compilation_cache.enable()
     trainer = build(config)
     state, host = checkpoint.restore(path, trainer.template, step)
     return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])

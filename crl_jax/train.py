@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 import envs_mjx
-from crl_jax import agents, checkpoint, loop, runs
+from crl_jax import agents, checkpoint, compilation_cache, loop, runs
 from crl_jax.config import Config, EnvConfig, with_overrides
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
@@ -143,6 +143,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:
         checkpoint.require(Path(resume) / runs.CHECKPOINTS)
+    compilation_cache.enable()
     trainer = build(config)
     counters = Counters()
     state = None

@@ -90,7 +90,7 @@ def test_a_small_buffer_overflows_into_the_metrics_and_not_onto_the_console(capf
 def test_training_stops_where_contacts_are_lost_and_goes_on_with_more_room(tmp_path) -> None:
     changes = {"task": "push", "physics": "warp", "runs": str(tmp_path), "name": "run", "naconmax": NEEDED - 1}
     config = with_overrides(PRESETS["metaworld_cpu"], **{**SMALL, **changes, "total_env_steps": 160})
-    with pytest.raises(EnvError, match="naconmax=15: a step needed 1[6-9].*set naconmax=64 and start again"):
+    with pytest.raises(EnvError, match=r"naconmax=15: a step needed 1[6-9].*set naconmax=64 and start again"):
         train(config, console=False)
     folder = tmp_path / "run"
     assert not checkpoint.steps(folder / runs.CHECKPOINTS), "nothing that lost contacts is kept"

@@ -77,12 +77,12 @@ class MjxPhysics:
     def __init__(self, scene: Scene, num_envs: int, impl: str = "warp", naconmax: int = 0, njmax: int = 0):
         self.scene, self.num_envs, self.impl = scene, num_envs, impl
         model = _model_for(scene, impl)
-        self._mjx = _import_mjx(impl)
+        self.mjx = _import_mjx(impl)
         sizes = {"naconmax": naconmax or num_envs * CONTACTS_PER_ENV, "njmax": njmax or ROWS_PER_ENV}
         self.buffers = tuple(sizes.items()) if impl == "warp" else ()
         try:
-            self._model = self._mjx.put_model(model, impl=impl)
-            self._blank = self._mjx.make_data(model, impl=impl, **dict(self.buffers))
+            self.model = self.mjx.put_model(model, impl=impl)
+            self._blank = self.mjx.make_data(model, impl=impl, **dict(self.buffers))
         except (NotImplementedError, ValueError, RuntimeError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise EnvError(
@@ -90,7 +90,7 @@ class MjxPhysics:
             ) from error
         if impl == "warp":
             # `used` tells of an overflow: no need to print it from within the kernels.
-            self._model = self._model.tree_replace({"opt._impl.warn_overflow": 0})
+            self.model = self.model.tree_replace({"opt._impl.warn_overflow": 0})
         quat = np.array(scene.control.quat, np.float32)[None]
         self._blank = self._blank.replace(mocap_quat=jnp.asarray(quat))
         self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
@@ -120,7 +120,8 @@ class MjxPhysics:
         with jax.default_matmul_precision("highest"):
             data, forwarded = jax.vmap(lambda engine: self._refresh(*self._lay_out(engine)))(placed)
         fresh = _where(mask, self._read(placed, data), state.replace(used=None))
-        return fresh.replace(used=_most(state.used, used, forwarded))
+        used = _most(used, forwarded)
+        return fresh.replace(used=None if used is None else _most(state.used, jnp.where(mask[:, None], used, 0)))
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
         """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics; a diverged step is undone."""
@@ -152,9 +153,13 @@ class MjxPhysics:
 
     # -- one simulation ----------------------------------------------------------------------------------------------
 
+    def posed(self, engine: Dynamics):
+        """The engine's data of one simulation (under vmap: of each) with bodies, geoms and sites where they are."""
+        return self.mjx.kinematics(*self._lay_out(engine))
+
     def _lay_out(self, engine: Dynamics):
         """Model with its own fixture, and data, of one simulation."""
-        model = self._model
+        model = self.model
         if self._fixture is not None:
             model = model.replace(body_pos=model.body_pos.at[self._fixture].set(engine.fixture))
         data = self._blank.replace(
@@ -187,7 +192,7 @@ class MjxPhysics:
         model, data = self._lay_out(engine)
 
         def substep(data, _):
-            data = self._mjx.step(model, data)
+            data = self.mjx.step(model, data)
             return data, self._use(data)
 
         data, used = jax.lax.scan(substep, data.replace(ctrl=ctrl), length=substeps)
@@ -197,7 +202,7 @@ class MjxPhysics:
 
     def _refresh(self, model, data):
         """Data with fresh positions (and sensors, where contacts are asked for), and `_use` of the buffers."""
-        data = self._mjx.forward(model, data) if self._touches else self._mjx.kinematics(model, data)
+        data = self.mjx.forward(model, data) if self._touches else self.mjx.kinematics(model, data)
         return data, self._use(data)
 
     def _use(self, data) -> jax.Array | None:
