@@ -8,14 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-import envs_mjx
-from crl_jax import checkpoint, runs, video
+from crl_jax import checkpoint, compilation_cache, runs, video
 from crl_jax.config import Config
 from crl_jax.evaluate import evaluate
 from crl_jax.rollout import Policy, agent_policy
-from crl_jax.train import build
+from crl_jax.train import build, make_env
 from crl_jax.types import Agent, AgentState
-from envs_mjx.base import GoalEnv
+from envs_mjx.base import GoalEnv, check_buffers
 from envs_mjx.film import CLOSE, check_camera, frames
 
 FPS = 30
@@ -41,10 +40,7 @@ class Trained:
 
     def make_env(self, num_envs: int) -> GoalEnv:
         """The run's task, on the run's engine."""
-        env = self.config.env
-        return envs_mjx.make(
-            env.task, num_envs, physics=env.physics, goal=env.goal, horizon=env.horizon, threads=env.threads
-        )
+        return make_env(self.config.env, num_envs)
 
 
 def load(folder: Path, step: int | None = None) -> Trained:
@@ -57,6 +53,7 @@ def load(folder: Path, step: int | None = None) -> Trained:
     config = runs.load(folder)
     path = folder / runs.CHECKPOINTS
     checkpoint.require(path, step)
+    compilation_cache.enable()
     trainer = build(config)
     state, host = checkpoint.restore(path, trainer.template, step)
     return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
@@ -66,6 +63,7 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
     """Metrics of `evaluate` over fresh episodes on the run's engine."""
     env, policy = trained.make_env(episodes), trained.policy(stochastic)
     metrics = jax.jit(lambda key: evaluate(env, policy, key))(jax.random.PRNGKey(seed))
+    check_buffers(env.spec, metrics)
     return {name: float(value) for name, value in metrics.items()}
 
 

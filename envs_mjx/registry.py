@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.point import MAZES, RADIUS, PointMaze
+from envs_mjx.render import DEFAULT_CAMERA
 from envs_mjx.scenes import JAX_EDITS
 from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
@@ -51,6 +52,12 @@ def make(
     horizon: int | None = None,
     threads: int = 0,
     reward: bool = True,
+    naconmax: int = 0,
+    njmax: int = 0,
+    obs: str = "state",
+    width: int = 84,
+    height: int = 84,
+    camera: str = DEFAULT_CAMERA,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
 
@@ -63,6 +70,12 @@ def make(
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
             `official_reward`.
+        naconmax: contacts (and pairs that may collide) for which engine "warp" has room, all environments together; 0
+            takes 64 for each. The metric `naconmax_used` tells the largest use: beyond the room contacts are lost.
+        njmax: constraint rows for which "warp" has room, of one environment; 0 takes 256. Metric `njmax_used`.
+        obs: "state"; or "pixels", on engine "warp": `env.observe_pixels(state)` gives (E, H, W, 3) uint8 pictures,
+            `State.obs` stays the compact state, which goals are relabelled from.
+        width, height, camera: of the pictures; pixels, and a camera of the scene.
 
     Raises:
         EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
@@ -71,11 +84,17 @@ def make(
     horizon = horizon_of(task) if horizon is None else horizon
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
+    if obs not in ("state", "pixels"):
+        raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
     if task in MAZES:
+        if obs == "pixels":
+            raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
-    return MetaWorld((TASKS | SINGLE_GOAL)[task], num_envs, resolve(physics), goal, horizon, threads, reward)
+    row, engine = (TASKS | SINGLE_GOAL)[task], resolve(physics)
+    pixels = (width, height, camera) if obs == "pixels" else None
+    return MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
 
 
 @dataclass(frozen=True)

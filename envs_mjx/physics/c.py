@@ -55,6 +55,8 @@ class Rows(struct.PyTreeNode):
 class CPhysics:
     """`Physics` on host threads. `threads=0` takes every core; results do not depend on their number."""
 
+    buffers: tuple[tuple[str, int], ...] = ()
+
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0):
         self.scene, self.num_envs = scene, num_envs
         self._batch = Batch(scene.model, num_envs, threads or os.cpu_count() or 1)
