@@ -52,6 +52,8 @@ class EnvConfig:
     """Env steps of an episode; None: the task's own (Meta-World 150, as "A Single Goal is All You Need", not 500)."""
     threads: int = 0
     """Threads of the c engine; 0 takes every core."""
+    allow_unfaithful: bool = False
+    """Run a task also on an engine that was not measured to carry it faithfully (marked * in `crl envs`)."""
 
     def validate(self) -> None:
         _require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")

@@ -42,9 +42,8 @@ class Trained:
     def make_env(self, num_envs: int) -> GoalEnv:
         """The run's task, on the run's engine."""
         env = self.config.env
-        return envs_mjx.make(
-            env.task, num_envs, physics=env.physics, goal=env.goal, horizon=env.horizon, threads=env.threads
-        )
+        settings = {key: getattr(env, key) for key in ("physics", "goal", "horizon", "threads", "allow_unfaithful")}
+        return envs_mjx.make(env.task, num_envs, **settings)
 
 
 def load(folder: Path, step: int | None = None) -> Trained:

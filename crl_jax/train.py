@@ -82,7 +82,7 @@ def build(config: Config) -> Trainer:
         ConfigError, EnvError: a bad setting, in one line.
     """
     config = config.validate()
-    settings = {key: getattr(config.env, key) for key in ("physics", "goal", "horizon", "threads")}
+    settings = {key: getattr(config.env, key) for key in ("physics", "goal", "horizon", "threads", "allow_unfaithful")}
     env = envs_mjx.make(config.env.task, config.env.num_envs, **settings)
     episodes = config.evaluation.eval_episodes
     eval_env = env if episodes == env.num_envs else envs_mjx.make(config.env.task, episodes, **settings)
@@ -125,7 +125,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         with the previous checkpoint intact.
     """
     config = config.validate()
-    envs_mjx.check(config.env.task, config.env.physics)
+    envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:

@@ -74,7 +74,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         render_mode: None or "rgb_array".
         render_envs: how many environments `render` draws, from the first; None for all.
         width, height, camera: of the pictures; pixels, and a camera of the scene.
-        settings: physics, goal, horizon, threads: see `envs_mjx.make`.
+        settings: physics, goal, horizon, threads, allow_unfaithful: see `envs_mjx.make`.
 
     Raises:
         EnvError: a bad setting, in one line.

@@ -175,6 +175,7 @@ BAD = {
     "resume of nothing": (["train", "--resume", "nowhere"], "no run here"),
     "damaged config": (["report", "damaged"], "config.json"),
     "unknown benchmark": (["bench", "speed"], "throughput"),
+    "unfaithful": (["train", "hammer", "--physics", "jax"], "--allow-unfaithful"),
 }
 
 
