@@ -32,6 +32,9 @@ official package and through `c`: {c_episodes} episodes of 500 steps from the sa
 - **Faithful** means: these two differ by at most {points} points. `crl envs` marks a task that an engine is not known
   to carry, and `make` refuses it without `allow_unfaithful=True`. One episode of {episodes} is {grain:.0f} points.
 
+**Scene** is the simplified scene of `jax` stepped by MuJoCo's C engine in the official package: success there / in the
+official scene, {scene_episodes} episodes. It says what the simplification alone costs and makes no task faithful.
+
 `pairs` are the pairs of geoms that may collide: in the official scene, which `c` and `warp` simulate, and in the
 simplified one of `jax` ([jax_scenes.py](../envs_mjx/jax_scenes.py)).
 
@@ -40,14 +43,17 @@ simplified one of `jax` ([jax_scenes.py](../envs_mjx/jax_scenes.py)).
 ![Errors and success](fidelity.png)
 
 """
-TITLES = ("task", "pairs", "jax pairs", "official", "c", *(f"{engine} {what}" for engine in COLOURS for what in
-          ("one step", "rollout", "success", "faithful")))  # fmt: skip
+WHAT = ("one step", "rollout", "success", "faithful")
+TITLES = (
+    *("task", "pairs", "jax pairs", "official", "c", "scene"),
+    *(f"{engine} {what}" for engine in COLOURS for what in WHAT),
+)
 
 
 def write(points: int) -> list[Path]:
     """Write page and plot; returns their paths."""
     content = json.loads((common.RESULTS / "fidelity.json").read_text())
-    tables: dict[str, Rows] = {engine: {} for engine in ("c", *COLOURS)}
+    tables: dict[str, Rows] = {engine: {} for engine in ("c", "scene", *COLOURS)}
     for row in content["rows"]:
         tables[row["engine"]][row["task"]] = row
     known = json.loads((common.RESULTS / "scripted_policies.json").read_text())["rows"]
@@ -63,27 +69,34 @@ def _head(content: dict[str, Any], tables: dict[str, Rows], known: list[dict[str
     machine, settings = content["machine"], content["settings"]
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("mujoco", "mujoco-mjx", "warp-lang", "jax"))
     counts = [
-        f"`{engine}`: {sum(row['faithful'] for row in tables[engine].values())} of {len(tables[engine])} measured tasks"
-        for engine in COLOURS
+        f"{title}: {sum(row['faithful'] for row in tables[engine].values())} of {len(tables[engine])} measured tasks"
+        for engine, title in (("warp", "`warp`"), ("jax", "`jax`"), ("scene", "scenes of `jax`, stepped by C"))
     ]
     return HEAD.format(
         results="../benchmarks/results",
         processor=f"{machine['processor']} ({', '.join(machine['devices'])})",
         versions=versions,
         c_episodes="/".join(str(count) for count in sorted({row["episodes"] for row in known})),
-        **{key: settings[key] for key in ("episodes", "horizon", "rollout")},
-        grain=100 / settings["episodes"],
+        **{key: settings[key] for key in ("horizon", "rollout")},
+        episodes=_episodes(tables, *COLOURS),
+        scene_episodes=_episodes(tables, "scene"),
+        grain=100 / min(row["episodes"] for engine in COLOURS for row in tables[engine].values()),
         points=points,
         floating="Objects that a `jax` scene lets float (reach) are among the points.",
-        counts="; ".join(counts) + ".",
+        counts="Within the tolerance: " + "; ".join(counts) + ".",
     )
+
+
+def _episodes(tables: dict[str, Rows], *engines: str) -> str:
+    return "/".join(str(one) for one in sorted({row["episodes"] for name in engines for row in tables[name].values()}))
 
 
 def _cells(known: dict[str, Any], tables: dict[str, Rows]) -> list[str]:
     """Texts of one task's line."""
     task = known["task"]
-    pairs = [str(tables[engine][task]["pairs"]) if task in tables[engine] else "" for engine in ("c", "jax")]
+    pairs = [str(tables[engine][task]["pairs"]) if task in tables[engine] else "" for engine in ("c", "scene")]
     cells = [task, *pairs, f"{known['official']:.0f}", f"{known['ours']:.0f}"]
+    cells.append(_success(tables["scene"][task]) if task in tables["scene"] else "")
     for engine in COLOURS:
         row = tables[engine].get(task)
         cells += _measured(row) if row else [""] * 4
@@ -94,9 +107,12 @@ def _measured(row: dict[str, Any]) -> list[str]:
     def millimetres(*names: str) -> str:
         return " / ".join(f"{1000 * row[name]:.2g}" for name in names)
 
-    success = f"{row['success']:.0f} / {row['c_success']:.0f}"
     errors = (millimetres("one_step_median_m", "one_step_max_m"), millimetres("rollout_median_m", "rollout_p90_m"))
-    return [*errors, success, "yes" if row["faithful"] else "**no**"]
+    return [*errors, _success(row), "yes" if row["faithful"] else "**no**"]
+
+
+def _success(row: dict[str, Any]) -> str:
+    return f"{row['success']:.0f} / {row['c_success']:.0f}"
 
 
 def _line(cells: Any) -> str:

@@ -17,7 +17,12 @@ import numpy as np
 from envs_mjx.scenes import asset_folder, load_model, with_weld
 
 _GEOM, _BOX_SIDE = mujoco.mjtGeom, 2**-0.5
-_COPIED = ("friction", "condim", "solref", "solimp", "margin")
+_TABLE_TOP: dict[str, np.ndarray] = {
+    "friction": np.array([1.0, 0.005, 0.0001]),
+    "solref": np.array([0.02, 1.0]),
+    "solimp": np.array([0.9, 0.95, 0.001, 0.5, 2.0]),
+    "condim": np.array(3),
+}
 
 
 @dataclass(frozen=True)
@@ -97,9 +102,9 @@ JAX_EDITS: dict[str, Edits] = {
     "button_press_topdown": _BUTTON,
     "button_press_topdown_wall": _BUTTON,
     "button_press_wall": _BUTTON,
-    "coffee": Edits(touch=((PADS, (block(55), bar(10))), ((10,), TABLE))),
-    "dial": Edits(touch=((PADS, (bar(40),)),)),
-    "door_lock": Edits(touch=(((*PADS, *PALM), (bar(55),)),)),
+    "coffee": Edits(touch=((PADS, (block(55), block(10))), ((10,), TABLE))),
+    "dial": Edits(touch=((PADS, (40,)),)),
+    "door_lock": Edits(touch=(((*PADS, *PALM), (55,)),)),
     "door_pull": Edits(touch=((PALM, (51,)), (PADS, (bar(48), bar(50))))),
     "drawer": Edits(touch=(((*PADS, *PALM), (50,)),)),
     "faucet": Edits(touch=((PADS, (43,)),)),
@@ -148,7 +153,8 @@ def load_jax_model(scene: str, keep: tuple[str, ...] = (), touches: tuple[tuple[
         geom.name = geom.name or f"geom_{index}"
     names = {part: _named(part, spec, geoms, official) for pair in edits.pairs for part in pair}
     for first, second in edits.pairs:
-        spec.add_pair(geomname1=names[first], geomname2=names[second])
+        felt = _mixed(*(_surface(part, geoms, official) for part in (first, second)))
+        spec.add_pair(geomname1=names[first], geomname2=names[second], **felt)
     # 34 bodies become 13 and the tree 9 deep instead of 13: same motion, a third of the compile time. What another
     # element refers to is not fused.
     spec.compiler.fusestatic = True
@@ -192,9 +198,27 @@ def _named(part: Geom, spec: mujoco.MjSpec, geoms: list, official: mujoco.MjMode
     name = f"{geoms[index].name}_{part.shape}"
     if spec.geom(name) is None:
         shape = _fitted(part.shape, official, index)
-        same = {key: getattr(geoms[index], key) for key in _COPIED}
-        geoms[index].parent.add_geom(name=name, mass=0, group=4, contype=0, conaffinity=0, **shape, **same)
+        geoms[index].parent.add_geom(name=name, mass=0, group=4, contype=0, conaffinity=0, **shape)
     return name
+
+
+def _surface(part: Geom, geoms: list, official: mujoco.MjModel) -> dict[str, np.ndarray]:
+    """How a geom feels to others: the official geom's own values; for a plane, those of the official table."""
+    if isinstance(part, Level):
+        return _TABLE_TOP
+    index = _number(part.geom if isinstance(part, Fit) else part, geoms, official)
+    return {key: getattr(official, f"geom_{key}")[index] for key in _TABLE_TOP}
+
+
+def _mixed(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> dict[str, object]:
+    """A pair's values, as MuJoCo mixes two geoms' of equal priority and weight; margins of 1 mm are left out.
+
+    MuJoCo would give a pair without values its defaults, not the geoms' own.
+    """
+    slide, spin, roll = np.maximum(one["friction"], two["friction"])
+    mean = {key: (one[key] + two[key]) / 2 for key in ("solref", "solimp")}
+    condim = max(int(one["condim"]), int(two["condim"]))
+    return {"friction": [slide, slide, spin, roll, roll], "condim": condim, **mean}
 
 
 def _number(geom: str | int, geoms: list, official: mujoco.MjModel) -> int:
