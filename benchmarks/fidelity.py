@@ -254,21 +254,26 @@ def main(settings: Settings) -> None:
 
     warnings.filterwarnings("ignore", message="Constant.s. may be too high")
     console = Console(stderr=True)
-    rows = {(row["task"], row["engine"]): row for row in common.read_rows("fidelity")}
+    rows = _kept()
     wanted = [(task, engine) for task in settings.tasks or TASKS for engine in settings.engines]
     wanted = [case for case in wanted if not (settings.missing and case in rows)]
     for number, case in enumerate(wanted, 1):
         try:
             with console.status(f"{number}/{len(wanted)} {' '.join(case)}"):
-                rows[case] = measure(*case, settings)
+                row = measure(*case, settings)
         except EnvError as error:
             console.print(f"{' '.join(case)}: left out: {error}")
             continue
+        rows = _kept() | {case: row}  # Read again: another run may have added its own.
         common.write("fidelity", _in_order(rows, tuple(TASKS)), asdict(settings))
-        console.print(f"{' '.join(case)}: {rows[case]}")
-    path = common.write("fidelity", _in_order(rows, tuple(TASKS)), asdict(settings))
-    for written in (path, *fidelity_page.write(POINTS)):
+        console.print(f"{' '.join(case)}: {row}")
+    for written in fidelity_page.write(POINTS):
         console.print(f"written: {written}")
+
+
+def _kept() -> dict[tuple[str, str], dict[str, Any]]:
+    """(task, engine) -> its row in results/fidelity.json."""
+    return {(row["task"], row["engine"]): row for row in common.read_rows("fidelity")}
 
 
 def _in_order(rows: dict[tuple[str, str], dict[str, Any]], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
