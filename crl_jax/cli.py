@@ -1,4 +1,4 @@
-"""The command line: `crl train | eval | render | report | envs | bench`.
+"""The command line: `crl train | eval | render | report | envs | bench | fidelity`.
 
 Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
 that this package imports nothing above it.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich import box
@@ -28,8 +28,9 @@ from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, nearest
 from envs_mjx.base import EnvError
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError)
-COMMANDS = ("train", "eval", "render", "report", "envs", "bench")
+COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity")
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
@@ -39,7 +40,8 @@ USAGE = """usage: crl COMMAND ...
   render TASK [--policy NAME]            film a task under its scripted or a random policy
   report RUN...                          curves, table and one HTML page
   envs                                   list the tasks
-  bench [NAME]                           list the benchmarks, or run one
+  bench [NAME] [options]                 list the benchmarks, or run one
+  fidelity [options]                     measure how near the engines are to the official physics (bench fidelity)
 
 `crl COMMAND --help` shows every option."""
 
@@ -60,6 +62,10 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             raise ConfigError(f"{command}: no such command; nearest: {nearest(command, COMMANDS)}")
         if command == "train":
             return _train(presets, arguments)
+        if command == "fidelity":
+            return _run_bench("fidelity", arguments)
+        if command == "bench" and arguments and not arguments[0].startswith("-"):
+            return _run_bench(arguments[0], arguments[1:])
         handlers: dict[str, Callable[..., int]] = {
             "eval": _eval,
             "render": _render,
@@ -286,22 +292,26 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     table.add_column("engines", no_wrap=True)
     for row in rows:
         sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
-        table.add_row(row.name, *map(str, sizes), row.success, ", ".join(row.engines))
+        engines = [name + "*" * (name in row.unfaithful) for name in row.engines]
+        table.add_row(row.name, *map(str, sizes), row.success, ", ".join(engines))
     Console().print(table)
+    Console().print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
     return 0
 
 
-def _bench(name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]] = "", /) -> int:
-    """Run a benchmark, or list them.
+def _bench() -> int:
+    """List the benchmarks: `crl bench NAME [options]` runs one, `crl bench NAME --help` shows its options."""
+    print("\n".join(_benchmarks()))
+    return 0
 
-    Args:
-        name: A module of `benchmarks/`.
-    """
-    folder = Path(__file__).parent.parent / "benchmarks"
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
-    if name and name not in known:
-        raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, known)}")
-    if not name:
-        print("\n".join(known))
-        return 0
-    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=folder.parent, check=False).returncode
+
+def _benchmarks() -> list[str]:
+    """Names of the modules of `benchmarks/` that can be run."""
+    return sorted(path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text())
+
+
+def _run_bench(name: str, arguments: list[str]) -> int:
+    if name not in _benchmarks():
+        raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, _benchmarks())}")
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    return subprocess.run(command, cwd=BENCHMARKS.parent, check=False).returncode

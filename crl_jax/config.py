@@ -56,6 +56,8 @@ class EnvConfig:
     """Contacts that the warp engine has room for, all num_envs together; 0 takes 64 for each."""
     njmax: int = 0
     """Constraint rows that the warp engine has room for, of one environment; 0 takes 256."""
+    allow_unfaithful: bool = False
+    """Run a task also on an engine that was not measured to carry it faithfully (marked * in `crl envs`)."""
 
     def validate(self) -> None:
         _require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")

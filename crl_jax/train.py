@@ -104,6 +104,7 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
         threads=config.threads,
         naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
         njmax=config.njmax,
+        allow_unfaithful=config.allow_unfaithful,
     )
 
 
@@ -138,7 +139,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         with the previous checkpoint intact.
     """
     config = config.validate()
-    envs_mjx.check(config.env.task, config.env.physics)
+    envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:

@@ -6,10 +6,10 @@ import difflib
 from dataclasses import dataclass
 
 from envs_mjx.base import EnvError, GoalEnv
+from envs_mjx.faithful import doubt
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.point import MAZES, RADIUS, PointMaze
 from envs_mjx.render import DEFAULT_CAMERA
-from envs_mjx.scenes import JAX_EDITS
 from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
 
@@ -31,8 +31,8 @@ def horizon_of(task: str) -> int:
     return MAZES[task].horizon if task in MAZES else HORIZON
 
 
-def check(task: str, engine: str = "auto") -> None:
-    """Refuse an unknown task or an engine that this machine cannot run, without building anything.
+def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> None:
+    """Refuse an unknown task, or an engine that this machine cannot run or that is not faithful, building nothing.
 
     Raises:
         EnvError: one line with the nearest names, or the reason and the alternative.
@@ -40,7 +40,14 @@ def check(task: str, engine: str = "auto") -> None:
     if task not in names():
         near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
-    resolve(engine)
+    engine = resolve(engine)
+    reason = "" if allow_unfaithful or task in MAZES else doubt(task, engine)
+    if reason:
+        others = " or ".join(repr(other) for other in ENGINES if not doubt(task, other))
+        raise EnvError(
+            f"physics={engine!r}: {task} is not faithful there: {reason}; take physics={others}, or allow it all the"
+            " same: allow_unfaithful=True (--allow-unfaithful)"
+        )
 
 
 def make(
@@ -58,6 +65,7 @@ def make(
     width: int = 84,
     height: int = 84,
     camera: str = DEFAULT_CAMERA,
+    allow_unfaithful: bool = False,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
 
@@ -76,11 +84,12 @@ def make(
         obs: "state"; or "pixels", on engine "warp": `env.observe_pixels(state)` gives (E, H, W, 3) uint8 pictures,
             `State.obs` stays the compact state, which goals are relabelled from.
         width, height, camera: of the pictures; pixels, and a camera of the scene.
+        allow_unfaithful: build the task also on an engine that was not measured to carry it (`faithful.py`).
 
     Raises:
-        EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
+        EnvError: unknown task, engine or goal contract, engine not faithful, or bad numbers, in one line.
     """
-    check(task, physics)
+    check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
@@ -99,7 +108,7 @@ def make(
 
 @dataclass(frozen=True)
 class Description:
-    """A task's row in `crl envs`: sizes, horizon, native success rule and the engines that take its scene."""
+    """A task's row in `crl envs`: sizes, horizon, native success rule, engines, and those of them not faithful."""
 
     name: str
     obs_size: int
@@ -108,6 +117,7 @@ class Description:
     horizon: int
     success: str
     engines: tuple[str, ...]
+    unfaithful: tuple[str, ...] = ()
 
 
 def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -> Description:
@@ -133,5 +143,6 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
     goal, places = contract(row, goal), layout(row)
     obs = jax.eval_shape(lambda: compact_state(row, places, blank_readout(places.parts, 1)))
     aim = jax.eval_shape(lambda: goal_of(row, goal, jnp.zeros((1, 3))))
-    engines = tuple(name for name in ENGINES if name != "jax" or row.scene in JAX_EDITS)
-    return Description(task, obs.shape[-1], aim.shape[-1], MocapControl.action_size, horizon, row.success_rule, engines)
+    sizes = (obs.shape[-1], aim.shape[-1], MocapControl.action_size)
+    unfaithful = tuple(engine for engine in ENGINES if doubt(task, engine))
+    return Description(task, *sizes, horizon, row.success_rule, ENGINES, unfaithful)

@@ -22,8 +22,8 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from envs_mjx import scenes
 from envs_mjx.base import EnvError
+from envs_mjx.jax_scenes import load_jax_model
 from envs_mjx.physics.base import (
     PhysicsState,
     Scene,
@@ -63,7 +63,7 @@ class MjxPhysics:
     """`Physics` on MJX.
 
     Args:
-        scene: the scene; for impl="jax" only its name's row in `scenes.JAX_EDITS` is simulated, a simplified scene.
+        scene: the scene; for impl="jax" only its name's row in `jax_scenes.JAX_EDITS` is simulated, a simplified scene.
         num_envs: E.
         impl: "warp" (all collisions; NVIDIA GPUs, or slowly the CPU) or "jax" (any XLA device).
         naconmax: Warp's contact buffer, all environments together; 0 for E * CONTACTS_PER_ENV.
@@ -307,12 +307,9 @@ def quiet_warp() -> None:
 def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:
     if impl == "warp":
         return scene.model
-    if scene.name not in scenes.JAX_EDITS:
-        raise EnvError(
-            f"physics='jax': scene {scene.name!r} has collisions that MJX-JAX cannot do or afford, and no simplified"
-            f" form (scenes with one: {', '.join(scenes.JAX_EDITS)}); take physics='warp' or 'c'"
-        )
-    return scenes.load_jax_model(scene.name)
+    parts, fixture = scene.parts, scene.placement.fixture
+    keep = [part.name for part in (*parts.points, *parts.rotations) if part.kind == "body"]
+    return load_jax_model(scene.name, tuple(keep + [fixture] * bool(fixture)), parts.touches)
 
 
 def _diverged(engine: Dynamics) -> jax.Array:
