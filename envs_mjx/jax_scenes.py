@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from envs_mjx.scenes import asset_folder, load_model, with_weld
+from envs_mjx.scenes import add_touches, asset_folder, load_model, with_weld
 
 _GEOM, _BOX_SIDE = mujoco.mjtGeom, 2**-0.5
 _TABLE_TOP: dict[str, np.ndarray] = {
@@ -155,6 +155,7 @@ def load_jax_model(scene: str, keep: tuple[str, ...] = (), touches: tuple[tuple[
     for first, second in edits.pairs:
         felt = _mixed(*(_surface(part, geoms, official) for part in (first, second)))
         spec.add_pair(geomname1=names[first], geomname2=names[second], **felt)
+    add_touches(spec, touches)
     # 34 bodies become 13 and the tree 9 deep instead of 13: same motion, a third of the compile time. What another
     # element refers to is not fused.
     spec.compiler.fusestatic = True

@@ -35,6 +35,12 @@ def load_model(scene: str, touches: tuple[tuple[str, str], ...] = ()) -> mujoco.
         touches: pairs of geoms, each with a sensor of the strongest force between them; the motion stays the same.
     """
     spec = mujoco.MjSpec.from_file(str(asset_folder() / f"sawyer_{scene}.xml"))
+    add_touches(spec, touches)
+    return with_weld(spec.compile())
+
+
+def add_touches(spec: mujoco.MjSpec, touches: tuple[tuple[str, str], ...]) -> None:
+    """Give each pair of geoms a sensor of the strongest force between them."""
     for first, second in touches:
         spec.add_sensor(
             type=mujoco.mjtSensor.mjSENS_CONTACT,
@@ -44,7 +50,6 @@ def load_model(scene: str, touches: tuple[tuple[str, str], ...] = ()) -> mujoco.
             refname=second,
             intprm=[1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE), _STRONGEST, 1],
         )
-    return with_weld(spec.compile())
 
 
 def with_weld(model: mujoco.MjModel) -> mujoco.MjModel:

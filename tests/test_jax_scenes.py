@@ -35,6 +35,7 @@ def test_derived_scenes_keep_joints_masses_and_what_is_read(task: str) -> None:
     for field in ("jnt_type", "jnt_qposadr", "qpos0", "dof_damping", "actuator_ctrlrange", "eq_data"):
         np.testing.assert_array_equal(getattr(derived, field), getattr(official, field))
     parts, fixture = scene.parts, scene.placement.fixture
+    assert derived.nsensordata == official.nsensordata
     for part in (*parts.points, *parts.rotations):
         assert getattr(derived, part.kind)(part.name)
     if fixture:
