@@ -132,7 +132,7 @@ def main(settings: Settings) -> None:
     common.publish("env_scaling", titles, [_cells(row) for row in rows], rows, asdict(settings))
     facts = machine()
     where = facts["devices"][0] if not facts["devices"][0].startswith("cpu") else facts["processor"]
-    title = f"{settings.task}: {where}, {facts['cores']} cores"
+    title = f"{settings.task}: {where}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
     console.print(f"written: {figure(rows, title)}")
 
 
