@@ -64,8 +64,8 @@ class Settings:
     """Env steps of an episode."""
     planted: int = 1
     """Simulations broken on purpose at each turn."""
-    warm_up: int = 5
-    """Turns of every task before memory is first measured: the allocator's pools fill up during the first few."""
+    warm_up: int = 2
+    """Turns of every task before memory is first measured."""
     memory_bound: float = 16.0
     """MiB by which resident memory may grow from the warm-up to the end."""
     seed: int = 0

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import common, soak
 
 SMALL = soak.Settings(
-    tasks=("push",), warm_up=2, env_steps=8 * 10 * 4, num_envs=8, unroll=10, horizon=15, planted=2, memory_bound=100.0
+    tasks=("push",), env_steps=8 * 10 * 4, num_envs=8, unroll=10, horizon=15, planted=2, memory_bound=100.0
 )
 
 
