@@ -22,11 +22,11 @@ FIGURE = Path(__file__).parent.parent / "docs" / "env_scaling.png"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured. On a GPU: `--engines warp jax --num-envs 512 2048 8192`."""
+    """What is measured. On a GPU: `--engines warp jax --num-envs 512 2048 8192`; GPUs have a column of their own."""
 
     task: str = "push"
     """The task."""
-    engines: tuple[str, ...] = ("c", "warp")
+    engines: tuple[str, ...] = ("c", "jax", "warp")
     """Engines."""
     num_envs: tuple[int, ...] = (64, 512, 4096)
     """Numbers of environments."""
@@ -48,7 +48,7 @@ def measure(
 
     from envs_mjx import make
 
-    started = time.perf_counter()
+    started, backend = time.perf_counter(), jax.default_backend()
     env = make(task, num_envs, physics=engine, allow_unfaithful=True)
     reset, key = jax.jit(env.reset), jax.random.PRNGKey(1)
 
@@ -65,7 +65,7 @@ def measure(
     state = jax.block_until_ready(unroll(reset(jax.random.PRNGKey(0)), 1))
     first = time.perf_counter() - started
     one = common.seconds(lambda: unroll(state, 1))
-    result = {"first_step_s": first, "one_step_s": one, "compile_s": first - one}
+    result = {"backend": backend, "first_step_s": first, "one_step_s": one, "compile_s": first - one}
     if one > limit:
         return result | common.peak_memory() | {"not_measured": f"one env step of all takes {one:.0f} s"}
     repeats = max(1, min(repeats, int(limit / max(one, seconds))))
@@ -127,7 +127,8 @@ def main(settings: Settings) -> None:
             with console.status(f"{engine}, {num_envs} environments"):
                 rows.append(common.fresh_process("benchmarks.env_scaling", case, settings.build_limit + settings.limit))
             common.write("env_scaling", rows, asdict(settings))
-    titles = ["engine", "envs", "env steps/s", "per CPU s", "cores", "compile, s", "resident, MiB", "device, MiB"]
+    titles = ["engine", "envs", "env steps/s", "on a GPU", "per CPU s", "cores", "compile, s"]
+    titles += ["resident, MiB", "device, MiB"]
     common.publish("env_scaling", titles, [_cells(row) for row in rows], rows, asdict(settings))
     facts = machine()
     where = facts["devices"][0] if not facts["devices"][0].startswith("cpu") else facts["processor"]
@@ -142,12 +143,13 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "cores_used": "{:.2f}",
         "compile_s": "{:.1f}",
     }
-    cells = [form.format(row[key]) if key in row else "not measured" for key, form in known.items()]
+    speed, *cells = [form.format(row[key]) if key in row else "not measured" for key, form in known.items()]
     if "not_measured" in row:
-        cells[0] = f"not measured: {row['not_measured']}"
+        speed = f"not measured: {row['not_measured']}"
+    speeds = ["not measured", speed] if row.get("backend") == "gpu" else [speed, "not measured"]
     memory = [row.get(key) for key in ("resident_bytes", "device_bytes")]
     sizes = ["not measured" if size is None else f"{size / 2**20:,.0f}" for size in memory]
-    return [row["engine"], str(row["num_envs"]), *cells, *sizes]
+    return [row["engine"], str(row["num_envs"]), *speeds, *cells, *sizes]
 
 
 if __name__ == "__main__" and not common.serve(measure):

@@ -142,8 +142,8 @@ def judge(before: Before, planted: np.ndarray, steps: Steps, horizon: int) -> di
 def resident() -> float:
     """MiB of memory that this process holds, less what glibc kept of freed memory; without /proc, the most ever held.
 
-    The callbacks of many threads leave free pieces in malloc's pools, which grow by some MiB over a soak and are no leak:
-    malloc_trim hands them back first.
+    The callbacks of many threads leave free pieces in malloc's pools, which grow by some MiB over a soak and are no
+    leak: malloc_trim hands them back first.
     """
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
