@@ -296,7 +296,7 @@ def test_jax_pushes_the_puck() -> None:
 @pytest.mark.parametrize(
     ("task", "engine", "words"),
     [
-        ("hammer", "jax", ["physics='jax'", "hammer", "physics='c' or 'warp'", "allow_unfaithful=True"]),
+        ("box-close", "jax", ["physics='jax'", "box-close", "physics='c' or 'warp'", "allow_unfaithful=True"]),
         ("push", "worp", ["physics='worp'", "warp"]),
     ],
 )

@@ -182,7 +182,7 @@ BAD = {
     "film of another format": (["render", "push", "--out", "push.gif"], "must end in .mp4"),
     "sheet of another format": (["render", "--sheet", "tasks.jpg"], "must end in .png"),
     "unknown benchmark": (["bench", "speed"], "throughput"),
-    "unfaithful": (["train", "hammer", "--physics", "jax"], "--allow-unfaithful"),
+    "unfaithful": (["train", "box-close", "--physics", "jax"], "--allow-unfaithful"),
 }
 
 
