@@ -84,9 +84,19 @@ class NetworkConfig:
     """LayerNorm after every Dense of phi, psi and the actor."""
     activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
     """Activation of hidden layers."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of products and activations; parameters, losses, LayerNorm's statistics and the residual sum stay float32."""
+    remat: bool = False
+    """Compute the inside of each block again for its gradient: less memory, one more forward pass."""
+    residual_scale: Literal["one", "depth"] = "one"
+    """What a block's output is multiplied by: 1 (as published), or 1 / sqrt(number of blocks)."""
+    unroll: int = 1
+    """Blocks per step of the scan over blocks: more than 1 compiles longer and may run faster."""
 
     def validate(self) -> None:
-        for name in ("width", "embedding"):
+        for name, choices in (("dtype", ("float32", "bfloat16")), ("residual_scale", ("one", "depth"))):
+            _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
+        for name in ("width", "embedding", "unroll"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         activations = ("swish", "relu", "gelu", "tanh")
         _require(self.activation in activations, "activation", self.activation, f"one of {', '.join(activations)}")
