@@ -28,7 +28,7 @@ PRESETS: dict[str, Config] = {
     ),
     # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, goals that make the
     # hand touch the object first, half of the actor's goals those that the episodes were asked for, and a critic that
-    # resolves no more than a centimetre.
+    # resolves no finer than 5 mm.
     "metaworld_cpu": Config(
         env=EnvConfig(task="push", num_envs=128),
         network=_SMALL,
@@ -38,7 +38,7 @@ PRESETS: dict[str, Config] = {
             alpha_lr=3e-3,
             actor_average=0.999,
             actor_goals="half_commanded",
-            critic_goal_noise=0.07,
+            critic_goal_noise=0.03,
         ),
         explore=_TOUCH,
         train=TrainConfig(total_env_steps=1_500_000),
@@ -49,7 +49,7 @@ PRESETS: dict[str, Config] = {
     "metaworld_gpu": Config(
         env=EnvConfig(task="push", num_envs=512),
         network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
-        agent=AgentConfig(actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.07),
+        agent=AgentConfig(actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.03),
         explore=_TOUCH,
         train=TrainConfig(
             total_env_steps=20_000_000,
