@@ -168,6 +168,8 @@ class TrainConfig:
     """Transitions of uniformly random actions before the first update; rounded up to whole unrolls."""
     iterations_per_round: int = 4
     """Iterations compiled into one host round trip."""
+    devices: int = 1
+    """Devices that share environments, ring and batches; each sees the negatives of all."""
 
     def validate(self, num_envs: int) -> None:
         for name in (f.name for f in dataclasses.fields(self)):
@@ -294,6 +296,15 @@ class Config:
         self.explore.validate()
         self.evaluation.validate()
         self.run.validate()
+        devices = self.train.devices
+        shared = {
+            "num_envs": self.env.num_envs,
+            "batch_size": self.train.batch_size,
+            "eval_episodes": self.evaluation.eval_episodes,
+        }
+        for name, value in shared.items():
+            near = nearest_multiples(value, devices)
+            _require(value % devices == 0, name, value, f"must be a multiple of devices = {devices}; nearest: {near}")
         return self
 
     def env_steps_per_iteration(self) -> int:

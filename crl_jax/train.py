@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, checkpoint, loop, runs
+from crl_jax import agents, checkpoint, loop, parallel, runs
 from crl_jax.config import Config, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
@@ -64,6 +66,7 @@ class Trainer:
     eval_env: GoalEnv
     agent: Agent
     init: Callable[[jax.Array], loop.LoopState]
+    mesh: Mesh | None = None
     warm_up: Any = None
     round: Any = None
     evaluate: Any = None
@@ -71,8 +74,8 @@ class Trainer:
 
     @property
     def template(self) -> loop.LoopState:
-        """Shapes of the state, nothing allocated."""
-        return jax.eval_shape(self.init, jax.random.PRNGKey(0))
+        """Shapes of the state, and how it is split over the devices; nothing allocated."""
+        return parallel.shaped(jax.eval_shape(self.init, jax.random.PRNGKey(0)), loop.SPECS, self.mesh)
 
 
 def build(config: Config) -> Trainer:
@@ -82,32 +85,37 @@ def build(config: Config) -> Trainer:
         ConfigError, EnvError: a bad setting, in one line.
     """
     config = config.validate()
+    mesh = parallel.make_mesh(config)
+    axis, devices = parallel.axis_of(mesh), config.train.devices
     settings = {key: getattr(config.env, key) for key in ("physics", "goal", "horizon", "threads")}
-    env = envs_mjx.make(config.env.task, config.env.num_envs, **settings)
-    episodes = config.evaluation.eval_episodes
+    env = envs_mjx.make(config.env.task, config.env.num_envs // devices, **settings)
+    episodes = config.evaluation.eval_episodes // devices
     eval_env = env if episodes == env.num_envs else envs_mjx.make(config.env.task, episodes, **settings)
-    agent = agents.make(config, env.spec)
+    agent = agents.make(config, env.spec, axis)
 
     def init(key: jax.Array) -> loop.LoopState:
-        return loop.init(env, agent, config.train, key)
+        return loop.init(env, agent, config.train, key, axis)
 
-    return Trainer(config, env, eval_env, agent, init)
+    return Trainer(config, env, eval_env, agent, parallel.mapped(init, mesh, P(), loop.SPECS), mesh)
 
 
 def compile_all(trainer: Trainer) -> Trainer:
     """Compile warm-up, round and evaluation ahead of time, from shapes."""
     started = time.perf_counter()
-    config, env, agent = trainer.config, trainer.env, trainer.agent
+    config, env, agent, mesh = trainer.config, trainer.env, trainer.agent, trainer.mesh
+    axis = parallel.axis_of(mesh)
     state, key = trainer.template, jax.eval_shape(lambda: jax.random.PRNGKey(0))
     deterministic = not config.evaluation.stochastic_eval
 
     def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
-        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key)
+        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
 
-    round_ = loop.make_round(env, agent, config)
-    trainer.warm_up = jax.jit(loop.make_warm_up(env, config.train), donate_argnums=0).lower(state).compile()
+    warm_up = parallel.mapped(loop.make_warm_up(env, config.train, axis), mesh, (loop.SPECS,), loop.SPECS)
+    round_ = parallel.mapped(loop.make_round(env, agent, config, axis), mesh, (loop.SPECS,), (loop.SPECS, P(), P()))
+    evaluation = parallel.mapped(evaluate_agent, mesh, P(), P())
+    trainer.warm_up = jax.jit(warm_up, donate_argnums=0).lower(state).compile()
     trainer.round = jax.jit(round_, donate_argnums=0).lower(state).compile()
-    trainer.evaluate = jax.jit(evaluate_agent).lower(state.agent, key).compile()
+    trainer.evaluate = jax.jit(evaluation).lower(state.agent, key).compile()
     trainer.compile_seconds = time.perf_counter() - started
     return trainer
 
