@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +18,7 @@ from rich.table import Table
 from crl_jax.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
+_CASE = "--case"
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -33,6 +37,49 @@ def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
         for name, function in cases.items():
             measured[name].append(seconds(function))
     return measured
+
+
+def fresh_process(module: str, case: Mapping[str, Any], limit: float, **environment: str) -> dict[str, Any]:
+    """What `serve` answers to `case` in a process of its own, where nothing is compiled and memory is the case's alone.
+
+    Args:
+        module: a benchmark whose `__main__` calls `serve`.
+        limit: seconds, after which the process is ended.
+        environment: variables put into the process's environment.
+
+    Returns:
+        the case with the measurements; or with `not_measured`, the reason.
+    """
+    command = [sys.executable, "-m", module, _CASE, json.dumps(case)]
+    try:
+        done = subprocess.run(
+            command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, timeout=limit, check=True
+        )
+    except subprocess.TimeoutExpired:
+        return {**case, "not_measured": f"over {limit:.0f} s"}
+    except subprocess.CalledProcessError as error:
+        return {**case, "not_measured": f"ended with {error.returncode}"}
+    return {**case, **json.loads(done.stdout.strip().splitlines()[-1])}
+
+
+def serve(measure: Callable[..., dict[str, Any]]) -> bool:
+    """In a process that `fresh_process` started: print what `measure` makes of the case, and return True."""
+    if sys.argv[1:2] != [_CASE]:
+        return False
+    print(json.dumps(measure(**json.loads(sys.argv[2]))))
+    return True
+
+
+def peak_memory() -> dict[str, float]:
+    """`resident_bytes`: the process's peak; `device_bytes`: JAX's peak on its first device, where the backend tells."""
+    import resource
+
+    import jax
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    memory = {"resident_bytes": float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)}
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return memory | ({"device_bytes": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {})
 
 
 def median(values: Sequence[float]) -> float:

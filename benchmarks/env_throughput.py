@@ -1,5 +1,7 @@
 """Env steps/s: the official Meta-World in gymnasium's AsyncVectorEnv against our `c` engine, in turn, random actions.
 
+The second table, engines and numbers of environments, is `benchmarks/env_scaling.py`, which also runs alone.
+
 Both run episodes of the same horizon and reset them within the measured time. The official side gets the better of
 several numbers of worker processes. Compilation and start-up are measured apart.
 """
@@ -16,7 +18,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks import common
+from benchmarks import common, env_scaling
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Settings:
     """Measurements of each side, in turn; medians are reported."""
     workers: tuple[int, ...] = ()
     """Numbers of official processes that are tried; empty: cores and twice the cores."""
+    scaling: bool = True
+    """Go on with `env_scaling`, with its defaults."""
 
 
 def official_case(task: str, workers: int, steps: int, horizon: int) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -133,6 +137,8 @@ def main(settings: Settings) -> None:
         for row in rows
     ]
     common.publish("env_throughput", titles, table, rows, asdict(settings))
+    if settings.scaling:
+        env_scaling.main(env_scaling.Settings())
 
 
 if __name__ == "__main__":

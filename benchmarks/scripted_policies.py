@@ -42,12 +42,17 @@ class Settings:
     """Processes of the official side; 0 takes every core."""
 
 
-def official_successes(task: str, vectors: np.ndarray, horizon: int) -> np.ndarray:
-    """(E,) success at any step of the official package; an episode stops at its success."""
+def official_successes(task: str, vectors: np.ndarray, horizon: int, model: Any = None) -> np.ndarray:
+    """(E,) success at any step of the official package, in its own scene or in `model`; stops at a success."""
+    import mujoco
+
     from envs_mjx import official
 
     warnings.filterwarnings("ignore", message="Constant.s. may be too high")
     env, policy = official.make_official(task), official.scripted_policy(task)
+    if model is not None:
+        env.model, env.data = model, mujoco.MjData(model)
+        env.reset_mocap_welds()
     successes = np.zeros(len(vectors), bool)
     for index, vector in enumerate(vectors):
         official.set_vector(env, vector)

@@ -1,4 +1,4 @@
-"""The command line: `crl train | eval | render | report | envs | bench`.
+"""The command line: `crl train | eval | render | report | envs | bench | fidelity`.
 
 Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
 that this package imports nothing above it.
@@ -28,17 +28,20 @@ from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, nearest
 from envs_mjx.base import EnvError
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError)
-COMMANDS = ("train", "eval", "render", "report", "envs", "bench")
+COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity")
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
   train --resume RUN                     continue a run from its last checkpoint
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
+  render TASK [--policy NAME]            film a task under its scripted or a random policy
   report RUN...                          curves, table and one HTML page
   envs                                   list the tasks
-  bench [NAME]                           list the benchmarks, or run one
+  bench [NAME] [options]                 list the benchmarks, or run one
+  fidelity [options]                     measure how near the engines are to the official physics (bench fidelity)
 
 `crl COMMAND --help` shows every option."""
 
@@ -59,6 +62,10 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             raise ConfigError(f"{command}: no such command; nearest: {nearest(command, COMMANDS)}")
         if command == "train":
             return _train(presets, arguments)
+        if command == "fidelity":
+            return _run_bench("fidelity", arguments)
+        if command == "bench" and arguments and not arguments[0].startswith("-"):
+            return _run_bench(arguments[0], arguments[1:])
         handlers: dict[str, Callable[..., int]] = {
             "eval": _eval,
             "render": _render,
@@ -198,35 +205,52 @@ def _eval(
 
 
 def _render(
-    run: tyro.conf.Positional[Path],
+    target: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN|TASK")]] = "",
     /,
+    policy: str | None = None,
     episodes: int = 3,
     seed: int = 1,
     out: Path | None = None,
     width: int = 480,
     height: int = 360,
+    camera: str = "close",
+    physics: str | None = None,
     step: int | None = None,
+    sheet: Path | None = None,
 ) -> int:
-    """Film a run's policy.
+    """Film a run's policy, or a task under its scripted or a random policy; or draw every task on one sheet.
 
     Args:
-        run: Folder of the run.
+        target: Folder of a run, or a task of `crl envs` (a folder of the same name: write ./NAME).
+        policy: Of a task: scripted (the official package's; the default where there is one) or random.
         episodes: Fresh episodes, one after another.
         seed: Seed of starts and goals.
-        out: The mp4; RUN/videos/policy.mp4 by default.
+        out: The mp4; RUN/videos/policy.mp4 or TASK.mp4 by default.
         width: Pixels.
         height: Pixels.
-        step: Checkpoint to take; the newest by default.
+        camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
+        physics: Of a task: the engine; c by default.
+        step: Of a run: checkpoint to take; the newest by default.
+        sheet: Instead of a film: a PNG of all 50 tasks, each when its scripted policy succeeds (takes minutes).
     """
-    from crl_jax import policy
+    import envs_mjx
+    from crl_jax import render
 
     for name, value in (("episodes", episodes), ("width", width), ("height", height)):
         if value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
-    trained = policy.load(run, step)
-    console = Console()
-    with console.status("Filming ..."):
-        path = policy.film(trained, out or run / "videos" / "policy.mp4", episodes, seed, (width, height))
+    console, size = Console(), (width, height)
+    if sheet:
+        path = render.draw_sheet(sheet, Console(stderr=True))
+    elif target in envs_mjx.names():
+        render.refuse({"step": step}, f"{target} is a task")
+        with console.status(f"Filming {target} ..."):
+            path = render.film_task(target, out, policy, episodes, seed, size, camera, physics or "c")
+    else:
+        render.refuse({"policy": policy, "physics": physics}, f"{target or 'nothing'} is no task")
+        render.require_run(target)
+        with console.status("Filming ..."):
+            path = render.film_run(Path(target), step, out, episodes, seed, size, camera)
     console.print(str(path), highlight=False, soft_wrap=True)
     return 0
 
@@ -268,22 +292,26 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     table.add_column("engines", no_wrap=True)
     for row in rows:
         sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
-        table.add_row(row.name, *map(str, sizes), row.success, ", ".join(row.engines))
+        engines = [name + "*" * (name in row.unfaithful) for name in row.engines]
+        table.add_row(row.name, *map(str, sizes), row.success, ", ".join(engines))
     Console().print(table)
+    Console().print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
     return 0
 
 
-def _bench(name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]] = "", /) -> int:
-    """Run a benchmark, or list them.
+def _bench() -> int:
+    """List the benchmarks: `crl bench NAME [options]` runs one, `crl bench NAME --help` shows its options."""
+    print("\n".join(_benchmarks()))
+    return 0
 
-    Args:
-        name: A module of `benchmarks/`.
-    """
-    folder = Path(__file__).parent.parent / "benchmarks"
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "common"))
-    if name and name not in known:
-        raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, known)}")
-    if not name:
-        print("\n".join(known))
-        return 0
-    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=folder.parent, check=False).returncode
+
+def _benchmarks() -> list[str]:
+    """Names of the modules of `benchmarks/` that can be run."""
+    return sorted(path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text())
+
+
+def _run_bench(name: str, arguments: list[str]) -> int:
+    if name not in _benchmarks():
+        raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, _benchmarks())}")
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    return subprocess.run(command, cwd=BENCHMARKS.parent, check=False).returncode

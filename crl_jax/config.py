@@ -52,12 +52,22 @@ class EnvConfig:
     """Env steps of an episode; None: the task's own (Meta-World 150, as "A Single Goal is All You Need", not 500)."""
     threads: int = 0
     """Threads of the c engine; 0 takes every core."""
+    naconmax: int = 0
+    """Contacts that the warp engine has room for, all num_envs together; 0 takes 64 for each."""
+    njmax: int = 0
+    """Constraint rows that the warp engine has room for, of one environment; 0 takes 256."""
+    allow_unfaithful: bool = False
+    """Run a task also on an engine that was not measured to carry it faithfully (marked * in `crl envs`)."""
 
     def validate(self) -> None:
         _require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")
         long_enough = self.horizon is None or self.horizon >= 2
         _require(long_enough, "horizon", self.horizon, "must be at least 2, for a step to have a future")
         _require(self.threads >= 0, "threads", self.threads, "must be 0 (every core) or more")
+        for name in ("naconmax", "njmax"):
+            size = getattr(self, name)
+            _require(size >= 0, name, size, "must be 0 (the default) or more")
+            _require(not size or self.physics in ("auto", "warp"), name, size, "only physics='warp' has such a buffer")
         _require(
             self.physics in ("auto", "c", "warp", "jax"),
             "physics",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from crl_jax import parallel
 from crl_jax.rollout import Policy, rollout
 from crl_jax.types import Metrics
-from envs_mjx.base import GoalEnv
+from envs_mjx.base import EnvSpec, GoalEnv
 
 
 def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = None) -> Metrics:
@@ -18,6 +18,7 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
         success_any, success_final: share of episodes successful at any, at the last step. time_at_goal: mean steps
         in success. min_distance, final_distance: metres from object to goal. object_moved: share of episodes at
         whose end the object is away from its start (absent where the task has no object). diverged: episodes lost.
+        <buffer>_used: the largest use of each of the engine's buffers, see `EnvSpec`.
     """
     reset_key, rollout_key = jax.random.split(parallel.own(key, axis))
     _, steps = rollout(env, policy, env.reset(reset_key), rollout_key, env.spec.horizon)
@@ -39,5 +40,11 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
     }
     if "object_moved" in steps.metrics:
         metrics["object_moved"] = final(steps.metrics["object_moved"])
+    used = buffers_used(env.spec, jax.tree.map(lambda values: values[-1], steps.metrics))
     lost = jnp.sum(steps.metrics["diverged"] * first)
-    return parallel.mean(metrics, axis) | {"diverged": parallel.total(lost, axis)}
+    return parallel.mean(metrics, axis) | parallel.largest(used, axis) | {"diverged": parallel.total(lost, axis)}
+
+
+def buffers_used(spec: EnvSpec, metrics: Metrics) -> Metrics:
+    """The largest use by any environment of each of the engine's buffers, from the `State.metrics` of one step."""
+    return {f"{name}_used": jnp.max(metrics[f"{name}_used"]) for name, _ in spec.buffers}

@@ -3,8 +3,9 @@
 CRL explores by reaching for goals, and learns nothing of an object that it never touches: its goals are then the same
 throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
 "critic collapse"). `touch_first` asks for the object where it lies, the hand at it; `touch_then_near` does so for the
-first part of an episode and then asks for the object near a random point of its way from start to target. Choices are a
-function of the environment's key, new in every episode, so that there is nothing to remember between steps.
+first part of an episode and then asks for the object near a random point of its way from start to where
+the episode wants it. Choices are a function of the environment's key, new in every episode, so that there is nothing to
+remember between steps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Arr
     touch = env.commanded_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
     goal = touch
     if config.behaviour_goals == "touch_then_near":
-        way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (state.target - state.start)
+        way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)
         aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
         near = env.commanded_goal(state.start + way + aside)
         low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)

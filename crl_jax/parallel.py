@@ -69,6 +69,11 @@ def total(tree: Any, axis: str | None) -> Any:
     return tree if axis is None else jax.lax.psum(tree, axis)
 
 
+def largest(tree: Any, axis: str | None) -> Any:
+    """Maximum over the devices, leaf by leaf."""
+    return tree if axis is None else jax.lax.pmax(tree, axis)
+
+
 def gathered(x: jax.Array, axis: str | None) -> jax.Array:
     """(B, ...) of this device -> (N * B, ...) of all, in the devices' order; differentiable."""
     return x if axis is None else jax.lax.all_gather(x, axis, tiled=True)

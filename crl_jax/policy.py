@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import numpy as np
 
-import envs_mjx
-from crl_jax import checkpoint, runs, video
+from crl_jax import checkpoint, compilation_cache, runs, video
 from crl_jax.config import Config, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.rollout import Policy, agent_policy
-from crl_jax.train import build
+from crl_jax.train import build, make_env
 from crl_jax.types import Agent, AgentState
-from envs_mjx.base import GoalEnv
+from envs_mjx.base import GoalEnv, check_buffers
+from envs_mjx.film import CLOSE, check_camera, frames
 
 FPS = 30
 
@@ -41,10 +40,7 @@ class Trained:
 
     def make_env(self, num_envs: int) -> GoalEnv:
         """The run's task, on the run's engine."""
-        env = self.config.env
-        return envs_mjx.make(
-            env.task, num_envs, physics=env.physics, goal=env.goal, horizon=env.horizon, threads=env.threads
-        )
+        return make_env(self.config.env, num_envs)
 
 
 def load(folder: Path, step: int | None = None) -> Trained:
@@ -57,6 +53,7 @@ def load(folder: Path, step: int | None = None) -> Trained:
     config = runs.load(folder)
     path = folder / runs.CHECKPOINTS
     checkpoint.require(path, step)
+    compilation_cache.enable()
     trainer = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
     state, host = checkpoint.restore(path, trainer.template, step)
     return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
@@ -66,6 +63,7 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
     """Metrics of `evaluate` over fresh episodes on the run's engine."""
     env, policy = trained.make_env(episodes), trained.policy(stochastic)
     metrics = jax.jit(lambda key: evaluate(env, policy, key))(jax.random.PRNGKey(seed))
+    check_buffers(env.spec, metrics)
     return {name: float(value) for name, value in metrics.items()}
 
 
@@ -90,15 +88,15 @@ def film(
     episodes: int = 3,
     seed: int = 0,
     size: tuple[int, int] = (480, 360),
+    camera: str = CLOSE,
 ) -> Path:
     """An mp4 of the policy's mode on `episodes` fresh starts and goals, one after another; size is (width, height).
 
     Raises:
         EnvError: this machine can draw no picture, with what to install.
     """
-    from envs_mjx.render import DEFAULT_CAMERA
-
     env, policy = trained.make_env(episodes), trained.policy()
+    check_camera(env, camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
     state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state, key)))
     states = []
@@ -108,8 +106,5 @@ def film(
         state = step(state, step_key)
     snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # JAX warns of every child process; ffmpeg is started by exec and never touches JAX.
-        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
-        frames = env.frames(snapshots, *size, DEFAULT_CAMERA)
-        return video.write_video(frames, path, FPS)
+    with video.quiet_forks():
+        return video.write_video(frames(env, snapshots, size, camera), path, FPS)

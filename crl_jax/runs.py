@@ -19,8 +19,9 @@ from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences
 
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
-MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep")
-"""Fields that a resumed run may change: they alter neither the state nor what the next iteration computes."""
+MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep", "naconmax", "njmax")
+"""Fields that a resumed run may change: they alter neither the state nor what the next iteration computes (buffers that
+overflow stop the run)."""
 
 
 def create(config: Config) -> tuple[Config, Path]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, checkpoint, loop, parallel, runs
-from crl_jax.config import Config, with_overrides
-from crl_jax.evaluate import evaluate
+from crl_jax import agents, checkpoint, compilation_cache, loop, parallel, runs
+from crl_jax.config import Config, EnvConfig, with_overrides
+from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
 from crl_jax.rollout import agent_policy
 from crl_jax.types import Agent, AgentState, Metrics
-from envs_mjx.base import GoalEnv
+from envs_mjx.base import EnvError, GoalEnv, check_buffers
 from envs_mjx.physics import resolve
 
 _EVAL_STREAM = 7919
@@ -87,16 +87,30 @@ def build(config: Config) -> Trainer:
     config = config.validate()
     mesh = parallel.make_mesh(config)
     axis, devices = parallel.axis_of(mesh), config.train.devices
-    settings = {key: getattr(config.env, key) for key in ("physics", "goal", "horizon", "threads")}
-    env = envs_mjx.make(config.env.task, config.env.num_envs // devices, **settings)
+    env = make_env(config.env, config.env.num_envs // devices)
     episodes = config.evaluation.eval_episodes // devices
-    eval_env = env if episodes == env.num_envs else envs_mjx.make(config.env.task, episodes, **settings)
+    eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
     agent = agents.make(config, env.spec, axis)
 
     def init(key: jax.Array) -> loop.LoopState:
         return loop.init(env, agent, config.train, key, axis)
 
     return Trainer(config, env, eval_env, agent, parallel.mapped(init, mesh, P(), loop.SPECS), mesh)
+
+
+def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
+    """`num_envs` environments as a run's config has them; the pool of contacts grows with their number."""
+    return envs_mjx.make(
+        config.task,
+        num_envs,
+        physics=config.physics,
+        goal=config.goal,
+        horizon=config.horizon,
+        threads=config.threads,
+        naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
+        njmax=config.njmax,
+        allow_unfaithful=config.allow_unfaithful,
+    )
 
 
 def compile_all(trainer: Trainer) -> Trainer:
@@ -133,11 +147,12 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         with the previous checkpoint intact.
     """
     config = config.validate()
-    envs_mjx.check(config.env.task, config.env.physics)
+    envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:
         checkpoint.require(Path(resume) / runs.CHECKPOINTS)
+    compilation_cache.enable()
     trainer = build(config)
     counters = Counters()
     state = None
@@ -177,12 +192,14 @@ def _run(
     log(loggers, {"time/compile_seconds": trainer.compile_seconds}, counters)
     if state is None:
         state = _warm_up(trainer, counters)
+        _check_buffers(trainer.env, state.env.metrics, folder)
     per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
     updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
     saved_at = -1
     while counters.env_steps < config.train.total_env_steps and not stop:
         started = time.perf_counter()
         state, metrics, episodes = trainer.round(state)
+        metrics |= buffers_used(trainer.env.spec, state.env.metrics)
         metrics = {f"train/{name}": float(value) for name, value in metrics.items()} | _episode_metrics(episodes)
         seconds = time.perf_counter() - started
         counters.env_steps += per_round
@@ -190,8 +207,10 @@ def _run(
         counters.seconds += seconds
         speed = {"time/env_steps_per_s": per_round / seconds, "time/updates_per_s": updates_per_round / seconds}
         log(loggers, metrics | speed | _device_memory(), counters)
+        _check_buffers(trainer.env, state.env.metrics, folder)
         if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
             result.evaluation = _evaluate(trainer, state, counters, loggers)
+            _check_buffers(trainer.eval_env, result.evaluation, folder)
         if counters.env_steps >= counters.next_checkpoint:
             saved_at = _checkpoint(folder, state, counters, config)
     if saved_at != counters.env_steps:
@@ -223,6 +242,19 @@ def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, logge
     counters.next_eval = (counters.env_steps // every + 1) * every
     log(loggers, {f"eval/{name}": value for name, value in evaluation.items()}, counters)
     return evaluation
+
+
+def _check_buffers(env: GoalEnv, metrics: Mapping[str, Any], folder: Path) -> None:
+    """`check_buffers`, before what an overflow has spoiled is kept.
+
+    Raises:
+        EnvError: the size to set, and how to go on.
+    """
+    try:
+        check_buffers(env.spec, metrics)
+    except EnvError as error:
+        kept = checkpoint.steps(folder / runs.CHECKPOINTS)
+        raise EnvError(f"{error} and {f'--resume {folder}' if kept else 'start again'}") from None
 
 
 def _checkpoint(folder: Path, state: loop.LoopState, counters: Counters, config: Config) -> int:

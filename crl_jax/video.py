@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+
+@contextlib.contextmanager
+def quiet_forks() -> Iterator[None]:
+    """JAX warns of every child process; ffmpeg and the probe for OpenGL are started by exec and never touch JAX."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+        yield
 
 
 def write_video(frames: np.ndarray, path: Path, fps: float) -> Path:

@@ -1,9 +1,20 @@
 """Meta-World and other goal-conditioned environments on MuJoCo's batched engines: `make("push", num_envs=512)`."""
 
-from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State
+from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
 from envs_mjx.gym import register
 from envs_mjx.registry import check, describe, horizon_of, make, names
 
 register()
 
-__all__ = ["EnvError", "EnvSpec", "GoalEnv", "State", "check", "describe", "horizon_of", "make", "names"]
+__all__ = [
+    "EnvError",
+    "EnvSpec",
+    "GoalEnv",
+    "State",
+    "check",
+    "check_buffers",
+    "describe",
+    "horizon_of",
+    "make",
+    "names",
+]

@@ -5,7 +5,7 @@ Axis letters: E environments, D observation, G goal, A action.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -63,6 +63,8 @@ class EnvSpec(struct.PyTreeNode):
         obs_size, goal_size, action_size: D, G, A.
         horizon: env steps of one episode.
         obs_shift, obs_scale: (D,) float32. goal_shift, goal_scale: (G,) float32.
+        buffers: (name, size) of the engine's buffers of fixed size; the metric `<name>_used` is the largest use of each
+            since the reset. Beyond its size contacts are lost: see `check_buffers`.
     """
 
     obs_size: int = struct.field(pytree_node=False)
@@ -73,6 +75,7 @@ class EnvSpec(struct.PyTreeNode):
     obs_scale: jax.Array
     goal_shift: jax.Array
     goal_scale: jax.Array
+    buffers: tuple[tuple[str, int], ...] = struct.field(pytree_node=False, default=())
 
 
 class GoalEnv(Protocol):
@@ -121,9 +124,27 @@ class GoalEnv(Protocol):
         """(E, 3) -> (E, G): the goal of having the object (or body) at a position."""
         ...
 
+    def commanded_point(self, target: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, 3): where episodes with that `State.target` ask the object to go; often the target itself."""
+        ...
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position."""
         ...
+
+
+def check_buffers(spec: EnvSpec, metrics: Mapping[str, Any]) -> None:
+    """Refuse results for which the engine lacked room; on the host, with `State.metrics` or their maxima.
+
+    Raises:
+        EnvError: a buffer overflowed, with the size to set.
+    """
+    for name, size in spec.buffers:
+        used = int(np.max(metrics[f"{name}_used"]))
+        if used > size:
+            # Half as much again, in whole 64s: what was dropped cannot ask for more.
+            wanted = -(-3 * used // 2 // 64) * 64
+            raise EnvError(f"{name}={size}: a step needed {used}, and the engine dropped the rest; set {name}={wanted}")
 
 
 def select(mask: jax.Array, yes: Tree, no: Tree) -> Tree:

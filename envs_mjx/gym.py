@@ -17,13 +17,13 @@ from gymnasium.vector.utils import batch_space
 
 from envs_mjx import official, registry
 from envs_mjx.adaptors import reward_metric
-from envs_mjx.base import EnvError, State, select
+from envs_mjx.base import EnvError, State, check_buffers, select
 from envs_mjx.render import DEFAULT_CAMERA
 from envs_mjx.sawyer import MetaWorld
 from envs_mjx.tasks import TaskSpec
 
 NAMESPACE = "crl_jax"
-OBSERVATIONS = ("state", "official")
+OBSERVATIONS = ("state", "official", "pixels")
 OPTIONS = ("reset_mask", "vector")
 _SEEDS = 2**32
 
@@ -67,14 +67,15 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
     Args:
         task: a name of `envs_mjx.names()`.
         num_envs: E.
-        obs: "state": compact state and goal, (D + G,); "official": Meta-World's 39 values, which end in the goal.
+        obs: "state": compact state and goal, (D + G,); "official": Meta-World's 39 values, which end in the goal;
+            "pixels": pictures (H, W, 3) uint8 with the goal marked, physics="warp" only.
         goal_dict: observations as dicts for hindsight relabelling: "observation" (without the goal), "achieved_goal"
             and "desired_goal" (G,); `compute_reward` scores relabelled goals.
         reward: "sparse": native success, 0 or 1; "official": the official dense reward.
         render_mode: None or "rgb_array".
         render_envs: how many environments `render` draws, from the first; None for all.
-        width, height, camera: of the pictures; pixels, and a camera of the scene.
-        settings: physics, goal, horizon, threads: see `envs_mjx.make`.
+        width, height, camera: of the pictures, rendered or observed; pixels, and a camera of the scene.
+        settings: physics, goal, horizon, threads, ...: see `envs_mjx.make`.
 
     Raises:
         EnvError: a bad setting, in one line.
@@ -107,12 +108,14 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
             raise EnvError(f"render_mode={render_mode!r}: None or 'rgb_array' wanted")
         if render_envs is not None and not 1 <= render_envs <= num_envs:
             raise EnvError(f"render_envs={render_envs}: 1 to num_envs={num_envs} wanted, or None for all")
+        if obs == "pixels":
+            settings |= {"obs": obs, "width": width, "height": height, "camera": camera}
         self.env = registry.make(task, num_envs, **settings)
         self._task: TaskSpec | None = self.env.task if isinstance(self.env, MetaWorld) else None
         if obs == "official" and self._task is None:
             raise EnvError(f"obs='official': {task} is no scene of Meta-World; take obs='state'")
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._official, self._goal_dict = obs == "official", goal_dict
+        self._official, self._pixels, self._goal_dict = obs == "official", obs == "pixels", goal_dict
         self._metric = reward_metric(self.env, reward)
         self._drawn, self._picture = range(num_envs if render_envs is None else render_envs), (width, height, camera)
         self._carry: Carry | None = None
@@ -120,8 +123,8 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         self._begin = jax.jit(self._begin_at)
         self._advance, self._merge = jax.jit(self._step), jax.jit(select)
         shapes = jax.eval_shape(self._begin_at, jax.ShapeDtypeStruct((num_envs, 2), jnp.uint32), None)
-        spaces = {name: _box(leaf.shape[1]) for name, leaf in shapes.obs.items()} if goal_dict else None
-        self.single_observation_space = gymnasium.spaces.Dict(spaces) if spaces else _box(shapes.obs.shape[1])
+        spaces = {name: _box(leaf) for name, leaf in shapes.obs.items()} if goal_dict else None
+        self.single_observation_space = gymnasium.spaces.Dict(spaces) if spaces else _box(shapes.obs)
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.env.spec.action_size,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -130,14 +133,18 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
 
     def _observe(self, state: State, frame: jax.Array | None) -> tuple[Any, jax.Array | None]:
         """Observations of the chosen form, and the frame that the next official one repeats; None begins an episode."""
-        flat = state.obs
+        bare = whole = state.obs
         if self._official and self._task is not None:
-            flat, frame = official.observation(self._task, state.physics, frame, state.target)
+            whole, frame = official.observation(self._task, state.physics, frame, state.target)
+            bare = whole[:, :-3]
+        elif self._pixels and isinstance(self.env, MetaWorld):
+            bare = whole = self.env.observe_pixels(state)
+        else:
+            whole = jnp.concatenate([bare, state.goal], axis=-1)
         if self._goal_dict:
-            bare = flat[:, :-3] if self._official else flat
             achieved = self.env.achieved_goal(state.obs)
             return {"observation": bare, "achieved_goal": achieved, "desired_goal": state.goal}, frame
-        return (flat if self._official else jnp.concatenate([flat, state.goal], axis=-1)), frame
+        return whole, frame
 
     def _begin_at(self, keys: jax.Array, vector: jax.Array | None) -> Carry:
         state = self.env.reset_each(keys) if vector is None else self.env.reset_to(vector, keys)
@@ -147,10 +154,10 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         ended = self.env.advance(carry.state, action)
         obs, frame = self._observe(ended, carry.frame)
         state = self.env.restart(ended)
-        begun = Carry(state, *self._observe(state, None))
+        begun = jax.lax.cond(ended.done.any(), lambda: self._observe(state, None), lambda: (obs, frame))
         final_info = {**_facts(ended), **ended.metrics, "success": ended.success}
         stepped = Stepped(ended.metrics[self._metric], ended.done, obs, final_info)
-        shown, frame = select(ended.done, (begun.obs, begun.frame), (obs, frame))
+        shown, frame = select(ended.done, begun, (obs, frame))
         return Carry(state, shown, frame), stepped
 
     # -- VectorEnv ---------------------------------------------------------------------------------------------------
@@ -202,7 +209,8 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         """Step every environment by `actions` (E, A) in [-1, 1]; see the class for what an episode's end gives.
 
         Raises:
-            EnvError: actions of another shape. ResetNeeded, ClosedEnvironmentError: Gymnasium's.
+            EnvError: actions of another shape; an engine's buffer that overflowed, with the size to set.
+            ResetNeeded, ClosedEnvironmentError: Gymnasium's.
         """
         self._refuse_closed()
         if self._carry is None:
@@ -213,6 +221,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         self._carry, stepped = self._advance(self._carry, actions)
         state = self._carry.state
         reward, done, final_info = _host((stepped.reward, stepped.done, stepped.final_info))
+        check_buffers(self.env.spec, final_info)
         facts = _host(_facts(state)) | {"success": np.array(state.success), "seed": self._seeds.copy()}
         info = _masked(facts, np.ones(self.num_envs, bool))
         info |= _masked({name: final_info[name] for name in state.metrics if name not in facts}, ~done)
@@ -283,8 +292,10 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         return vector
 
 
-def _box(size: int) -> gymnasium.spaces.Box:
-    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+def _box(obs: Any) -> gymnasium.spaces.Box:
+    """The space of one environment's share of `obs` (E, ...)."""
+    low, high = (0, 255) if obs.dtype == np.uint8 else (-np.inf, np.inf)
+    return gymnasium.spaces.Box(low, high, obs.shape[1:], obs.dtype.type)
 
 
 def _facts(state: State) -> dict[str, jax.Array]:

@@ -169,6 +169,10 @@ class PointMaze:
         """(E, 3) position, the third coordinate unused -> (E, 2)."""
         return target[:, :2]
 
+    def commanded_point(self, target: jax.Array) -> jax.Array:
+        """(E, 3): the target itself."""
+        return target
+
     def hand_in_goal(self) -> jax.Array:
         """(3, 2): the point is all of its goal."""
         return jnp.eye(3, 2)

@@ -6,9 +6,10 @@ import difflib
 from dataclasses import dataclass
 
 from envs_mjx.base import EnvError, GoalEnv
+from envs_mjx.faithful import doubt
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.point import MAZES, RADIUS, PointMaze
-from envs_mjx.scenes import JAX_EDITS
+from envs_mjx.render import DEFAULT_CAMERA
 from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
 
@@ -30,8 +31,8 @@ def horizon_of(task: str) -> int:
     return MAZES[task].horizon if task in MAZES else HORIZON
 
 
-def check(task: str, engine: str = "auto") -> None:
-    """Refuse an unknown task or an engine that this machine cannot run, without building anything.
+def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> None:
+    """Refuse an unknown task, or an engine that this machine cannot run or that is not faithful, building nothing.
 
     Raises:
         EnvError: one line with the nearest names, or the reason and the alternative.
@@ -39,7 +40,14 @@ def check(task: str, engine: str = "auto") -> None:
     if task not in names():
         near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
-    resolve(engine)
+    engine = resolve(engine)
+    reason = "" if allow_unfaithful or task in MAZES else doubt(task, engine)
+    if reason:
+        others = " or ".join(repr(other) for other in ENGINES if not doubt(task, other))
+        raise EnvError(
+            f"physics={engine!r}: {task} is not faithful there: {reason}; take physics={others}, or allow it all the"
+            " same: allow_unfaithful=True (--allow-unfaithful)"
+        )
 
 
 def make(
@@ -51,6 +59,13 @@ def make(
     horizon: int | None = None,
     threads: int = 0,
     reward: bool = True,
+    naconmax: int = 0,
+    njmax: int = 0,
+    obs: str = "state",
+    width: int = 84,
+    height: int = 84,
+    camera: str = DEFAULT_CAMERA,
+    allow_unfaithful: bool = False,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
 
@@ -63,24 +78,37 @@ def make(
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
             `official_reward`.
+        naconmax: contacts (and pairs that may collide) for which engine "warp" has room, all environments together; 0
+            takes 64 for each. The metric `naconmax_used` tells the largest use: beyond the room contacts are lost.
+        njmax: constraint rows for which "warp" has room, of one environment; 0 takes 256. Metric `njmax_used`.
+        obs: "state"; or "pixels", on engine "warp": `env.observe_pixels(state)` gives (E, H, W, 3) uint8 pictures,
+            `State.obs` stays the compact state, which goals are relabelled from.
+        width, height, camera: of the pictures; pixels, and a camera of the scene.
+        allow_unfaithful: build the task also on an engine that was not measured to carry it (`faithful.py`).
 
     Raises:
-        EnvError: unknown task, engine or goal contract, or bad numbers, in one line.
+        EnvError: unknown task, engine or goal contract, engine not faithful, or bad numbers, in one line.
     """
-    check(task, physics)
+    check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
+    if obs not in ("state", "pixels"):
+        raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
     if task in MAZES:
+        if obs == "pixels":
+            raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
-    return MetaWorld((TASKS | SINGLE_GOAL)[task], num_envs, resolve(physics), goal, horizon, threads, reward)
+    row, engine = (TASKS | SINGLE_GOAL)[task], resolve(physics)
+    pixels = (width, height, camera) if obs == "pixels" else None
+    return MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
 
 
 @dataclass(frozen=True)
 class Description:
-    """A task's row in `crl envs`: sizes, horizon, native success rule and the engines that take its scene."""
+    """A task's row in `crl envs`: sizes, horizon, native success rule, engines, and those of them not faithful."""
 
     name: str
     obs_size: int
@@ -89,6 +117,7 @@ class Description:
     horizon: int
     success: str
     engines: tuple[str, ...]
+    unfaithful: tuple[str, ...] = ()
 
 
 def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -> Description:
@@ -114,5 +143,6 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
     goal, places = contract(row, goal), layout(row)
     obs = jax.eval_shape(lambda: compact_state(row, places, blank_readout(places.parts, 1)))
     aim = jax.eval_shape(lambda: goal_of(row, goal, jnp.zeros((1, 3))))
-    engines = tuple(name for name in ENGINES if name != "jax" or row.scene in JAX_EDITS)
-    return Description(task, obs.shape[-1], aim.shape[-1], MocapControl.action_size, horizon, row.success_rule, engines)
+    sizes = (obs.shape[-1], aim.shape[-1], MocapControl.action_size)
+    unfaithful = tuple(engine for engine in ENGINES if doubt(task, engine))
+    return Description(task, *sizes, horizon, row.success_rule, ENGINES, unfaithful)

@@ -5,7 +5,7 @@ Axis letters: E environments, D observation, G goal, R reset vector, A action.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,8 @@ class MetaWorld:
         horizon: env steps of an episode.
         threads: threads of the C engine, 0 for every core.
         reward: put the official dense reward, where the task has one, among the metrics as `official_reward`.
+        naconmax, njmax: of engine "warp", see `envs_mjx.make`.
+        pixels: width, height and camera for `observe_pixels`; None makes no renderer.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class MetaWorld:
         horizon: int,
         threads: int = 0,
         reward: bool = True,
+        naconmax: int = 0,
+        njmax: int = 0,
+        pixels: tuple[int, int, str] | None = None,
     ):
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = contract(task, goal)
@@ -63,7 +68,8 @@ class MetaWorld:
         self.reward = REWARDS.get(task.name) if reward else None
         self.layout = layout(task, reward)
         self.scene = make_scene(task, reward)
-        self.physics = make_physics(engine, self.scene, num_envs, threads)
+        self.physics = make_physics(engine, self.scene, num_envs, threads, naconmax, njmax)
+        self._pixels = self._make_pixels(*pixels) if pixels else None
         self._settled = settled_point(self.scene)
         self._stale = self._read_stale()
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
@@ -77,7 +83,15 @@ class MetaWorld:
             obs_scale=jnp.asarray(obs_scale),
             goal_shift=jnp.asarray(goal_shift),
             goal_scale=jnp.asarray(goal_scale),
+            buffers=self.physics.buffers,
         )
+
+    def _make_pixels(self, width: int, height: int, camera: str) -> Callable[..., jax.Array]:
+        if self.engine != "warp":
+            raise EnvError(f"obs='pixels': physics={self.engine!r} draws no batch of pictures; take physics='warp'")
+        from envs_mjx.pixels import make_pixels
+
+        return make_pixels(self.physics, width, height, camera)  # type: ignore[arg-type]
 
     def _read_stale(self) -> dict[Part, np.ndarray]:
         """Part -> (3,) float32: what the official reset reads before anything is placed (`Start.stale`)."""
@@ -93,6 +107,16 @@ class MetaWorld:
         """(E, D) compact state, see `compact_state`."""
         return compact_state(self.task, self.layout, physics)
 
+    def observe_pixels(self, state: State) -> jax.Array:
+        """(E, H, W, 3) uint8 pictures of every environment, by engine "warp" alone; as pure as `step`.
+
+        Raises:
+            EnvError: the environment was made without `obs="pixels"`.
+        """
+        if self._pixels is None:
+            raise EnvError("observe_pixels: make the environment with obs='pixels', physics='warp'")
+        return self._pixels(state.physics, state.target)
+
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
         return achieved(self.task, self.goal, obs)
@@ -103,9 +127,10 @@ class MetaWorld:
 
     def task_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) official target -> (E, G) goal that an episode commands, see `TaskSpec.goal_shift`."""
-        return self.commanded_goal(self._met_at(target))
+        return self.commanded_goal(self.commanded_point(target))
 
-    def _met_at(self, target: jax.Array) -> jax.Array:
+    def commanded_point(self, target: jax.Array) -> jax.Array:
+        """(E, 3) official target -> (E, 3) where an episode asks the achieved point to go: shifted in some tasks."""
         return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
     def hand_in_goal(self) -> jax.Array:
@@ -235,12 +260,15 @@ class MetaWorld:
         achieved = self.layout.point(physics, self.task.achieved)
         metrics = {
             "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(achieved - self._met_at(state.target), axis=-1),
+            "distance": jnp.linalg.norm(achieved - self.commanded_point(state.target), axis=-1),
             "diverged": physics.diverged.astype(jnp.float32),
         }
         if self.task.achieved != TCP:
             moved = jnp.linalg.norm(achieved - state.start, axis=-1) > MOVED
             metrics["object_moved"] = moved.astype(jnp.float32)
+        for index, (name, _) in enumerate(self.physics.buffers):
+            assert physics.used is not None
+            metrics[f"{name}_used"] = physics.used[:, index].astype(jnp.float32)
         return metrics
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:

@@ -185,6 +185,21 @@ def test_an_environment_is_a_function_of_its_own_seed() -> None:
     np.testing.assert_array_equal(kept[1], listed[0][1])
 
 
+def test_seed_and_episode_number_name_an_episode() -> None:
+    """However it came to be, and in whichever environment: by episodes that ended, or by resets."""
+    env = gymnasium.make_vec("crl_jax/point_FourRooms-v0", num_envs=3, horizon=HORIZON)
+    played = rollout(env, [5, 6, 7], 2 * HORIZON)[-1][4]
+    env.reset(seed=[7, 5, 6])
+    env.reset()
+    reset = env.reset()[1]
+    order = [1, 2, 0]
+    np.testing.assert_array_equal(reset["seed"][order], [5, 6, 7])
+    for name in ("seed", "episode_number", "goal", "start", "target"):
+        assert played[f"_{name}"].all() and reset[f"_{name}"].all()
+        np.testing.assert_array_equal(reset[name][order], played[name])
+    assert (played["episode_number"] == 2).all() and len(np.unique(played["goal"], axis=0)) == 3
+
+
 def test_without_a_seed_the_first_reset_draws_one() -> None:
     infos = [gymnasium.make_vec("crl_jax/reach-v3", num_envs=2, physics="c").reset()[1] for _ in range(2)]
     assert not np.array_equal(infos[0]["seed"], infos[1]["seed"])

@@ -164,6 +164,21 @@ def test_near_goals_lie_in_a_disc_around_the_way(pushes):
     assert abs(np.median(distance) - 0.2 / np.sqrt(2)) < 0.015
 
 
+@pytest.mark.parametrize("task", ["assembly", "disassemble", "push"])
+def test_the_way_leads_to_the_point_that_episodes_command(task):
+    """Where that is not the official target (`TaskSpec.goal_shift`), too; push has no shift."""
+    env = envs_mjx.make(task, 64, physics="c")
+    state = jax.jit(env.reset)(KEY)
+    config = ExploreConfig("touch_then_near", explore_share=1.0, near_radius=0.0)
+    near = np.asarray(behaviour_goal(env, state.replace(time=jnp.full(64, 149)), config))[:, -3:]
+    start, commanded = np.asarray(state.start), np.asarray(state.goal)[:, -3:]
+    share = ((near - start) * (commanded - start)).sum(1) / ((commanded - start) ** 2).sum(1)
+    np.testing.assert_allclose(near - start, share[:, None] * (commanded - start), rtol=0, atol=1e-6)
+    assert share.min() < 0.2 and share.max() > 0.8
+    shifted = np.abs(commanded - np.asarray(state.target)).max() > 1e-6
+    assert shifted == any(env.task.goal_shift) == (task != "push")
+
+
 def test_behaviour_goals_are_new_in_every_episode(pushes):
     env, state = pushes
     config = ExploreConfig("touch_first", explore_share=0.5)

@@ -1,8 +1,8 @@
 """Official dense rewards, ported: against `compute_reward` of the official package, step by step.
 
-The formulas are checked twice. In float64 they are the official ones. In float32 they differ by `TOLERANCE`, and where
-the official formula itself turns rounded positions (3e-8 m) into more than that, by twice that much: near the gripper's
-0.05 m `pad_success_thresh`, say, its margin is zero and its value jumps from 0.1 to 1.
+The formulas are checked twice. In float64 they are the official ones. In float32 they differ by at most `TOLERANCE`, or
+by what the official formula itself makes of one float32 ulp in the positions that it reads, see `allowed`. The second
+bound is needed on 7 of 30,000 recorded steps; `envs_mjx.rewards` says why and where.
 
 Axis letters: T time, E environments, K points, Q rotations, J joints, R reset vector.
 """
@@ -26,6 +26,9 @@ from tests.recorded import EPISODES, STEPS, Readout, Recording, reading, record
 
 TOLERANCE, DOUBLE_TOLERANCE = 1e-5, 2e-6
 """Of rewards, 0 to 10. Official code itself computes partly in float32: the actions' type."""
+
+JOLTS = 16
+"""Random choices of signs, see `allowed`."""
 
 SETTLED_ELSEWHERE = {"handle-press": 1e-2, "handle-pull": 1e-2, "handle-press-side": 1e-4, "handle-pull-side": 1e-4}
 """Tasks whose arm brushes the handle while it settles, for some vectors -> difference of `init_tcp`, metres."""
@@ -83,22 +86,32 @@ def with_tcp(memory: dict, tcp: jax.Array) -> dict:
 
 @functools.cache
 def allowed(task_name: str) -> np.ndarray:
-    """(T, E) how far float32 may be from the official reward at each step."""
+    """(T, E) how far float32 may be from the official reward at each step.
 
-    def rounded(readout: Readout) -> Readout:
-        return Readout(*(np.float32(getattr(readout, field)) for field in ("points", "rotations", "joints")))
+    That is `TOLERANCE`, or where the official formula is ill-conditioned, what it makes of float32's rounding: computed
+    in float64, the most that its value moves when every position that it reads is moved by one float32 ulp (6e-8 m at
+    0.5 to 1 m) up or down, over `JOLTS` random choices of signs.
+    """
+    exact, generator = record(task_name), np.random.default_rng(0)
 
-    exact = record(task_name)
-    rough = replace(
-        exact,
-        start=rounded(exact.start),
-        steps=rounded(exact.steps),
-        targets=np.float32(exact.targets),
-        remembered=exact.remembered | {"tcp": np.float32(exact.remembered["tcp"])},
-    )
-    moved = evaluate(task_name, rough, np.float64)[1] - evaluate(task_name, exact, np.float64)[1]
-    # Positions, targets and starts are rounded anew by whoever derives them: twice what one rounding does.
-    return TOLERANCE + 2 * np.abs(moved)
+    def jolt(values: np.ndarray) -> np.ndarray:
+        ulp = np.spacing(np.abs(np.float32(values))).astype(np.float64)
+        return values + generator.choice([-1.0, 1.0], np.shape(values)) * ulp
+
+    def jolted(readout: Readout) -> Readout:
+        return Readout(*(jolt(getattr(readout, field)) for field in ("points", "rotations", "joints")))
+
+    def moved() -> np.ndarray:
+        rough = replace(
+            exact,
+            start=jolted(exact.start),
+            steps=jolted(exact.steps),
+            targets=jolt(exact.targets),
+            remembered=exact.remembered | {"tcp": jolt(exact.remembered["tcp"])},
+        )
+        return np.abs(evaluate(task_name, rough, np.float64)[1] - evaluate(task_name, exact, np.float64)[1])
+
+    return np.maximum(TOLERANCE, np.max([moved() for _ in range(JOLTS)], axis=0))
 
 
 # -- against the official package ------------------------------------------------------------------------------------
@@ -126,6 +139,16 @@ def test_formulas_are_the_official_ones(task_name: str) -> None:
     assert (error <= allowed(task_name)).all(), f"{task_name}: {error.max()}"
     assert np.mean(error > TOLERANCE) < 0.01 and error.max() < 2e-4
     assert recording.rewards.max() > 1.5 and np.ptp(recording.rewards) > 0.5, "nothing happened: a weak test"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task_name", "steps"), [("push", 4), ("sweep", 1), ("door-open", 1), ("dial-turn", 1)])
+def test_float32_is_off_where_the_official_formula_is_ill_conditioned(task_name: str, steps: int) -> None:
+    """The figures that `envs_mjx.rewards` states; how many steps it is depends on the compiler's rounding a little."""
+    error = np.abs(evaluate(task_name, record(task_name), np.float32)[1] - record(task_name).rewards)
+    beyond = error > TOLERANCE
+    assert abs(beyond.sum() - steps) <= 1 and error.max() < 1e-4
+    assert ((allowed(task_name)[beyond] > 3e-5) & (allowed(task_name)[beyond] < 2e-3)).all()
 
 
 @pytest.mark.parametrize("task_name", rotating(TASKS))

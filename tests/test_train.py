@@ -174,7 +174,15 @@ BAD = {
     "missing checkpoint": (["eval", "empty"], "no checkpoint"),
     "resume of nothing": (["train", "--resume", "nowhere"], "no run here"),
     "damaged config": (["report", "damaged"], "config.json"),
+    "neither run nor task": (["render", "psh"], "no such task; nearest: push"),
+    "nothing to render": (["render"], "--sheet OUT.png"),
+    "a run's option on a task": (["render", "push", "--step", "3"], "step=3: does not apply"),
+    "a task's option on a run": (["render", "empty", "--policy", "random"], "policy=random: does not apply"),
+    "no scripted policy": (["render", "point_U", "--policy", "scripted"], "take 'random'"),
+    "film of another format": (["render", "push", "--out", "push.gif"], "must end in .mp4"),
+    "sheet of another format": (["render", "--sheet", "tasks.jpg"], "must end in .png"),
     "unknown benchmark": (["bench", "speed"], "throughput"),
+    "unfaithful": (["train", "hammer", "--physics", "jax"], "--allow-unfaithful"),
 }
 
 
@@ -261,6 +269,28 @@ def test_eval_report_and_render_on_a_run(finished, tmp_path, capsys):
     size = ["--width", "64", "--height", "48"]
     assert cli.main(PRESETS, ["render", folder, "--episodes", "1", "--out", str(film), *size]) == 0
     assert film.stat().st_size > 1000
+
+
+def test_render_of_a_task_makes_a_film_of_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "point_U").mkdir()  # A folder of that name does not hide the task.
+    arguments = ["render", "point_U", "--episodes", "2", "--seed", "0", "--width", "40", "--height", "90"]
+    assert cli.main(PRESETS, arguments) == 0
+    assert (tmp_path / "point_U.mp4").stat().st_size > 1000
+    assert "point_U.mp4" in capsys.readouterr().out
+
+
+def test_a_sheet_of_two_tasks(tmp_path):
+    import io
+
+    from PIL import Image
+    from rich.console import Console
+
+    from crl_jax import render
+
+    path = render.draw_sheet(tmp_path / "new" / "tasks.png", Console(file=io.StringIO()), ("reach", "door-close"))
+    picture = Image.open(path)
+    assert picture.size == (320, 134) and len(picture.getcolors(320 * 134)) > 1000
 
 
 def test_eval_in_the_official_package(finished, capsys):

@@ -33,12 +33,22 @@ def resolve(engine: str) -> str:
     return engine
 
 
-def make_physics(engine: str, scene: Scene, num_envs: int, threads: int = 0) -> Physics:
+def make_physics(
+    engine: str, scene: Scene, num_envs: int, threads: int = 0, naconmax: int = 0, njmax: int = 0
+) -> Physics:
     """Engine `engine` (a name that `resolve` returned) for `num_envs` copies of `scene`.
 
+    Args:
+        threads: of engine `c`; 0 takes every core.
+        naconmax, njmax: sizes of engine `warp`'s buffers, see `MjxPhysics`; 0 takes the default.
+
     Raises:
-        EnvError: the engine does not take this scene, with the reason and the alternative.
+        EnvError: the engine does not take this scene or these numbers, with the reason and the alternative.
     """
+    for name, size in (("naconmax", naconmax), ("njmax", njmax)):
+        if size < 0 or (size and engine != "warp"):
+            cure = "0 (the default) or more wanted" if size < 0 else f"engine {engine!r} has no such buffer; leave it 0"
+            raise EnvError(f"{name}={size}: {cure}")
     if engine == "c":
         from envs_mjx.physics.c import CPhysics
 
@@ -48,4 +58,4 @@ def make_physics(engine: str, scene: Scene, num_envs: int, threads: int = 0) -> 
         return CPhysics(scene, num_envs, threads)
     from envs_mjx.physics.mjx import MjxPhysics
 
-    return MjxPhysics(scene, num_envs, impl=engine)
+    return MjxPhysics(scene, num_envs, engine, naconmax, njmax)

@@ -118,6 +118,8 @@ class PhysicsState(struct.PyTreeNode):
         points: (E, K, 3) float32 metres. rotations: (E, Q, 9) float32 row-major. joints: (E, J) float32.
         diverged: (E,) bool the last step diverged and was undone: reset these environments.
         touch: (E, C) bool a normal force acts between the two geoms; None where the scene asks for no contact.
+        used: (E, number of `Physics.buffers`) int32 the largest use of each buffer since `initial`, also beyond its
+            end; None where the engine has no buffer that could overflow.
     """
 
     engine: Any
@@ -126,12 +128,18 @@ class PhysicsState(struct.PyTreeNode):
     joints: jax.Array
     diverged: jax.Array
     touch: jax.Array | None = None
+    used: jax.Array | None = None
 
 
 class Physics(Protocol):
-    """A batched engine. `initial`, `reset` and `step` are pure and may be called inside jit and scan."""
+    """A batched engine. `initial`, `reset` and `step` are pure and may be called inside jit and scan.
+
+    Attributes:
+        buffers: (name, size) of buffers of fixed size that a step can overflow; see `PhysicsState.used`.
+    """
 
     num_envs: int
+    buffers: tuple[tuple[str, int], ...]
 
     def initial(self) -> PhysicsState:
         """E copies of the settled state."""

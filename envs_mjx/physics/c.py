@@ -57,6 +57,8 @@ class Rows(struct.PyTreeNode):
 class CPhysics:
     """`Physics` on host threads. `threads=0` takes every core; results do not depend on their number."""
 
+    buffers: tuple[tuple[str, int], ...] = ()
+
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0):
         self.scene, self.num_envs = scene, num_envs
         self._lock = threading.Lock()  # Several devices of one process may call at once; a call uses every core.

@@ -22,8 +22,8 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from envs_mjx import scenes
 from envs_mjx.base import EnvError
+from envs_mjx.jax_scenes import load_jax_model
 from envs_mjx.physics.base import (
     PhysicsState,
     Scene,
@@ -63,32 +63,34 @@ class MjxPhysics:
     """`Physics` on MJX.
 
     Args:
-        scene: the scene; for impl="jax" only its name's row in `scenes.JAX_EDITS` is simulated, a simplified scene.
+        scene: the scene; for impl="jax" only its name's row in `jax_scenes.JAX_EDITS` is simulated, a simplified scene.
         num_envs: E.
         impl: "warp" (all collisions; NVIDIA GPUs, or slowly the CPU) or "jax" (any XLA device).
-        naconmax: Warp's contact buffer, all environments together; None for E * CONTACTS_PER_ENV.
-        njmax: Warp's constraint rows of one environment; None for ROWS_PER_ENV. Where a buffer overflows, Warp drops
-            the contacts beyond it and says so on stdout.
+        naconmax: Warp's contact buffer, all environments together; 0 for E * CONTACTS_PER_ENV.
+        njmax: Warp's constraint rows of one environment; 0 for ROWS_PER_ENV. Warp drops what is beyond a buffer:
+            `PhysicsState.used` tells.
 
     Raises:
         EnvError: the engine does not take this scene or device, with the reason and the alternative.
     """
 
-    def __init__(
-        self, scene: Scene, num_envs: int, impl: str = "warp", naconmax: int | None = None, njmax: int | None = None
-    ):
+    def __init__(self, scene: Scene, num_envs: int, impl: str = "warp", naconmax: int = 0, njmax: int = 0):
         self.scene, self.num_envs, self.impl = scene, num_envs, impl
         model = _model_for(scene, impl)
-        self._mjx = _import_mjx(impl)
+        self.mjx = _import_mjx(impl)
         sizes = {"naconmax": naconmax or num_envs * CONTACTS_PER_ENV, "njmax": njmax or ROWS_PER_ENV}
+        self.buffers = tuple(sizes.items()) if impl == "warp" else ()
         try:
-            self._model = self._mjx.put_model(model, impl=impl)
-            self._blank = self._mjx.make_data(model, impl=impl, **(sizes if impl == "warp" else {}))
+            self.model = self.mjx.put_model(model, impl=impl)
+            self._blank = self.mjx.make_data(model, impl=impl, **dict(self.buffers))
         except (NotImplementedError, ValueError, RuntimeError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise EnvError(
                 f"physics={impl!r}: MJX refuses scene {scene.name!r} ({reason}); take physics='c'"
             ) from error
+        if impl == "warp":
+            # `used` tells of an overflow: no need to print it from within the kernels.
+            self.model = self.model.tree_replace({"opt._impl.warn_overflow": 0})
         quat = np.array(scene.control.quat, np.float32)[None]
         self._blank = self._blank.replace(mocap_quat=jnp.asarray(quat))
         self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
@@ -109,15 +111,17 @@ class MjxPhysics:
         """E copies of the settled state; points are zeros until the first reset, as in engine `c`."""
         count = self.num_envs
         engine = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
-        return blank_readout(self.scene.parts, count, engine)
+        used = jnp.zeros((count, len(self.buffers)), jnp.int32) if self.buffers else None
+        return blank_readout(self.scene.parts, count, engine).replace(used=used)
 
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
-        placed = self._place(vector.astype(jnp.float32))
-        refresh = self._mjx.forward if self._touches else self._mjx.kinematics
+        placed, used = self._place(vector.astype(jnp.float32))
         with jax.default_matmul_precision("highest"):
-            data = jax.vmap(lambda engine: refresh(*self._lay_out(engine)))(placed)
-        return _where(mask, self._read(placed, data), state)
+            data, forwarded = jax.vmap(lambda engine: self._refresh(*self._lay_out(engine)))(placed)
+        fresh = _where(mask, self._read(placed, data), state.replace(used=None))
+        used = _most(used, forwarded)
+        return fresh.replace(used=None if used is None else _most(state.used, jnp.where(mask[:, None], used, 0)))
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
         """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics; a diverged step is undone."""
@@ -129,10 +133,11 @@ class MjxPhysics:
         # TF32 and bfloat16 matmuls are not good enough for physics; a no-op for Warp's own kernels.
         with jax.default_matmul_precision("highest"):
             advance = functools.partial(self._advance, substeps=self.scene.frame_skip)
-            engine, data = jax.vmap(advance)(engine, ctrl)
+            engine, data, used = jax.vmap(advance)(engine, ctrl)
         new = self._read(engine, data)
         diverged = _diverged(engine)
-        return _where(diverged, state, new).replace(diverged=diverged)
+        stepped = _where(diverged, state.replace(used=None), new)
+        return stepped.replace(diverged=diverged, used=_most(state.used, used))
 
     def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Simulation `index` on the host: the official model with its fixture moved, and forwarded data."""
@@ -148,9 +153,13 @@ class MjxPhysics:
 
     # -- one simulation ----------------------------------------------------------------------------------------------
 
+    def posed(self, engine: Dynamics):
+        """The engine's data of one simulation (under vmap: of each) with bodies, geoms and sites where they are."""
+        return self.mjx.kinematics(*self._lay_out(engine))
+
     def _lay_out(self, engine: Dynamics):
         """Model with its own fixture, and data, of one simulation."""
-        model = self._model
+        model = self.model
         if self._fixture is not None:
             model = model.replace(body_pos=model.body_pos.at[self._fixture].set(engine.fixture))
         data = self._blank.replace(
@@ -179,23 +188,43 @@ class MjxPhysics:
         return static, parent.reshape(3, 3).astype(np.float32)
 
     def _advance(self, engine: Dynamics, ctrl: jax.Array, substeps: int):
+        """State, fresh data and `_use` of the buffers after `substeps`."""
         model, data = self._lay_out(engine)
-        data, _ = jax.lax.scan(
-            lambda data, _: (self._mjx.step(model, data), None), data.replace(ctrl=ctrl), length=substeps
-        )
+
+        def substep(data, _):
+            data = self.mjx.step(model, data)
+            return data, self._use(data)
+
+        data, used = jax.lax.scan(substep, data.replace(ctrl=ctrl), length=substeps)
         engine = engine.replace(qpos=data.qpos, qvel=data.qvel, warmstart=data.qacc_warmstart)
-        refresh = self._mjx.forward if self._touches else self._mjx.kinematics
-        return engine, refresh(model, data)
+        data, last = self._refresh(model, data)
+        return engine, data, None if used is None else jnp.maximum(used.max(axis=0), last)
+
+    def _refresh(self, model, data):
+        """Data with fresh positions (and sensors, where contacts are asked for), and `_use` of the buffers."""
+        data = self.mjx.forward(model, data) if self._touches else self.mjx.kinematics(model, data)
+        return data, self._use(data)
+
+    def _use(self, data) -> jax.Array | None:
+        """(2,) int32 what the last collision and constraint pass would have filled of each of `buffers`.
+
+        Warp's counters go on beyond the end of a buffer (mujoco_warp/_src/forward.py, `_next_time`). The pool of
+        contacts also holds the pairs that may collide.
+        """
+        if not self.buffers:
+            return None
+        counts = data._impl
+        return jnp.stack([jnp.maximum(counts.nacon[0], counts.ncollision[0]), counts.nefc])
 
     # -- all simulations ---------------------------------------------------------------------------------------------
 
-    def _place(self, vector: jax.Array) -> Dynamics:
-        placement, count = self.scene.placement, self.num_envs
+    def _place(self, vector: jax.Array) -> tuple[Dynamics, jax.Array | None]:
+        placement, count, used = self.scene.placement, self.num_envs, None
         fresh = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), self._settled)
         if placement.fixture_at is not None:
             fresh = fresh.replace(fixture=place(placement.fixture_at, vector, self._height, jnp))
         if placement.settle:
-            fresh = self._settle(fresh)
+            fresh, used = self._settle(fresh)
         qpos, qvel = fresh.qpos, fresh.qvel
         if placement.object_at is not None:
             start = placement.object_qpos
@@ -204,9 +233,9 @@ class MjxPhysics:
             qpos = qpos.at[:, index].set(value)
         for start, stop in placement.clear:
             qvel = qvel.at[:, start:stop].set(0.0)
-        return fresh.replace(qpos=qpos, qvel=qvel)
+        return fresh.replace(qpos=qpos, qvel=qvel), used
 
-    def _settle(self, engine: Dynamics) -> Dynamics:
+    def _settle(self, engine: Dynamics) -> tuple[Dynamics, jax.Array | None]:
         """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
         scene, zeros = self.scene, jnp.zeros_like(engine.qvel)
         start = engine.replace(
@@ -218,7 +247,8 @@ class MjxPhysics:
         ctrl = jnp.array([-1.0, 1.0])
         substeps = scene.settle_steps * scene.frame_skip
         with jax.default_matmul_precision("highest"):
-            return jax.vmap(lambda one: self._advance(one, ctrl, substeps)[0])(start)
+            engine, _, used = jax.vmap(lambda one: self._advance(one, ctrl, substeps))(start)
+        return engine, used
 
     def _read(self, engine: Dynamics, data) -> PhysicsState:
         """The readout of batched data whose kinematics are fresh."""
@@ -277,12 +307,9 @@ def quiet_warp() -> None:
 def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:
     if impl == "warp":
         return scene.model
-    if scene.name not in scenes.JAX_EDITS:
-        raise EnvError(
-            f"physics='jax': scene {scene.name!r} has collisions that MJX-JAX cannot do or afford, and no simplified"
-            f" form (scenes with one: {', '.join(scenes.JAX_EDITS)}); take physics='warp' or 'c'"
-        )
-    return scenes.load_jax_model(scene.name)
+    parts, fixture = scene.parts, scene.placement.fixture
+    keep = [part.name for part in (*parts.points, *parts.rotations) if part.kind == "body"]
+    return load_jax_model(scene.name, tuple(keep + [fixture] * bool(fixture)), parts.touches)
 
 
 def _diverged(engine: Dynamics) -> jax.Array:
@@ -290,6 +317,12 @@ def _diverged(engine: Dynamics) -> jax.Array:
     # Not-a-number fails every comparison.
     qpos_good = (jnp.abs(engine.qpos) < MAX_POSITION).all(axis=-1)
     return ~(qpos_good & (jnp.abs(engine.qvel) < MAX_VELOCITY).all(axis=-1))
+
+
+def _most(*uses: jax.Array | None) -> jax.Array | None:
+    """The largest use of each buffer (E, 2), of those that are known; None where none is."""
+    known = [use for use in uses if use is not None]
+    return functools.reduce(jnp.maximum, known) if known else None
 
 
 def _where(mask: jax.Array, yes: PhysicsState, no: PhysicsState) -> PhysicsState:

@@ -1,0 +1,119 @@
+"""Seconds from a fresh process to the first env step, without and with the caches of compiled programs.
+
+Each start is a process of its own. "fresh": nothing compiled before, neither JAX's programs nor Warp's kernels;
+"no JAX cache": Warp's kernels are on disk, as always from the second start on; "JAX cache": JAX's persistent
+compilation cache holds the programs, too, as `crl` has it by default. CPU seconds stand beside wall-clock seconds,
+since a machine that does other work stretches only the latter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from benchmarks import common
+
+FRESH, KERNELS, CACHED = "fresh", "no JAX cache", "JAX cache"
+STARTS = {"c": (KERNELS, CACHED), "warp": (FRESH, KERNELS, CACHED), "jax": (KERNELS, CACHED)}
+"""What can be told apart on an engine: only `warp` has kernels of its own."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    cases: tuple[tuple[str, str], ...] = (("warp", "push"), ("jax", "reach"), ("c", "push"))
+    """(engine, task) pairs."""
+    num_envs: int = 16
+    """Environments; compilation hardly depends on it."""
+    limit: float = 900
+    """Seconds after which a start is given up."""
+
+
+def measure(engine: str, task: str, num_envs: int, **_: Any) -> dict[str, Any]:
+    """In a fresh process: seconds of the build, the first reset and the first step, and hits in JAX's cache."""
+    import jax
+
+    from envs_mjx import make
+
+    events: list[str] = []
+    jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
+    cpu, marks = time.process_time(), [time.perf_counter()]
+    env = make(task, num_envs, physics=engine)
+    marks.append(time.perf_counter())
+    state = jax.block_until_ready(jax.jit(env.reset)(jax.random.PRNGKey(0)))
+    marks.append(time.perf_counter())
+    first_cpu = time.process_time()
+    actions = jax.numpy.zeros((num_envs, env.spec.action_size))
+    jax.block_until_ready(jax.jit(env.step)(state, actions))
+    marks.append(time.perf_counter())
+    spans = [later - earlier for earlier, later in itertools.pairwise(marks)]
+    return {
+        **dict(zip(("build_s", "reset_s", "step_s"), spans, strict=True)),
+        "cpu_s": time.process_time() - cpu,
+        "step_cpu_s": time.process_time() - first_cpu,
+        "cache_hits": events.count("/jax/compilation_cache/cache_hits"),
+    }
+
+
+def measure_case(engine: str, task: str, settings: Settings) -> list[dict[str, Any]]:
+    """A row for each start of an engine; the first fills the caches."""
+    rows = []
+    case = {"engine": engine, "task": task, "num_envs": settings.num_envs}
+    with tempfile.TemporaryDirectory() as root:
+        # Warp's own cache stays the user's, but for the fresh start.
+        kernels = {"WARP_CACHE_PATH": str(Path(root) / "warp")} if FRESH in STARTS[engine] else {}
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(Path(root) / "xla"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_ENABLE_COMPILATION_CACHE": "true",
+        }
+        off = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+        for index, start in enumerate(STARTS[engine]):
+            # The first start finds JAX's cache empty, and so compiles like one without.
+            environment = kernels | (off if start == KERNELS and index else cache)
+            row = common.fresh_process("benchmarks.compile_time", case, settings.limit, **environment)
+            rows.append({**row, "start": start})
+    return rows
+
+
+def main(settings: Settings) -> None:
+    """Measure, print, write results/compile_time.json."""
+    console, rows = Console(stderr=True), []
+    for engine, task in settings.cases:
+        with console.status(f"{engine} {task}"):
+            rows += measure_case(engine, task, settings)
+        common.write("compile_time", rows, asdict(settings))
+    titles = [
+        "engine",
+        "task",
+        "start",
+        "build, s",
+        "first reset, s",
+        "first step, s",
+        "step, CPU s",
+        "CPU s",
+        "hits",
+    ]
+    keys = ("build_s", "reset_s", "step_s", "step_cpu_s", "cpu_s")
+    table = [
+        [row["engine"], row["task"], row["start"]]
+        + (
+            [f"not measured: {row['not_measured']}", *[""] * 5]
+            if "not_measured" in row
+            else [*(f"{row[key]:.1f}" for key in keys), str(row["cache_hits"])]
+        )
+        for row in rows
+    ]
+    common.publish("compile_time", titles, table, rows, asdict(settings))
+
+
+if __name__ == "__main__" and not common.serve(measure):
+    main(tyro.cli(Settings, description=__doc__))

@@ -1,0 +1,155 @@
+"""Env steps/s, memory and compile seconds of each engine at several numbers of environments, random actions.
+
+Each case is a process of its own, so that its peak memory is its own. The machine's CPU share is measured with it: on a
+machine that does other work, env steps per CPU second say what env steps/s do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from benchmarks import common
+
+FIGURE = Path(__file__).parent.parent / "docs" / "env_scaling.png"
+COLOURS = {"c": "tab:blue", "warp": "tab:green", "jax": "tab:orange"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured. On a GPU: `--engines warp jax --num-envs 512 2048 8192`."""
+
+    task: str = "push"
+    """The task."""
+    engines: tuple[str, ...] = ("c", "warp")
+    """Engines."""
+    num_envs: tuple[int, ...] = (64, 512, 4096)
+    """Numbers of environments."""
+    seconds: float = 10.0
+    """Length of one measurement: its env steps are chosen to take about this long, one at least."""
+    repeats: int = 3
+    """Measurements; the median is reported."""
+    limit: float = 120.0
+    """Seconds that a case's measurements may take; a case whose single env step takes longer is not measured."""
+    build_limit: float = 600.0
+    """Seconds for the build, the first step and its compilation, on top."""
+
+
+def measure(
+    engine: str, task: str, num_envs: int, seconds: float, repeats: int, limit: float, **_: Any
+) -> dict[str, Any]:
+    """In a fresh process: build, compile, then `repeats` unrolls of about `seconds` each."""
+    import jax
+
+    from envs_mjx import make
+
+    started = time.perf_counter()
+    env = make(task, num_envs, physics=engine)
+    reset, key = jax.jit(env.reset), jax.random.PRNGKey(1)
+
+    @jax.jit
+    def unroll(state, length):
+        """`length` is traced: one compilation serves every length."""
+
+        def step(index, state):
+            shape = (num_envs, env.spec.action_size)
+            return env.step(state, jax.random.uniform(jax.random.fold_in(key, index), shape, minval=-1, maxval=1))
+
+        return jax.lax.fori_loop(0, length, step, state)
+
+    state = jax.block_until_ready(unroll(reset(jax.random.PRNGKey(0)), 1))
+    first = time.perf_counter() - started
+    one = common.seconds(lambda: unroll(state, 1))
+    result = {"first_step_s": first, "one_step_s": one, "compile_s": first - one}
+    if one > limit:
+        return result | common.peak_memory() | {"not_measured": f"one env step of all takes {one:.0f} s"}
+    repeats = max(1, min(repeats, int(limit / max(one, seconds))))
+    length = max(1, int(seconds / one))
+    cpu = time.process_time()
+    measured = [common.seconds(lambda: unroll(state, length)) for _ in range(repeats)]
+    cpu = time.process_time() - cpu
+    steps = num_envs * length
+    return (
+        result
+        | common.peak_memory()
+        | {
+            "length": length,
+            "repeats": repeats,
+            "env_steps_per_s": steps / common.median(measured),
+            "env_steps_per_cpu_s": steps * repeats / cpu,
+            "cores_used": cpu / sum(measured),
+        }
+    )
+
+
+def figure(rows: Sequence[Mapping[str, Any]], device: str, path: Path = FIGURE) -> Path:
+    """Env steps/s against environments, a line for each engine; what was not measured is left out."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawing, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for engine in dict.fromkeys(row["engine"] for row in rows):
+        points = [row for row in rows if row["engine"] == engine and "not_measured" not in row]
+        for key, style, what in (
+            ("env_steps_per_s", "o-", "per second"),
+            ("env_steps_per_cpu_s", "x:", "per CPU second"),
+        ):
+            values = [row[key] for row in points]
+            label = f"{engine}, {what}"
+            axes.plot([row["num_envs"] for row in points], values, style, color=COLOURS.get(engine), label=label)
+    axes.set(xscale="log", yscale="log", xlabel="environments", ylabel="env steps", title=device)
+    axes.set_xticks(counts := sorted({row["num_envs"] for row in rows}), [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(exist_ok=True)
+    drawing.savefig(path, dpi=120)
+    pyplot.close(drawing)
+    return path
+
+
+def main(settings: Settings) -> None:
+    """Measure, print, write results/env_scaling.json and the plot."""
+    from crl_jax.machine import machine
+
+    console, rows = Console(stderr=True), []
+    shared = {key: getattr(settings, key) for key in ("task", "seconds", "repeats", "limit")}
+    for engine in settings.engines:
+        for num_envs in settings.num_envs:
+            case = {"engine": engine, "num_envs": num_envs, **shared}
+            with console.status(f"{engine}, {num_envs} environments"):
+                rows.append(common.fresh_process("benchmarks.env_scaling", case, settings.build_limit + settings.limit))
+            common.write("env_scaling", rows, asdict(settings))
+    titles = ["engine", "envs", "env steps/s", "per CPU s", "cores", "compile, s", "resident, MiB", "device, MiB"]
+    common.publish("env_scaling", titles, [_cells(row) for row in rows], rows, asdict(settings))
+    facts = machine()
+    where = facts["devices"][0] if not facts["devices"][0].startswith("cpu") else facts["processor"]
+    title = f"{settings.task}: {where}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
+    console.print(f"written: {figure(rows, title)}")
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    known = {
+        "env_steps_per_s": "{:,.0f}",
+        "env_steps_per_cpu_s": "{:,.0f}",
+        "cores_used": "{:.2f}",
+        "compile_s": "{:.1f}",
+    }
+    cells = [form.format(row[key]) if key in row else "not measured" for key, form in known.items()]
+    if "not_measured" in row:
+        cells[0] = f"not measured: {row['not_measured']}"
+    memory = [row.get(key) for key in ("resident_bytes", "device_bytes")]
+    sizes = ["not measured" if size is None else f"{size / 2**20:,.0f}" for size in memory]
+    return [row["engine"], str(row["num_envs"]), *cells, *sizes]
+
+
+if __name__ == "__main__" and not common.serve(measure):
+    main(tyro.cli(Settings, description=__doc__))

@@ -1,0 +1,79 @@
+"""Films and sheets as files: what `crl render` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+import envs_mjx
+from crl_jax import policy, runs, video
+from crl_jax.config import ConfigError, nearest
+from envs_mjx import film, splits
+
+Size = tuple[int, int]
+"""(width, height), pixels."""
+
+
+def refuse(options: Mapping[str, Any], why: str) -> None:
+    """ConfigError where an option is given that does not apply."""
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{name}={value}: does not apply: {why}")
+
+
+def require_run(target: str) -> None:
+    """ConfigError, with the nearest names, where `target` is neither a run's folder nor a task."""
+    if not target:
+        raise ConfigError("render: name a run's folder or a task (`crl envs` lists them), or give --sheet OUT.png")
+    if not (Path(target) / runs.CONFIG).is_file():
+        near = nearest(target, envs_mjx.names())
+        raise ConfigError(f"{target}: no run here (no {runs.CONFIG}) and no such task; nearest: {near}")
+
+
+def film_run(
+    folder: Path, step: int | None, out: Path | None, episodes: int, seed: int, size: Size, camera: str
+) -> Path:
+    """An mp4 of a run's policy; returns its path."""
+    path = _checked(out or folder / "videos" / "policy.mp4", ".mp4")
+    return policy.film(policy.load(folder, step), path, episodes, seed, size, camera)
+
+
+def film_task(
+    task: str, out: Path | None, name: str | None, episodes: int, seed: int, size: Size, camera: str, physics: str
+) -> Path:
+    """An mp4 of a task under the policy `name` (`film.POLICIES`, or None); returns its path."""
+    path = _checked(out or Path(f"{task}.mp4"), ".mp4")
+    with video.quiet_forks():
+        frames, fps = film.film(task, name, episodes, seed, size, camera, physics)
+        return video.write_video(frames, path, fps)
+
+
+def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = splits.MT50) -> Path:
+    """A PNG of tasks, each when its scripted policy succeeds; returns its path."""
+    from PIL import Image
+
+    _checked(path, ".png")
+    pictures = []
+    for task in track(tasks, "drawing", console=console):
+        with video.quiet_forks():
+            picture, success = film.tile(task)
+        pictures.append(picture)
+        if not success:
+            console.print(f"{task}: the scripted policy did not succeed", highlight=False)
+    Image.fromarray(film.sheet(pictures, tasks)).save(path, optimize=True)
+    return path
+
+
+def _checked(path: Path, suffix: str) -> Path:
+    """ConfigError where nothing can be written to `path`, or it would be something else than `suffix` says."""
+    if path.suffix != suffix:
+        raise ConfigError(f"out={path}: must end in {suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={path}: cannot write there ({error.strerror})") from error
+    return path

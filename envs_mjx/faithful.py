@@ -1,0 +1,23 @@
+"""Which tasks an engine carries faithfully: data, kept equal to what `crl bench fidelity` measured (docs/fidelity.md).
+
+Faithful: the official scripted policy succeeds through the engine within 10 points of engine `c`, from the same starts.
+Engine `c` is the official physics to the last bit; `warp` takes the official scenes unmodified and counts as faithful
+unless measured otherwise; `jax` simulates simplified scenes (`jax_scenes.py`) and counts only where it was measured.
+"""
+
+from __future__ import annotations
+
+UNFAITHFUL: dict[str, tuple[str, ...]] = {"c": (), "warp": ()}
+"""Engine -> tasks measured not to be faithful; all others are."""
+
+FAITHFUL: dict[str, tuple[str, ...]] = {"jax": ()}
+"""Engine -> tasks measured to be faithful; no other is."""
+
+
+def doubt(task: str, engine: str) -> str:
+    """Why `engine` is not taken to carry `task` (a Meta-World or single-goal task) faithfully; "" where it is."""
+    if engine in FAITHFUL and task not in FAITHFUL[engine]:
+        return "its simplified scene has not passed the fidelity test (docs/fidelity.md)"
+    if task in UNFAITHFUL.get(engine, ()):
+        return "its scripted policy succeeds more than 10 points off engine 'c' there (docs/fidelity.md)"
+    return ""
