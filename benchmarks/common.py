@@ -18,6 +18,8 @@ from rich.table import Table
 from crl_jax.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
+COLOURS = {"c": "tab:blue", "warp": "tab:green", "jax": "tab:orange"}
+"""Of the engines, in every plot."""
 _CASE = "--case"
 
 

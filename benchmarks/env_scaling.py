@@ -18,7 +18,6 @@ from rich.console import Console
 from benchmarks import common
 
 FIGURE = Path(__file__).parent.parent / "docs" / "env_scaling.png"
-COLOURS = {"c": "tab:blue", "warp": "tab:green", "jax": "tab:orange"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def measure(
     from envs_mjx import make
 
     started = time.perf_counter()
-    env = make(task, num_envs, physics=engine)
+    env = make(task, num_envs, physics=engine, allow_unfaithful=True)
     reset, key = jax.jit(env.reset), jax.random.PRNGKey(1)
 
     @jax.jit
@@ -104,7 +103,7 @@ def figure(rows: Sequence[Mapping[str, Any]], device: str, path: Path = FIGURE) 
         ):
             values = [row[key] for row in points]
             label = f"{engine}, {what}"
-            axes.plot([row["num_envs"] for row in points], values, style, color=COLOURS.get(engine), label=label)
+            axes.plot([row["num_envs"] for row in points], values, style, color=common.COLOURS.get(engine), label=label)
     axes.set(xscale="log", yscale="log", xlabel="environments", ylabel="env steps", title=device)
     axes.set_xticks(counts := sorted({row["num_envs"] for row in rows}), [f"{count:,}" for count in counts])
     axes.minorticks_off()

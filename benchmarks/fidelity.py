@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -109,19 +108,16 @@ def scripted(side: Side, physics: Any, target: Any, horizon: int, keep: tuple[in
     """
     from envs_mjx import official
 
-    policy, count = official.scripted_policy(side.env.task.name), side.env.num_envs
-    action, frame, kept = np.zeros((count, 4), np.float32), None, []
-    successes = np.zeros(count, bool)
-    for now in range(horizon):
+    policy, frame, kept = official.scripted_policy(side.env.task.name), None, []
+    successes = np.zeros(side.env.num_envs, bool)
+    for now in range(horizon + 1):
+        success, obs, frame = side.judge(physics, frame, target)
+        successes |= np.asarray(success) & (now > 0)
+        if now == horizon or (successes.all() and now > max(keep, default=0)):
+            break
         if now in keep:
             kept.append(physics)
-        _, obs, frame = side.judge(physics, frame, target)
-        for index, row in enumerate(np.asarray(obs, np.float64)):
-            action[index] = np.clip(policy.get_action(row), -1, 1)
-        physics = side.step(physics, action)
-        successes |= np.asarray(side.env.success(physics, target))
-        if successes.all() and now >= max(keep, default=0):
-            break
+        physics = side.step(physics, official.scripted_actions(policy, obs))
     return successes, kept
 
 
@@ -188,11 +184,11 @@ def measure(task: str, engine: str, settings: Settings) -> dict[str, Any]:
     began = time.perf_counter()
     scene = TASKS[task].scene
     model = load_jax_model(scene) if engine == "jax" else load_model(scene)
+    row = {"task": task, "engine": engine, "pairs": colliding_pairs(model)}
     if engine == "c":
-        return {"task": task, "engine": engine, "pairs": colliding_pairs(model)}
+        return row
     if engine == "scene":
         return measure_scene(task, settings)
-    row = {"task": task, "engine": engine, "pairs": colliding_pairs(model)}
     known = reference(task, settings)
     side = make_side(task, engine, settings.episodes)
     start, actions = as_dynamics(known.side.env, known.start), random_actions(settings.seed + 1, settings.rollout, 1)
@@ -252,7 +248,6 @@ def main(settings: Settings) -> None:
     from envs_mjx.base import EnvError
     from envs_mjx.tasks import TASKS
 
-    warnings.filterwarnings("ignore", message="Constant.s. may be too high")
     console = Console(stderr=True)
     rows = _kept()
     wanted = [(task, engine) for task in settings.tasks or TASKS for engine in settings.engines]

@@ -9,13 +9,14 @@ from typing import Any
 from benchmarks import common
 
 DOCS = Path(__file__).parent.parent / "docs"
-COLOURS = {"warp": "tab:green", "jax": "tab:orange"}
+ENGINES = ("warp", "jax")
 Rows = dict[str, dict[str, Any]]
 
 HEAD = """# Fidelity of the engines
 
 Made by `crl fidelity` ([benchmarks/fidelity.py](../benchmarks/fidelity.py)) from
-[fidelity.json]({results}/fidelity.json) and [scripted_policies.json]({results}/scripted_policies.json); an empty cell
+[fidelity.json](../benchmarks/results/fidelity.json) and
+[scripted_policies.json](../benchmarks/results/scripted_policies.json); an empty cell
 is not measured, `crl fidelity --missing` goes on with those. On {processor}, {versions}.
 
 **The reference** is engine `c`: state equal to the official package's to the last bit on all 50 tasks
@@ -25,7 +26,8 @@ official package and through `c`: {c_episodes} episodes of 500 steps from the sa
 **Engines `warp` and `jax`** start from `c`'s own states, {episodes} environments per task, {horizon} steps at most:
 
 - *one step*: the furthest of the points that the task reads after one env step of random actions, from states along
-  scripted episodes (free flight, grasp, transport); median / maximum, millimetres. {floating}
+  scripted episodes (free flight, grasp, transport); median / maximum, millimetres. Objects that a `jax`
+  scene lets float (reach) are among the points.
 - *rollout*: distance of the achieved point from where `c` has it after {rollout} steps of random actions; median / 90th
   percentile, millimetres.
 - *success*: scripted policy through the engine / through `c` from the same starts, percent.
@@ -46,14 +48,14 @@ simplified one of `jax` ([jax_scenes.py](../envs_mjx/jax_scenes.py)).
 WHAT = ("one step", "rollout", "success", "faithful")
 TITLES = (
     *("task", "pairs", "jax pairs", "official", "c", "scene"),
-    *(f"{engine} {what}" for engine in COLOURS for what in WHAT),
+    *(f"{engine} {what}" for engine in ENGINES for what in WHAT),
 )
 
 
 def write(points: int) -> list[Path]:
     """Write page and plot; returns their paths."""
     content = json.loads((common.RESULTS / "fidelity.json").read_text())
-    tables: dict[str, Rows] = {engine: {} for engine in ("c", "scene", *COLOURS)}
+    tables: dict[str, Rows] = {engine: {} for engine in ("c", "scene", *ENGINES)}
     for row in content["rows"]:
         tables[row["engine"]][row["task"]] = row
     known = json.loads((common.RESULTS / "scripted_policies.json").read_text())["rows"]
@@ -61,7 +63,7 @@ def write(points: int) -> list[Path]:
     text = [_head(content, tables, known, points), _line(TITLES), _line("-" * len(TITLES))]
     text += [_line(_cells(row, tables)) for row in known]
     page.write_text("\n".join(text) + "\n")
-    _draw(tables, plot)
+    _draw(tables, plot, points)
     return [page, plot]
 
 
@@ -73,16 +75,14 @@ def _head(content: dict[str, Any], tables: dict[str, Rows], known: list[dict[str
         for engine, title in (("warp", "`warp`"), ("jax", "`jax`"), ("scene", "scenes of `jax`, stepped by C"))
     ]
     return HEAD.format(
-        results="../benchmarks/results",
         processor=f"{machine['processor']} ({', '.join(machine['devices'])})",
         versions=versions,
         c_episodes="/".join(str(count) for count in sorted({row["episodes"] for row in known})),
         **{key: settings[key] for key in ("horizon", "rollout")},
-        episodes=_episodes(tables, *COLOURS),
+        episodes=_episodes(tables, *ENGINES),
         scene_episodes=_episodes(tables, "scene"),
-        grain=100 / min(row["episodes"] for engine in COLOURS for row in tables[engine].values()),
+        grain=100 / min(row["episodes"] for engine in ENGINES for row in tables[engine].values()),
         points=points,
-        floating="Objects that a `jax` scene lets float (reach) are among the points.",
         counts="Within the tolerance: " + "; ".join(counts) + ".",
     )
 
@@ -97,7 +97,7 @@ def _cells(known: dict[str, Any], tables: dict[str, Rows]) -> list[str]:
     pairs = [str(tables[engine][task]["pairs"]) if task in tables[engine] else "" for engine in ("c", "scene")]
     cells = [task, *pairs, f"{known['official']:.0f}", f"{known['ours']:.0f}"]
     cells.append(_success(tables["scene"][task]) if task in tables["scene"] else "")
-    for engine in COLOURS:
+    for engine in ENGINES:
         row = tables[engine].get(task)
         cells += _measured(row) if row else [""] * 4
     return cells
@@ -119,17 +119,17 @@ def _line(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _draw(tables: dict[str, Rows], path: Path) -> None:
-    """Three panels over the tasks: one-step error, rollout error, success against engine `c`."""
+def _draw(tables: dict[str, Rows], path: Path, points: int) -> None:
+    """Three panels over the tasks: one-step error, rollout error, success against engine `c` within `points`."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    tasks = sorted({task for engine in COLOURS for task in tables[engine]})
+    tasks = sorted({task for engine in ENGINES for task in tables[engine]})
     figure, panels = plt.subplots(3, 1, figsize=(max(6, 0.24 * len(tasks)), 8), sharex=True, layout="constrained")
     titles = ("one step, maximum (mm)", "rollout, 90th percentile (mm)", "scripted success - c's (points)")
-    for engine, colour in COLOURS.items():
+    for engine in ENGINES:
         rows = [tables[engine][task] for task in tasks if task in tables[engine]]
         places = [place for place, task in enumerate(tasks) if task in tables[engine]]
         values = (
@@ -138,13 +138,13 @@ def _draw(tables: dict[str, Rows], path: Path) -> None:
             [row["success"] - row["c_success"] for row in rows],
         )
         for panel, heights in zip(panels, values, strict=True):
-            panel.plot(places, heights, "o", color=colour, label=engine, markersize=5, alpha=0.8)
+            panel.plot(places, heights, "o", color=common.COLOURS[engine], label=engine, markersize=5, alpha=0.8)
     for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title, fontsize=10, loc="left")
         panel.grid(alpha=0.3)
     for panel in panels[:2]:
         panel.set_yscale("log")
-    panels[2].axhspan(-10, 10, color="tab:grey", alpha=0.15)
+    panels[2].axhspan(-points, points, color="tab:grey", alpha=0.15)
     panels[0].legend()
     panels[2].set_xticks(range(len(tasks)), tasks, rotation=90, fontsize=8)
     figure.savefig(path, dpi=110)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from crl_jax.config import (
     AgentConfig,
     Config,
@@ -15,6 +17,7 @@ from crl_jax.config import (
 )
 
 _SMALL = NetworkConfig(width=256, critic_depth=2, actor_depth=2)
+_AGENT = AgentConfig(actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.03)
 _TOUCH = ExploreConfig(behaviour_goals="touch_then_near", explore_share=0.5, touch_radius=0.03, near_radius=0.05)
 
 PRESETS: dict[str, Config] = {
@@ -32,14 +35,7 @@ PRESETS: dict[str, Config] = {
     "metaworld_cpu": Config(
         env=EnvConfig(task="push", num_envs=128),
         network=_SMALL,
-        agent=AgentConfig(
-            critic_lr=1e-3,
-            actor_lr=1e-3,
-            alpha_lr=3e-3,
-            actor_average=0.999,
-            actor_goals="half_commanded",
-            critic_goal_noise=0.03,
-        ),
+        agent=dataclasses.replace(_AGENT, critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3),
         explore=_TOUCH,
         train=TrainConfig(total_env_steps=1_500_000),
         evaluation=EvalConfig(eval_every=50_000),
@@ -49,7 +45,7 @@ PRESETS: dict[str, Config] = {
     "metaworld_gpu": Config(
         env=EnvConfig(task="push", num_envs=512),
         network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
-        agent=AgentConfig(actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.03),
+        agent=_AGENT,
         explore=_TOUCH,
         train=TrainConfig(
             total_env_steps=20_000_000,

@@ -199,15 +199,16 @@ def _run(
     while counters.env_steps < config.train.total_env_steps and not stop:
         started = time.perf_counter()
         state, metrics, episodes = trainer.round(state)
-        metrics |= buffers_used(trainer.env.spec, state.env.metrics)
-        metrics = {f"train/{name}": float(value) for name, value in metrics.items()} | _episode_metrics(episodes)
+        used = buffers_used(trainer.env.spec, state.env.metrics)
+        metrics = {f"train/{name}": float(value) for name, value in (metrics | used).items()}
+        metrics |= _episode_metrics(episodes)
         seconds = time.perf_counter() - started
         counters.env_steps += per_round
         counters.updates += updates_per_round
         counters.seconds += seconds
         speed = {"time/env_steps_per_s": per_round / seconds, "time/updates_per_s": updates_per_round / seconds}
         log(loggers, metrics | speed | _device_memory(), counters)
-        _check_buffers(trainer.env, state.env.metrics, folder)
+        _check_buffers(trainer.env, used, folder)
         if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
             result.evaluation = _evaluate(trainer, state, counters, loggers)
             _check_buffers(trainer.eval_env, result.evaluation, folder)

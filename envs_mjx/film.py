@@ -5,7 +5,6 @@ Axis letters: E environments, T frames, H height, W width.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from envs_mjx import official, registry
 from envs_mjx.base import EnvError, GoalEnv, Snapshot, State
-from envs_mjx.render import render_frames
+from envs_mjx.render import render_frames, require_camera
 from envs_mjx.sawyer import MetaWorld
 from envs_mjx.tasks import TASKS
 
@@ -73,10 +72,7 @@ def _scripted(env: MetaWorld, jit: Callable[..., Any]) -> Callable[[State], np.n
     def act(state: State) -> np.ndarray:
         nonlocal frame
         obs, frame = observe(state, frame)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Constant.s. may be too high")
-            actions = [policy.get_action(row) for row in np.array(obs, np.float64)]
-        return np.clip(actions, -1, 1).astype(np.float32)
+        return official.scripted_actions(policy, obs)
 
     return act
 
@@ -131,10 +127,7 @@ def film(
 def check_camera(env: GoalEnv, camera: str) -> None:
     """EnvError where pictures of `env` cannot be taken by `camera`; mazes have one view, whatever is asked for."""
     if isinstance(env, MetaWorld):
-        model = env.scene.model
-        known = [CLOSE, *(model.cam(index).name for index in range(model.ncam))]
-        if camera not in known:
-            raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(known)}")
+        require_camera(env.scene.model, camera, (CLOSE,))
 
 
 def frames(env: GoalEnv, snapshots: Iterable[Snapshot], size: tuple[int, int], camera: str = CLOSE) -> np.ndarray:

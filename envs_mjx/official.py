@@ -7,6 +7,7 @@ Axis letters: E environments, N official environments stepped together, D observ
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,14 @@ def scripted_policy(task_name: str) -> Any:
     from metaworld.policies import ENV_POLICY_MAP
 
     return ENV_POLICY_MAP[TASKS[task_name].official]()
+
+
+def scripted_actions(policy: Any, obs: Any) -> np.ndarray:
+    """(E, 39) official observations -> (E, 4) float32 actions in [-1, 1] of a `scripted_policy`, which sees a copy."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Constant.s. may be too high")
+        actions = [policy.get_action(row) for row in np.array(obs, np.float64)]
+    return np.clip(actions, -1, 1).astype(np.float32)
 
 
 def observation(

@@ -18,6 +18,7 @@ import numpy as np
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import PhysicsState
 from envs_mjx.physics.mjx import MjxPhysics
+from envs_mjx.render import require_camera
 
 MARK = 0.01
 """Metres, least radius of a goal mark."""
@@ -33,9 +34,7 @@ def make_pixels(physics: MjxPhysics, width: int, height: int, camera: str) -> Ob
         EnvError: no such camera, a bad size, or a camera or light in a mode that no scene of Meta-World has.
     """
     model = physics.scene.model
-    names = [model.cam(index).name for index in range(model.ncam)]
-    if camera not in names:
-        raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(names)}")
+    require_camera(model, camera)
     if width < 1 or height < 1:
         raise EnvError(f"width={width}, height={height}: both must be at least 1")
     if not np.isin(model.cam_mode, (_FIXED, _TRACK)).all() or (model.light_mode != _FIXED).any():

@@ -67,6 +67,13 @@ def backend() -> str:
     return "warp"
 
 
+def require_camera(model: mujoco.MjModel, camera: str, more: tuple[str, ...] = ()) -> None:
+    """EnvError, with the names there are, where `camera` is neither a camera of the model nor one of `more`."""
+    names = [*more, *(model.cam(index).name for index in range(model.ncam))]
+    if camera not in names:
+        raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(names)}")
+
+
 def render_frames(
     pairs: Iterable[Pair], width: int = 320, height: int = 240, camera: str = DEFAULT_CAMERA
 ) -> np.ndarray:
@@ -86,9 +93,7 @@ def render_frames(
     if not first or width < 1 or height < 1:
         raise EnvError(f"frames={len(first)}, width={width}, height={height}: each must be at least 1")
     model, data = first[0]
-    names = [model.cam(index).name for index in range(model.ncam)]
-    if camera not in names:
-        raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(names)}")
+    require_camera(model, camera)
     name = backend()
     draw: Callable[..., np.ndarray] = _render_warp if name == "warp" else functools.partial(_render_gl, name)
     try:

@@ -34,6 +34,7 @@ from envs_mjx.physics.base import (
     settled_point,
     touching,
 )
+from envs_mjx.physics.tracing import careful
 
 CONTACTS_PER_ENV = 64
 """Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
@@ -117,7 +118,7 @@ class MjxPhysics:
     def reset(self, state: PhysicsState, mask: jax.Array, vector: jax.Array) -> PhysicsState:
         """Restart the environments of `mask` (E,) from the settled state, placed by `vector` (E, R)."""
         placed, used = self._place(vector.astype(jnp.float32))
-        with jax.default_matmul_precision("highest"):
+        with careful(self.impl):
             data, forwarded = jax.vmap(lambda engine: self._refresh(*self._lay_out(engine)))(placed)
         fresh = _where(mask, self._read(placed, data), state.replace(used=None))
         used = _most(used, forwarded)
@@ -130,8 +131,7 @@ class MjxPhysics:
         low, high = jnp.asarray(control.low, jnp.float32), jnp.asarray(control.high, jnp.float32)
         engine = state.engine.replace(mocap=jnp.clip(moved, low, high))
         ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
-        # TF32 and bfloat16 matmuls are not good enough for physics; a no-op for Warp's own kernels.
-        with jax.default_matmul_precision("highest"):
+        with careful(self.impl):
             advance = functools.partial(self._advance, substeps=self.scene.frame_skip)
             engine, data, used = jax.vmap(advance)(engine, ctrl)
         new = self._read(engine, data)
@@ -246,7 +246,7 @@ class MjxPhysics:
         )
         ctrl = jnp.array([-1.0, 1.0])
         substeps = scene.settle_steps * scene.frame_skip
-        with jax.default_matmul_precision("highest"):
+        with careful(self.impl):
             engine, _, used = jax.vmap(lambda one: self._advance(one, ctrl, substeps))(start)
         return engine, used
 
