@@ -41,7 +41,7 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
     trainer = build(config)
     env, agent, schedule = trainer.env, trainer.agent, config.train
     length = schedule.unroll_length
-    state = jax.jit(loop.make_warm_up(env, schedule))(jax.jit(trainer.init)(jax.random.PRNGKey(0)))
+    state = jax.jit(loop.make_warm_up(env, schedule))(trainer.init(jax.random.PRNGKey(0)))
     key = jax.random.PRNGKey(1)
     actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
 

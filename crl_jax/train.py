@@ -95,7 +95,7 @@ def build(config: Config) -> Trainer:
     def init(key: jax.Array) -> loop.LoopState:
         return loop.init(env, agent, config.train, key, axis)
 
-    return Trainer(config, env, eval_env, agent, parallel.mapped(init, mesh, P(), loop.SPECS), mesh)
+    return Trainer(config, env, eval_env, agent, parallel.jitted(init, mesh, P(), loop.SPECS), mesh)
 
 
 def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
@@ -124,12 +124,13 @@ def compile_all(trainer: Trainer) -> Trainer:
     def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
         return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
 
-    warm_up = parallel.mapped(loop.make_warm_up(env, config.train, axis), mesh, (loop.SPECS,), loop.SPECS)
-    round_ = parallel.mapped(loop.make_round(env, agent, config, axis), mesh, (loop.SPECS,), (loop.SPECS, P(), P()))
-    evaluation = parallel.mapped(evaluate_agent, mesh, P(), P())
-    trainer.warm_up = jax.jit(warm_up, donate_argnums=0).lower(state).compile()
-    trainer.round = jax.jit(round_, donate_argnums=0).lower(state).compile()
-    trainer.evaluate = jax.jit(evaluation).lower(state.agent, key).compile()
+    split, copies, donated = loop.SPECS, P(), (0,)
+    warm_up = parallel.jitted(loop.make_warm_up(env, config.train, axis), mesh, (split,), split, donated)
+    round_ = loop.make_round(env, agent, config, axis)
+    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated)
+    trainer.warm_up = warm_up.lower(state).compile()
+    trainer.round = round_.lower(state).compile()
+    trainer.evaluate = parallel.jitted(evaluate_agent, mesh, copies, copies).lower(state.agent, key).compile()
     trainer.compile_seconds = time.perf_counter() - started
     return trainer
 
@@ -223,7 +224,7 @@ def _run(
 def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
     config = trainer.config
     started = time.perf_counter()
-    state = jax.block_until_ready(trainer.warm_up(jax.jit(trainer.init)(jax.random.PRNGKey(config.run.seed))))
+    state = jax.block_until_ready(trainer.warm_up(trainer.init(jax.random.PRNGKey(config.run.seed))))
     counters.env_steps = config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
     counters.seconds = time.perf_counter() - started
     counters.next_eval = config.evaluation.eval_every

@@ -56,8 +56,8 @@ for loss in ("fwd_infonce", "bwd_infonce", "sym_infonce", "binary_nce"):
     alone, metrics = jax.jit(train)(state, batches)
     mesh = Mesh(np.array(jax.devices()), ("data",))
     state, train = run("data")
-    mapped = parallel.mapped(train, mesh, (P(), P(None, "data")), (P(), P()))
-    shared, shared_metrics = jax.jit(mapped)(state, batches)
+    mapped = parallel.jitted(train, mesh, (P(), P(None, "data")), (P(), P()))
+    shared, shared_metrics = mapped(state, batches)
     worst = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone, shared)))
     moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.phi, alone.phi)))
     assert moved > 1e-3 and worst < 1e-5, (loss, moved, worst)
@@ -93,7 +93,7 @@ assert gathered, "negatives are gathered"
 for line in gathered:  # embeddings and goals of a batch, never the ring or the environments
     shape = line.split("=", 1)[1].strip().split("{")[0]
     assert f"[{rows}," not in shape and not shape.startswith("f32[100"), line
-state = jax.jit(trainer.init)(jax.random.PRNGKey(0))
+state = trainer.init(jax.random.PRNGKey(0))
 assert len(state.ring.obs.sharding.device_set) == devices
 assert state.ring.obs.addressable_shards[0].data.shape[1] == 16 // devices
 assert len({tuple(row) for row in state.env.goal.tolist()}) == 16, "every environment of every device has its own goal"
