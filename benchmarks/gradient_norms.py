@@ -109,6 +109,7 @@ def measure(case: Case, settings: Settings, spec: Any, agent: Any, batches: Any)
     import dataclasses
 
     import jax
+    import jax.numpy as jnp
 
     from crl_jax.agents.crl import CRL
     from crl_jax.config import NetworkConfig
@@ -128,7 +129,7 @@ def measure(case: Case, settings: Settings, spec: Any, agent: Any, batches: Any)
     def gradients(state: Any) -> dict[str, Any]:
         critic = (state.phi, state.psi)
         phi, psi = jax.grad(lambda critic: crl.critic_loss(critic, first)[0])(critic)
-        actor = jax.grad(lambda actor: crl.actor_loss(actor, critic, 1.0, first, key)[0])(state.actor)
+        actor = jax.grad(lambda actor: crl.actor_loss(actor, critic, jnp.ones(()), first, key)[0])(state.actor)
         return {"phi": phi, "psi": psi, "actor": actor}
 
     @jax.jit
