@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,11 @@ import tyro
 from benchmarks import common
 from configs import PRESETS
 from crl_jax import buffer, loop
-from crl_jax.config import with_overrides
+from crl_jax.config import Config, with_overrides
 from crl_jax.explore import behaviour_goal
 from crl_jax.rollout import rollout
-from crl_jax.train import build
+from crl_jax.train import Trainer, build
+from crl_jax.types import Batch
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,34 @@ class Case:
     task: str
 
 
+WHOLE = "whole iteration"
 CASES = (Case("metaworld_cpu", "push"), Case("metaworld_cpu", "faucet-close"))
 
 
-def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
-    """Compiled parts of one iteration, by name, and its env steps and updates."""
-    config = with_overrides(PRESETS[case.preset], task=case.task, iterations_per_round=1)
+class Prepared(NamedTuple):
+    """A configuration's environment and agent, the state after the warm-up, and the batches of one iteration."""
+
+    config: Config
+    trainer: Trainer
+    state: loop.LoopState
+    sample: Callable[[loop.LoopState], Batch]
+    batches: Batch
+
+
+def prepare(config: Config) -> Prepared:
+    """Build, warm up and sample; on one device."""
+    config = with_overrides(config, iterations_per_round=1, devices=1)
     trainer = build(config)
-    env, agent, schedule = trainer.env, trainer.agent, config.train
-    length = schedule.unroll_length
-    state = jax.jit(loop.make_warm_up(env, schedule))(trainer.init(jax.random.PRNGKey(0)))
+    state = jax.jit(loop.make_warm_up(trainer.env, config.train))(trainer.init(jax.random.PRNGKey(0)))
+    discount = config.agent.discount
+    sample = jax.jit(lambda state: loop.sample_batches(trainer.env, state, config.train, discount)[1])
+    return Prepared(config, trainer, state, sample, sample(state))
+
+
+def parts(prepared: Prepared) -> dict[str, Callable[[], Any]]:
+    """Parts of one iteration and the whole of it, by name, each compiled at its first call."""
+    config, trainer, state, sample, batches = prepared
+    env, agent, length = trainer.env, trainer.agent, config.train.unroll_length
     key = jax.random.PRNGKey(1)
     actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
 
@@ -59,8 +78,6 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
     insert = jax.jit(
         lambda ring: buffer.insert(ring, steps.obs, steps.action, steps.goal, steps.episode), donate_argnums=0
     )
-    sample = jax.jit(lambda state: loop.sample_batches(env, state, schedule, config.agent.discount)[1])
-    batches = sample(state)
     learn = jax.jit(lambda state, batches: loop.learn(agent, state, batches)[0].agent)
     whole = jax.jit(loop.make_round(env, agent, config), donate_argnums=0)
     rings, states = [jax.tree.map(jnp.copy, state.ring)], [jax.tree.map(jnp.copy, state)]
@@ -74,33 +91,34 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
         return states[0]
 
     compiled_act = jax.jit(act)
-    return (
-        {
-            "physics": lambda: physics(state.env),
-            "acting": lambda: compiled_act(key),
-            "buffer": donated_insert,
-            "sampling": lambda: sample(state),
-            "updates": lambda: learn(state, batches),
-            "whole iteration": donated_iteration,
-        },
-        config.env_steps_per_iteration(),
-        schedule.updates_per_iteration,
-    )
+    return {
+        "physics": lambda: physics(state.env),
+        "acting": lambda: compiled_act(key),
+        "buffer": donated_insert,
+        "sampling": lambda: sample(state),
+        "updates": lambda: learn(state, batches),
+        WHOLE: donated_iteration,
+    }
 
 
 def measure(case: Case, repeats: int) -> dict[str, Any]:
     """Median seconds and share of every part."""
-    functions, env_steps, updates = parts(case)
+    config = with_overrides(PRESETS[case.preset], task=case.task)
+    functions, env_steps, updates = (
+        parts(prepare(config)),
+        config.env_steps_per_iteration(),
+        config.train.updates_per_iteration,
+    )
     common.interleaved(functions, 1)  # compiles
     medians = {name: common.median(values) for name, values in common.interleaved(functions, repeats).items()}
-    total = sum(value for name, value in medians.items() if name != "whole iteration")
+    total = sum(value for name, value in medians.items() if name != WHOLE)
     return {
         "preset": case.preset,
         "task": case.task,
         "seconds": medians,
-        "share": {name: value / total for name, value in medians.items() if name != "whole iteration"},
-        "env_steps_per_s": env_steps / medians["whole iteration"],
-        "updates_per_s": updates / medians["whole iteration"],
+        "share": {name: value / total for name, value in medians.items() if name != WHOLE},
+        "env_steps_per_s": env_steps / medians[WHOLE],
+        "updates_per_s": updates / medians[WHOLE],
         "ms_per_update": 1e3 * medians["updates"] / updates,
     }
 
