@@ -19,30 +19,34 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common
-from benchmarks.train_throughput import WHOLE, Prepared, parts, prepare
+from benchmarks.train_throughput import PARTS, parts
 from configs import PRESETS
-from crl_jax import cli, compilation_cache
+from crl_jax import cli, compilation_cache, loop
 from crl_jax.agents.crl import CRL
-from crl_jax.config import Config, ConfigError
+from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.machine import machine
 from crl_jax.relabel import truncated_geometric
+from crl_jax.train import Trainer, build
 from crl_jax.types import Batch
 
 ABOUT = "Profile the training of a task. Besides the options below: --out FOLDER of the trace, --repeats N (5)."
+WHOLE = "whole"
 INSIDE = {"relabelling": "sampling", "critic gradient": "updates", "actor gradient": "updates"}
 """What is run alone of a stage."""
 
 
-def inside(prepared: Prepared) -> dict[str, Callable[[], Any]]:
-    """The parts of stages that `INSIDE` names, over the same batches as the stage."""
-    config, trainer, state, _, batches = prepared
-    env, key = trainer.env, jax.random.PRNGKey(2)
+def inside(trainer: Trainer) -> dict[str, Callable[[], Any]]:
+    """The parts of stages that `INSIDE` names, over the batches of one iteration after the warm-up."""
+    config, env, key = trainer.config, trainer.env, jax.random.PRNGKey(2)
+    discount, start = config.agent.discount, trainer.init(jax.random.PRNGKey(0))
+    state = jax.jit(loop.make_warm_up(env, config.train))(start)
+    batches = jax.jit(lambda state: loop.sample_batches(env, state, config.train, discount)[1])(state)
     crl, learner = CRL(config.agent, config.network, env.spec), state.agent
     critic, alpha = (learner.phi, learner.psi), jnp.exp(learner.log_alpha)
 
     def relabelled(key: jax.Array, batches: Batch, obs: jax.Array) -> jax.Array:
         horizon = jnp.full(batches.offset.shape, env.spec.horizon // 2)
-        row = batches.offset + truncated_geometric(key, config.agent.discount, horizon)
+        row = batches.offset + truncated_geometric(key, discount, horizon)
         return env.achieved_goal(obs[row % obs.shape[0], batches.env])
 
     def summed(gradient: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
@@ -68,17 +72,18 @@ def inside(prepared: Prepared) -> dict[str, Callable[[], Any]]:
     }
 
 
-def stages(prepared: Prepared, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
+def stages(trainer: Trainer, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
     """A row per stage (median ms of one iteration, share of the stages' sum), and the whole iteration to be traced."""
-    functions = parts(prepared) | inside(prepared)
+    with console.status("Filling the ring with random actions ..."):
+        functions = parts(trainer) | inside(trainer)
     for name, function in functions.items():
         with console.status(f"Compiling {name} ..."):
             common.seconds(function)
     with console.status(f"Timing every stage in turn, {repeats} times ..."):
         measured = {name: 1e3 * common.median(took) for name, took in common.interleaved(functions, repeats).items()}
-    total = sum(took for name, took in measured.items() if name != WHOLE and name not in INSIDE)
+    total = sum(measured[name] for name in PARTS)
     rows: list[dict[str, Any]] = []
-    for name in (name for name in measured if name not in INSIDE):
+    for name in (*PARTS, WHOLE):
         rows.append({"stage": name, "ms": measured[name], "share": measured[name] / total})
         within = (part for part, stage in INSIDE.items() if stage == name)
         rows += [{"stage": part, "of": name, "ms": measured[part], "share": measured[part] / total} for part in within]
@@ -128,14 +133,14 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(f"repeats={known.repeats}: must be at least 1")
         folder = known.out or (run / "profile" if run else Path(config.run.runs) / "profile" / config.env.task)
         compilation_cache.enable()
-        with console.status("Building, filling the ring with random actions ..."):
-            prepared = prepare(config)
+        with console.status("Building ..."):
+            trainer = build(with_overrides(config, iterations_per_round=1, devices=1))
         folder.mkdir(parents=True, exist_ok=True)
     except cli.USER_ERRORS as error:
         return cli.fail(str(error))
     except OSError as error:
         return cli.fail(f"out={str(folder)!r}: cannot be written: {error.strerror}")
-    rows, iteration = stages(prepared, known.repeats, console)
+    rows, iteration = stages(trainer, known.repeats, console)
     with console.status("Tracing 2 iterations ..."):
         files = trace(iteration, folder, 2)
     content = {"machine": machine(), "config": config.to_dict(), "repeats": known.repeats, "stages": rows}

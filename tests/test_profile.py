@@ -34,8 +34,8 @@ def test_crl_profile_prints_stages_and_writes_a_trace_where_the_user_stands(tmp_
     assert "80 env steps, 2 updates of 16" in done.stdout and "xprof --logdir here" in done.stdout
     stages = {row["stage"]: row for row in json.loads((tmp_path / "here" / "stages.json").read_text())["stages"]}
     wanted = ["physics", "acting", "buffer", "sampling", "relabelling", "updates", "critic gradient", "actor gradient"]
-    assert list(stages) == [*wanted, "whole iteration"] and all(row["ms"] > 0 for row in stages.values())
-    assert sum(row["share"] for name, row in stages.items() if "of" not in row and name != "whole iteration") == (
+    assert list(stages) == [*wanted, "whole"] and all(row["ms"] > 0 for row in stages.values())
+    assert sum(row["share"] for name, row in stages.items() if "of" not in row and name != "whole") == (
         pytest.approx(1)
     )
     assert next((tmp_path / "here").rglob("*.xplane.pb")).stat().st_size > 1000
