@@ -29,8 +29,9 @@ def test_sizes_are_those_of_jaxgcrl() -> None:
     sizes = (env.spec.obs_size, env.spec.goal_size, env.spec.action_size)
     assert sizes == (29, 2, 8) == (row.obs_size, row.goal_size, row.action_size)
     assert state.obs.shape == (ENVS, 29) and state.goal.shape == (ENVS, 2)
-    assert jax.tree.map(jnp.shape, jax.eval_shape(env.step, state, jnp.zeros((ENVS, 8)))) == jax.tree.map(
-        jnp.shape, state
+    after = jax.eval_shape(env.step, state, jnp.zeros((ENVS, 8)))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
     )
 
 
@@ -67,8 +68,13 @@ def test_a_thousand_random_steps_stay_finite_and_every_episode_is_new() -> None:
 
 def test_falling_ends_an_episode_and_a_broken_simulation_is_undone() -> None:
     _, state, step = _started()
-    lying = state.physics.replace(x=state.physics.x.replace(pos=state.physics.x.pos.at[1, :, 2].add(-2.0)))
-    broken = lying.replace(xd_i=lying.xd_i.replace(vel=lying.xd_i.vel.at[2].set(jnp.nan)))
+    raised = {
+        name: getattr(state.physics, name).replace(pos=getattr(state.physics, name).pos.at[1, :, 2].add(2.0))
+        for name in ("x", "x_i")
+    }
+    broken = state.physics.replace(
+        **raised, xd_i=state.physics.xd_i.replace(vel=state.physics.xd_i.vel.at[2].set(jnp.nan))
+    )
     after = step(state.replace(physics=broken, time=jnp.array([5, 5, 5, HORIZON - 1])), jnp.zeros((ENVS, 8)))
     np.testing.assert_array_equal(after.done, [False, True, True, True])
     np.testing.assert_array_equal(after.metrics["diverged"], [0, 0, 1, 0])
