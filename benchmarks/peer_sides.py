@@ -122,6 +122,7 @@ def jaxgcrl(sizes: Sizes, answers: TextIO) -> None:
         SystemExit: `train_fn` ended by itself.
     """
     import jax
+    import numpy as np
     from brax import envs
 
     _stand_in("brax.v1", "envs")
@@ -138,6 +139,7 @@ def jaxgcrl(sizes: Sizes, answers: TextIO) -> None:
 
     evaluator.ActorEvaluator.run_evaluation = stand
     env = Ant(backend="spring")
+    env.goal_indices = np.asarray(env.goal_indices)  # train_fn hashes them, which a JAX newer than its own refuses
     batched = envs.training.VmapWrapper(Ant(backend="spring"))
     start = jax.jit(batched.reset)(jax.random.split(jax.random.PRNGKey(0), sizes.num_envs))
     gate = Gate(answers, timed(_physics(batched.step, start, batched.action_size, sizes)))
