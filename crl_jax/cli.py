@@ -1,4 +1,4 @@
-"""The command line: `crl train | eval | render | report | envs | bench | fidelity`.
+"""The command line: `crl train | eval | render | report | envs | bench | profile | fidelity`.
 
 Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
 that this package imports nothing above it.
@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -30,7 +31,9 @@ from envs_mjx.base import EnvError
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError)
-COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity")
+COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
+MEASURED = ("fidelity", "profile")
+"""Commands that are a benchmark of the same name."""
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
@@ -41,6 +44,7 @@ USAGE = """usage: crl COMMAND ...
   report RUN...                          curves, table and one HTML page
   envs                                   list the tasks
   bench [NAME] [options]                 list the benchmarks, or run one
+  profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
   fidelity [options]                     measure how near the engines are to the official physics (bench fidelity)
 
 `crl COMMAND --help` shows every option."""
@@ -62,8 +66,8 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             raise ConfigError(f"{command}: no such command; nearest: {nearest(command, COMMANDS)}")
         if command == "train":
             return _train(presets, arguments)
-        if command == "fidelity":
-            return _run_bench("fidelity", arguments)
+        if command in MEASURED:
+            return _run_bench(command, arguments)
         if command == "bench" and arguments and not arguments[0].startswith("-"):
             return _run_bench(arguments[0], arguments[1:])
         handlers: dict[str, Callable[..., int]] = {
@@ -75,14 +79,15 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
         }
         return _parse(handlers[command], arguments, prog=f"crl {command}")
     except USER_ERRORS as error:
-        return _fail(str(error))
+        return fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"{error.filename or 'the disk'}: no space left; the last checkpoint is intact")
+            return fail(f"{error.filename or 'the disk'}: no space left; the last checkpoint is intact")
         raise
 
 
-def _fail(message: str) -> int:
+def fail(message: str) -> int:
+    """Tell a user's error in one line on stderr; returns the exit code, 2."""
     print(f"crl: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -106,7 +111,24 @@ def _parse(function: Callable[..., Any], arguments: list[str], prog: str, **opti
 
 
 def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
-    first = argparse.ArgumentParser(prog="crl train", add_help=False, allow_abbrev=False)
+    config, resumed = settings(presets, arguments, "train", "Train.")
+    if resumed:
+        config = runs.resume(resumed, config)
+    return _run(config, resumed)
+
+
+def settings(
+    presets: Mapping[str, Config], arguments: Sequence[str], command: str, about: str
+) -> tuple[Config, Path | None]:
+    """The config that `TASK [--preset NAME] [options]` or `--resume RUN [options]` asks for, and RUN.
+
+    Args:
+        command, about: of the help text.
+
+    Raises:
+        ConfigError, CheckpointError: no such preset, no task, no run, or a bad option, in one line.
+    """
+    first = argparse.ArgumentParser(prog=f"crl {command}", add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="metaworld_cpu")
     first.add_argument("--resume", type=Path)
     known, rest = first.parse_known_args(arguments)
@@ -118,14 +140,12 @@ def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if task:
         default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
     elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):
-        raise ConfigError(f"train: name a task (`crl envs` lists them), e.g. `crl train reach --preset {known.preset}`")
-    about = f"Train. Presets: {', '.join(presets)} (these defaults: {known.preset})."
-    with_flags = (tyro.conf.OmitArgPrefixes,)
-    prog = "crl train TASK [--preset NAME] | --resume RUN"
-    config = _parse(Config, rest, prog, default=default, config=with_flags, description=about)
-    if known.resume:
-        config = runs.resume(known.resume, config)
-    return _run(config, known.resume)
+        example = f"crl {command} reach --preset {known.preset}"
+        raise ConfigError(f"{command}: name a task (`crl envs` lists them), e.g. `{example}`")
+    about = f"{about} Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    prog = f"crl {command} TASK [--preset NAME] | --resume RUN"
+    config: Config = _parse(Config, rest, prog, default=default, config=(tyro.conf.OmitArgPrefixes,), description=about)
+    return config, known.resume
 
 
 def _run(config: Config, resume: Path | None) -> int:
@@ -313,5 +333,7 @@ def _benchmarks() -> list[str]:
 def _run_bench(name: str, arguments: list[str]) -> int:
     if name not in _benchmarks():
         raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, _benchmarks())}")
-    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    return subprocess.run(command, cwd=BENCHMARKS.parent, check=False).returncode
+    # -P and the path: found wherever the user stands, whose folder stays the one that options' paths start from.
+    command = [sys.executable, "-P", "-m", f"benchmarks.{name}", *arguments]
+    path = os.pathsep.join(filter(None, (str(BENCHMARKS.parent), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode

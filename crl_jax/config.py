@@ -36,6 +36,16 @@ def nearest_multiples(value: int, base: int) -> str:
     return f"{low} or {low + base}" if low != value else f"{low}"
 
 
+def nearest_divisors(value: int, number: int) -> str:
+    """The divisors of `number` on both sides of `value`, for an error message; empty if `value` is one."""
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    near = {
+        max((d for d in divisors if d <= value), default=1),
+        min((d for d in divisors if d >= value), default=number),
+    }
+    return "" if value in near else " or ".join(map(str, sorted(near)))
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The world."""
@@ -136,6 +146,9 @@ class AgentConfig:
     """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
     loss: str = "fwd_infonce"
     """Critic's loss: a name of crl_jax/losses.py."""
+    logits_chunk: int = 0
+    """Rows of the (batch_size, batch_size) logits held at once, a divisor of batch_size; 0: all. Less memory, one more
+    pass over the logits; the loss and its gradient are the same."""
     actor_goals: Literal["future", "commanded", "mixed", "half_commanded"] = "future"
     """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
     (SGCRL); half future and half the task's own."""
@@ -156,7 +169,7 @@ class AgentConfig:
         _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
         kinds = ("future", "commanded", "mixed", "half_commanded")
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
-        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise"):
+        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 
@@ -306,6 +319,9 @@ class Config:
         self.explore.validate()
         self.evaluation.validate()
         self.run.validate()
+        batch, chunk = self.train.batch_size, self.agent.logits_chunk
+        near = nearest_divisors(chunk, batch) if chunk else ""
+        _require(not near, "logits_chunk", chunk, f"must divide batch_size = {batch}; nearest: {near}")
         devices = self.train.devices
         shared = {
             "num_envs": self.env.num_envs,

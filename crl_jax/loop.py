@@ -119,9 +119,12 @@ def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
             goal = behaviour_goal(env, env_state, explore)
             return agent.act(agent_state, env_state.obs, goal, key, False)
 
-        state, episodes = collect(env, policy, state, schedule.unroll_length, axis)
-        state, batches = sample_batches(env, state, schedule, config.agent.discount, axis)
-        state, metrics = learn(agent, state, batches)
+        with jax.named_scope("collect"):  # names for the profiler
+            state, episodes = collect(env, policy, state, schedule.unroll_length, axis)
+        with jax.named_scope("sample"):
+            state, batches = sample_batches(env, state, schedule, config.agent.discount, axis)
+        with jax.named_scope("learn"):
+            state, metrics = learn(agent, state, batches)
         return state, (metrics, episodes)
 
     def round_(state: LoopState) -> tuple[LoopState, Metrics, EpisodeSums]:

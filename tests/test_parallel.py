@@ -45,9 +45,9 @@ obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.n
 goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
 count = jnp.ones((UPDATES, B), jnp.int32)
 batches = Batch(obs, action, obs, goal, goal, count, count, count)
-for loss in ("fwd_infonce", "bwd_infonce", "sym_infonce", "binary_nce"):
+for loss, chunk in (("fwd_infonce", 0), ("bwd_infonce", 0), ("sym_infonce", 0), ("binary_nce", 0), ("sym_infonce", 16)):
     def run(axis):
-        agent = crl.make(AgentConfig(loss=loss, critic_goal_noise=0.1, energy="norm"), network, spec, axis)
+        agent = crl.make(AgentConfig(loss=loss, logits_chunk=chunk, critic_goal_noise=0.1), network, spec, axis)
         def train(state, batches):
             step = lambda state, inputs: agent.update(state, *inputs)
             return jax.lax.scan(step, state, (batches, jax.random.split(keys[3], UPDATES)))
