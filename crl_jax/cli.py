@@ -16,25 +16,34 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crl_jax import runs
+from crl_jax import hosts, runs
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, nearest
 from envs_mjx.base import EnvError
 
+if TYPE_CHECKING:
+    from crl_jax.train import Result
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-USER_ERRORS = (ConfigError, EnvError, CheckpointError)
+USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
 COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity")
+_ABOUT_HOSTS = (
+    "Several processes train together with --coordinator HOST:PORT --num-processes N --process-id I (under Slurm these "
+    "are found out; --num-processes 1 trains alone); --devices counts the devices of all."
+)
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
   train --resume RUN                     continue a run from its last checkpoint
+  train ... --coordinator HOST:PORT --num-processes N --process-id I
+                                         one of N processes that train together (under Slurm: found out)
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
@@ -106,10 +115,17 @@ def _parse(function: Callable[..., Any], arguments: list[str], prog: str, **opti
 
 
 def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
-    first = argparse.ArgumentParser(prog="crl train", add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(prog="crl train", add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", default="metaworld_cpu")
     first.add_argument("--resume", type=Path)
-    known, rest = first.parse_known_args(arguments)
+    first.add_argument("--coordinator")
+    first.add_argument("--num-processes", type=int)
+    first.add_argument("--process-id", type=int)
+    try:
+        known, rest = first.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"train: {error}") from None
+    hosts.check(known.coordinator, known.num_processes, known.process_id)
     # The task stands before the other options: a value of a later option is never mistaken for it.
     task = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if known.preset not in presets:
@@ -119,28 +135,30 @@ def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
         default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
     elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):
         raise ConfigError(f"train: name a task (`crl envs` lists them), e.g. `crl train reach --preset {known.preset}`")
-    about = f"Train. Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    about = f"Train. Presets: {', '.join(presets)} (these defaults: {known.preset}). {_ABOUT_HOSTS}"
     with_flags = (tyro.conf.OmitArgPrefixes,)
     prog = "crl train TASK [--preset NAME] | --resume RUN"
     config = _parse(Config, rest, prog, default=default, config=with_flags, description=about)
     if known.resume:
         config = runs.resume(known.resume, config)
-    return _run(config, known.resume)
+    config.validate()
+    with hosts.joined(known.coordinator, known.num_processes, known.process_id):
+        from crl_jax.train import train
+
+        result, is_leader = train(config, known.resume), hosts.is_leader()
+    return _finish(result) if is_leader else 0
 
 
-def _run(config: Config, resume: Path | None) -> int:
-    from crl_jax.train import train
-
-    result = train(config, resume)
+def _finish(result: Result) -> int:
     console = Console()
     if result.stopped_by:
         console.print(f"Stopped by {result.stopped_by}; everything is saved. Continue with:", highlight=False)
         console.print(f"  crl train --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
         return 0
-    return _finish(console, result.folder, result.config.run.video)
+    return _show(console, result.folder, result.config.run.video)
 
 
-def _finish(console: Console, folder: Path, with_video: bool) -> int:
+def _show(console: Console, folder: Path, with_video: bool) -> int:
     from crl_jax import policy, report
 
     page = report.write_report(folder)
