@@ -80,7 +80,7 @@ def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -
         partial = folder / hosts.from_leader(lambda: _prepare(folder, step, state))
         with _removed_on_failure(partial):
             _write_arrays(partial, state)
-            hosts.from_leader(lambda: _complete(partial, folder / str(step), step, state, host))
+            hosts.from_leader(lambda: _complete(partial, step, state, host, keep))
     except CheckpointError:
         raise
     except Exception as error:
@@ -88,10 +88,6 @@ def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -
             raise
         room = f"need {_mib(_need(state))}, free {_mib(shutil.disk_usage(folder).free)}"
         raise DiskFullError(f"no room for checkpoint {step} under {folder}: {room} ({_line(error)})") from error
-    if hosts.is_leader():
-        for old in steps(folder)[:-keep]:
-            if old != step:
-                _discard(folder / str(old))
     return folder / str(step)
 
 
@@ -165,8 +161,8 @@ def _write_arrays(partial: Path, state: Any) -> None:
             checkpointer.save(partial / ARRAYS, args=ocp.args.StandardSave(arrays))
 
 
-def _complete(partial: Path, path: Path, step: int, state: Any, host: dict[str, Any]) -> None:
-    """The manifest, and the checkpoint's own name for its folder."""
+def _complete(partial: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> None:
+    """The manifest, and the checkpoint's own name for its folder; then older ones go."""
     manifest = {
         "format": 1,
         "step": step,
@@ -181,10 +177,14 @@ def _complete(partial: Path, path: Path, step: int, state: Any, host: dict[str, 
         os.fsync(file.fileno())
     for folder, _, _ in os.walk(partial):
         _sync(Path(folder))
+    path = partial.with_name(str(step))
     if path.exists():
         _discard(path)
     partial.rename(path)
     _sync(path.parent)
+    for old in steps(path.parent)[:-keep]:
+        if old != step:
+            _discard(path.with_name(str(old)))
 
 
 def _read(path: Path, described: list[list[Any]], template: Any) -> Any:

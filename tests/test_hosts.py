@@ -43,11 +43,58 @@ TINY = (
     f" --iterations-per-round 1 --eval-every 10000000 --checkpoint-every {CHECKPOINT_EVERY} --no-video"
 )
 
+CHECKPOINTS = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from crl_jax import checkpoint, hosts, parallel, runs
+from jax.sharding import Mesh, PartitionSpec as P
+folder, me = Path(sys.argv[1]), int(sys.argv[-1])
+with hosts.joined(sys.argv[3], int(sys.argv[5]), me):
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    specs = {"rows": P(None, "data"), "empty": P("data"), "whole": P()}
+    def make(seed):
+        rows = jnp.arange(12.0).reshape(3, 4) + seed
+        mine = jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index("data") * 2, 2, 1)
+        return {"rows": mine, "empty": jnp.zeros((2, 0)), "whole": seed * jnp.ones(3)}
+    make = parallel.jitted(make, mesh, P(), specs)
+    state = make(parallel.copied(jnp.float32(1), mesh))
+    template = parallel.shaped(jax.eval_shape(lambda: state), specs, mesh)
+    checkpoint.save(folder, 1, state, {"who": "all"}, keep=1)
+    checkpoint.save(folder, 2, make(parallel.copied(jnp.float32(2), mesh)), {"who": "all"}, keep=1)
+    assert checkpoint.steps(folder) == [2], checkpoint.steps(folder)
+    restored, host = checkpoint.restore(folder, template)
+    assert host == {"who": "all"} and restored["empty"].shape == (4, 0)
+    for name, leaf in restored.items():
+        assert leaf.sharding == state[name].sharding, name
+    bump = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)
+    shard = bump(restored)["rows"].addressable_shards[0]
+    assert (np.asarray(shard.data) == (np.arange(12.0).reshape(3, 4) + 3)[shard.index]).all()
+    try:
+        checkpoint.restore(folder, template, step=7)
+        raise AssertionError("restored")
+    except (checkpoint.CheckpointError, hosts.HostError) as error:
+        told = str(error)
+        assert type(error) is (checkpoint.CheckpointError if me == 0 else hosts.HostError)
+    assert "no checkpoint 7" in told and "available steps: 2" in told
+    stop = runs.StopRequest()
+    assert not stop.agreed()
+    stop.signal = "SIGTERM" if me == 1 else None
+    assert stop.agreed() and stop.signal == "SIGTERM"
+    if me == 1:
+        alone = checkpoint.restore(folder, jax.eval_shape(lambda: {k: jnp.zeros(v.shape) for k, v in state.items()}))[0]
+        assert alone["rows"].tolist() == (np.arange(12.0).reshape(3, 4) + 2).tolist()
+if me == 0:  # After the others have gone: as for the film.
+    alone = checkpoint.restore(folder, jax.eval_shape(lambda: {k: jnp.zeros(v.shape) for k, v in state.items()}))[0]
+    assert alone["rows"].tolist() == (np.arange(12.0).reshape(3, 4) + 2).tolist()
+print("DONE")
+"""
+
 
 class Pair:
-    """Two processes of one `crl train`, their output in files."""
+    """Two processes of one program, their output in files."""
 
-    def __init__(self, folder: Path, *arguments: str, count: int = 2):
+    def __init__(self, folder: Path, *arguments: str, count: int = 2, program: str = PROGRAM):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
@@ -57,7 +104,7 @@ class Pair:
         self.processes = []
         for index, output in enumerate(self.outputs):
             joined = ["--coordinator", f"localhost:{port}", "--num-processes", str(count), "--process-id", str(index)]
-            command = [sys.executable, "-c", PROGRAM, "train", *arguments, *joined]
+            command = [sys.executable, "-c", program, *arguments, *joined]
             with open(output, "w") as file:
                 self.processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
 
@@ -84,10 +131,16 @@ class Pair:
         raise AssertionError(self.text(0) + self.text(1))
 
 
+def test_checkpoints_and_decisions_of_two_processes(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, str(tmp_path / "checkpoints"), program=CHECKPOINTS)
+    assert pair.end() == [0, 0], pair.text(0) + pair.text(1)
+    assert "DONE" in pair.text(0) and "DONE" in pair.text(1)
+
+
 @pytest.mark.slow
 def test_two_processes_train_agree_stop_and_resume(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    fresh = ["point_U", *TINY.split(), "--devices", "2", "--runs", str(tmp_path), "--name", "run"]
+    fresh = ["train", "point_U", *TINY.split(), "--devices", "2", "--runs", str(tmp_path), "--name", "run"]
     pair = Pair(tmp_path, *fresh, "--total-env-steps", "960")
     assert pair.end() == [0, 0], pair.text(0) + pair.text(1)
     assert pair.hashes(0) == pair.hashes(1) and len(pair.hashes(0)) == 3
@@ -96,7 +149,7 @@ def test_two_processes_train_agree_stop_and_resume(tmp_path: Path) -> None:
     assert steps == sorted(steps) and steps.count(960) == 2, "one logger: a round and its evaluation"
     assert len((folder / runs.COMMAND).read_text().splitlines()) == 1
 
-    endless = ["--resume", str(folder), "--total-env-steps", "1000000000"]
+    endless = ["train", "--resume", str(folder), "--total-env-steps", "1000000000"]
     for lost in (1, 0):
         pair = Pair(tmp_path, *endless)
         pair.wait_for_checkpoint(folder, after=checkpoint.latest(folder / runs.CHECKPOINTS) or 0)
@@ -113,7 +166,7 @@ def test_two_processes_train_agree_stop_and_resume(tmp_path: Path) -> None:
     assert "Stopped by SIGTERM" in pair.text(0) and pair.hashes(0) == pair.hashes(1)
 
     reached = checkpoint.latest(folder / runs.CHECKPOINTS) or 0
-    alone = ["--resume", str(folder), "--devices", "1", "--total-env-steps", str(reached + 320)]
+    alone = ["train", "--resume", str(folder), "--devices", "1", "--total-env-steps", str(reached + 320)]
     single = Pair(tmp_path, *alone, count=1)
     assert single.end() == [0], single.text(0)
     assert checkpoint.latest(folder / runs.CHECKPOINTS) == reached + 320
@@ -122,7 +175,7 @@ def test_two_processes_train_agree_stop_and_resume(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_process_without_work_is_refused(tmp_path: Path) -> None:
-    pair = Pair(tmp_path, "point_U", *TINY.split(), "--devices", "1", "--runs", str(tmp_path))
+    pair = Pair(tmp_path, "train", "point_U", *TINY.split(), "--devices", "1", "--runs", str(tmp_path))
     assert pair.end() == [2, 2]
     for index in (0, 1):
         assert "crl: error: devices=1: the 2 processes have 2 in all, and use all; set 2" in pair.text(index)
