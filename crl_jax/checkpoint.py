@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -26,9 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from crl_jax import hosts
+from crl_jax import hosts, manifest
 
-MANIFEST = "manifest.json"
 ARRAYS = "state"
 HIDDEN = ".tmp-"
 MARGIN_FACTOR, MARGIN_BYTES = 1.2, 8 * 2**20
@@ -111,12 +108,12 @@ def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, 
     if _spans_processes(template):
         step = int(hosts.from_leader(lambda: require(folder, step)))
         path, others = folder / str(step), "see process 0"
-        manifest = json.loads((path / MANIFEST).read_text())
+        written = manifest.read(path)
     else:
-        path, manifest, others = _found(folder, step)
-    _require_same_leaves(manifest["leaves"], template, path)
+        path, written, others = _found(folder, step)
+    _require_same_leaves(written["leaves"], template, path)
     try:
-        return _read(path, manifest["leaves"], template), manifest["host"]
+        return _read(path, written["leaves"], template), written["host"]
     except Exception as error:
         raise CheckpointError(f"damaged checkpoint {path}: {_line(error)}; other steps: {others}") from error
 
@@ -140,7 +137,10 @@ def _found(folder: Path, step: int | None) -> tuple[Path, dict[str, Any], str]:
         raise CheckpointError(f"no checkpoint {step} under {folder}; available steps: {_listed(available)}")
     path = folder / str(step)
     others = _listed([other for other in available if other != step])
-    return path, _verified_manifest(path, others), others
+    try:
+        return path, manifest.verified(path), others
+    except manifest.DamageError as error:
+        raise CheckpointError(f"damaged checkpoint: {error}; other steps: {others}") from error
 
 
 def _prepare(folder: Path, step: int, state: Any) -> str:
@@ -163,18 +163,7 @@ def _write_arrays(partial: Path, state: Any) -> None:
 
 def _complete(partial: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> None:
     """The manifest, and the checkpoint's own name for its folder; then older ones go."""
-    manifest = {
-        "format": 1,
-        "step": step,
-        "host": host,
-        "leaves": _described(state),
-        "files": {name: _digest(partial / name) for name in _files(partial)},
-    }
-    manifest["digest"] = _manifest_digest(manifest)
-    with open(partial / MANIFEST, "w") as file:
-        json.dump(manifest, file)
-        file.flush()
-        os.fsync(file.fileno())
+    manifest.write(partial, {"format": 1, "step": step, "host": host, "leaves": _described(state)})
     for folder, _, _ in os.walk(partial):
         _sync(Path(folder))
     path = partial.with_name(str(step))
@@ -257,42 +246,6 @@ def _require_same_leaves(saved: list[list[Any]], template: Any, path: Path) -> N
 
 def _leaf(leaf: list[Any] | None) -> str:
     return "no further leaf" if leaf is None else f"{leaf[0] or 'the root'} {leaf[2]}{tuple(leaf[1])}"
-
-
-def _verified_manifest(path: Path, others: str) -> dict[str, Any]:
-    def damaged(file: Path, why: str) -> CheckpointError:
-        return CheckpointError(f"damaged checkpoint: {file} ({why}); other steps: {others}")
-
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        whole = manifest["digest"] == _manifest_digest(manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path / MANIFEST, _line(error)) from error
-    if not whole:
-        raise damaged(path / MANIFEST, "digest differs")
-    for name, wanted in manifest["files"].items():
-        try:
-            found = _digest(path / name)
-        except OSError as error:
-            raise damaged(path / name, error.strerror or "unreadable") from error
-        if found != wanted:
-            raise damaged(path / name, f"{found[0]} bytes of {wanted[0]}, digest differs")
-    return manifest
-
-
-def _manifest_digest(manifest: dict[str, Any]) -> str:
-    body = {name: value for name, value in manifest.items() if name != "digest"}
-    return hashlib.blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _digest(path: Path) -> list[Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return [file.tell(), digest.hexdigest()]
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def _key(index: int) -> str:

@@ -77,6 +77,7 @@ def joined(
     try:
         yield
         jax.distributed.shutdown()
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
     except BaseException as error:
         _leave(error)
 
