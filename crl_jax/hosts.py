@@ -58,8 +58,8 @@ def joined(
     """Make this process one of several for the block; to be entered before JAX computes anything.
 
     With no argument: the tasks of a Slurm step join, when there are several; else the block runs alone, as with
-    `num_processes=1`. An error inside the block of several processes ends this one at once: at an ordinary exit it
-    would wait for the others, which wait for it.
+    `num_processes=1`. With several, an error inside the block, or a process that does not come in time, ends this one
+    at once, in one line and with exit code 2: at an ordinary exit it would wait for the others, which wait for it.
 
     Args:
         coordinator: HOST:PORT of process 0, the same for all; the port must be free there.
@@ -67,7 +67,7 @@ def joined(
         join_seconds: how long to wait for the others.
 
     Raises:
-        ConfigError: arguments that do not belong together. HostError: not all processes came.
+        ConfigError: arguments that do not belong together.
     """
     check(coordinator, num_processes, process_id)
     if num_processes == 1 or (coordinator is None and _slurm_tasks() <= 1):

@@ -105,6 +105,8 @@ def test_without_slurm_the_refusal_is_one_line(tmp_path: Path) -> None:
 def test_a_stopped_job_is_requeued_and_ends_as_an_uninterrupted_run(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("SUBMITIT_LOG_LEVEL")
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")  # What the first job compiled serves the second.
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
     total = 20_000
     config = small(tmp_path, "requeued", total_env_steps=total)
     folder = tmp_path / "requeued"
