@@ -17,27 +17,36 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crl_jax import runs
+from crl_jax import hosts, runs
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, nearest
 from envs_mjx.base import EnvError
 
+if TYPE_CHECKING:
+    from crl_jax.train import Result
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-USER_ERRORS = (ConfigError, EnvError, CheckpointError)
+USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
 COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
 """Commands that are a benchmark of the same name."""
+_ABOUT_HOSTS = (
+    "Several processes train together with --coordinator HOST:PORT --num-processes N --process-id I (under Slurm these "
+    "are found out; --num-processes 1 trains alone); --devices counts the devices of all."
+)
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
   train --resume RUN                     continue a run from its last checkpoint
+  train ... --coordinator HOST:PORT --num-processes N --process-id I
+                                         one of N processes that train together (under Slurm: found out)
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
@@ -111,10 +120,34 @@ def _parse(function: Callable[..., Any], arguments: list[str], prog: str, **opti
 
 
 def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
-    config, resumed = settings(presets, arguments, "train", "Train.")
+    first = _early_parser("train")
+    first.add_argument("--coordinator")
+    first.add_argument("--num-processes", type=int)
+    first.add_argument("--process-id", type=int)
+    joining, rest = _parse_early(first, arguments)
+    asked = (joining.coordinator, joining.num_processes, joining.process_id)
+    hosts.check(*asked)
+    config, resumed = settings(presets, rest, "train", f"Train. {_ABOUT_HOSTS}")
     if resumed:
         config = runs.resume(resumed, config)
-    return _run(config, resumed)
+    config.validate()
+    with hosts.joined(*asked):
+        from crl_jax.train import train
+
+        result, is_leader = train(config, resumed), hosts.is_leader()
+    return _finish(result) if is_leader else 0
+
+
+def _early_parser(command: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"crl {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
+
+
+def _parse_early(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What the parser knows of the arguments, and the rest; raises ConfigError."""
+    try:
+        return parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{parser.prog.removeprefix('crl ')}: {error}") from None
 
 
 def settings(
@@ -128,10 +161,10 @@ def settings(
     Raises:
         ConfigError, CheckpointError: no such preset, no task, no run, or a bad option, in one line.
     """
-    first = argparse.ArgumentParser(prog=f"crl {command}", add_help=False, allow_abbrev=False)
+    first = _early_parser(command)
     first.add_argument("--preset", default="metaworld_cpu")
     first.add_argument("--resume", type=Path)
-    known, rest = first.parse_known_args(arguments)
+    known, rest = _parse_early(first, arguments)
     # The task stands before the other options: a value of a later option is never mistaken for it.
     task = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if known.preset not in presets:
@@ -148,19 +181,16 @@ def settings(
     return config, known.resume
 
 
-def _run(config: Config, resume: Path | None) -> int:
-    from crl_jax.train import train
-
-    result = train(config, resume)
+def _finish(result: Result) -> int:
     console = Console()
     if result.stopped_by:
         console.print(f"Stopped by {result.stopped_by}; everything is saved. Continue with:", highlight=False)
         console.print(f"  crl train --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
         return 0
-    return _finish(console, result.folder, result.config.run.video)
+    return _show(console, result.folder, result.config.run.video)
 
 
-def _finish(console: Console, folder: Path, with_video: bool) -> int:
+def _show(console: Console, folder: Path, with_video: bool) -> int:
     from crl_jax import policy, report
 
     page = report.write_report(folder)

@@ -35,11 +35,11 @@ def make_mesh(config: Config) -> Mesh | None:
         raise ConfigError(f"devices={wanted}: JAX sees {len(there)} ({there[0].device_kind}){more}")
     if wanted == 1:
         return None
-    pool = int(os.environ.get("PJRT_NPROC") or os.cpu_count() or 1)
-    if there[0].platform == "cpu" and config.env.physics == "c" and pool <= wanted:
+    pool, here = int(os.environ.get("PJRT_NPROC") or os.cpu_count() or 1), jax.local_device_count()
+    if there[0].platform == "cpu" and config.env.physics == "c" and pool <= here and here > 1:
         raise ConfigError(
             f"devices={wanted}: physics='c' on CPU devices needs a thread pool larger than their number, or it hangs;"
-            f" set PJRT_NPROC={max(16, 2 * wanted)} in the environment"
+            f" set PJRT_NPROC={max(16, 2 * here)} in the environment"
         )
     return Mesh(np.array(there[:wanted]), (AXIS,))
 
@@ -57,6 +57,13 @@ def size(axis: str | None) -> int:
 def own(key: jax.Array, axis: str | None) -> jax.Array:
     """A key of this device's own, from one that all share."""
     return key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
+
+
+def copied(value: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """`value`, the same in every process, as one array on all devices of the mesh."""
+    if mesh is None:
+        return value
+    return jax.make_array_from_process_local_data(NamedSharding(mesh, P()), np.asarray(value))
 
 
 def mean(tree: Any, axis: str | None) -> Any:

@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, checkpoint, compilation_cache, loop, parallel, runs
+from crl_jax import agents, checkpoint, compilation_cache, hosts, loop, parallel, runs
 from crl_jax.config import Config, EnvConfig, with_overrides
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
@@ -70,6 +70,7 @@ class Trainer:
     warm_up: Any = None
     round: Any = None
     evaluate: Any = None
+    buffers_used: Any = None
     compile_seconds: float = 0.0
 
     @property
@@ -131,12 +132,20 @@ def compile_all(trainer: Trainer) -> Trainer:
     trainer.warm_up = warm_up.lower(state).compile()
     trainer.round = round_.lower(state).compile()
     trainer.evaluate = parallel.jitted(evaluate_agent, mesh, copies, copies).lower(state.agent, key).compile()
+
+    def used(metrics: Metrics) -> Metrics:
+        return parallel.largest(buffers_used(env.spec, metrics), axis)
+
+    used_by_all = parallel.jitted(used, mesh, (split.env,), copies)
+    trainer.buffers_used = used_by_all if env.spec.buffers else lambda metrics: {}
     trainer.compile_seconds = time.perf_counter() - started
     return trainer
 
 
 def train(config: Config, resume: Path | None = None, console: bool = True) -> Result:
     """Train, from the start or from the last checkpoint of a run folder.
+
+    Of several processes (`hosts.joined`) each calls this with the same arguments; process 0 keeps the run's files.
 
     Args:
         config: the run's settings; with `resume`, those of the run (see `runs.resume`).
@@ -145,28 +154,38 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
 
     Raises:
         ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
-        with the previous checkpoint intact.
+        with the previous checkpoint intact. HostError: process 0 raised one of these.
     """
-    config = config.validate()
+    config, resume = config.validate(), None if resume is None else Path(resume)
+    hosts.check_devices(config)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:
-        checkpoint.require(Path(resume) / runs.CHECKPOINTS)
+        hosts.from_leader(lambda: checkpoint.require(resume / runs.CHECKPOINTS))
     compilation_cache.enable()
     trainer = build(config)
     counters = Counters()
     state = None
     if resume is None:
-        config, folder = runs.create(config)
+        config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
+        folder = Path(config.run.runs) / config.run.name
+        runs.check_shared(folder)
     else:
-        folder = Path(resume)
+        folder = resume
         state, host = checkpoint.restore(folder / runs.CHECKPOINTS, trainer.template)
         counters = Counters(**host["counters"])
-        runs.write_json(folder / runs.CONFIG, config.to_dict())
     trainer.config = config
+    loggers = _open(folder, config, counters, console) if hosts.is_leader() else []
+    with closing(loggers), runs.stop_on_signals() as stop:
+        return _run(compile_all(trainer), state, counters, folder, loggers, stop)
+
+
+def _open(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
+    """The run's files, for one process to write."""
+    runs.write_json(folder / runs.CONFIG, config.to_dict())
     runs.note_command(folder)
-    loggers = make_loggers(
+    return make_loggers(
         folder,
         config.train.total_env_steps,
         tensorboard=config.run.tensorboard,
@@ -176,8 +195,6 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         config=config.to_dict(),
         name=config.run.name,
     )
-    with closing(loggers), runs.stop_on_signals() as stop:
-        return _run(compile_all(trainer), state, counters, folder, loggers, stop)
 
 
 def _run(
@@ -193,14 +210,14 @@ def _run(
     log(loggers, {"time/compile_seconds": trainer.compile_seconds}, counters)
     if state is None:
         state = _warm_up(trainer, counters)
-        _check_buffers(trainer.env, state.env.metrics, folder)
+        _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), folder)
     per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
     updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
     saved_at = -1
-    while counters.env_steps < config.train.total_env_steps and not stop:
+    while counters.env_steps < config.train.total_env_steps and not stop.agreed():
         started = time.perf_counter()
         state, metrics, episodes = trainer.round(state)
-        used = buffers_used(trainer.env.spec, state.env.metrics)
+        used = trainer.buffers_used(state.env.metrics)
         metrics = {f"train/{name}": float(value) for name, value in (metrics | used).items()}
         metrics |= _episode_metrics(episodes)
         seconds = time.perf_counter() - started
@@ -224,7 +241,8 @@ def _run(
 def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
     config = trainer.config
     started = time.perf_counter()
-    state = jax.block_until_ready(trainer.warm_up(trainer.init(jax.random.PRNGKey(config.run.seed))))
+    key = parallel.copied(jax.random.PRNGKey(config.run.seed), trainer.mesh)
+    state = jax.block_until_ready(trainer.warm_up(trainer.init(key)))
     counters.env_steps = config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
     counters.seconds = time.perf_counter() - started
     counters.next_eval = config.evaluation.eval_every
@@ -237,7 +255,8 @@ def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, logge
     stream = jax.random.fold_in(jax.random.PRNGKey(trainer.config.run.seed), _EVAL_STREAM)
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
     position = counters.env_steps // trainer.config.env_steps_per_iteration()
-    metrics = trainer.evaluate(state.agent, jax.random.fold_in(stream, position))
+    key = parallel.copied(jax.random.fold_in(stream, position), trainer.mesh)
+    metrics = trainer.evaluate(state.agent, key)
     evaluation = {name: float(value) for name, value in metrics.items()}
     counters.seconds += time.perf_counter() - started
     every = trainer.config.evaluation.eval_every
