@@ -1,50 +1,119 @@
-"""Where an iteration's time goes: physics, acting, buffer, sampling, updates (`python -m benchmarks.train_throughput`).
+"""Where an iteration's time goes, what 100 M env steps cost, and how far the updates are from their matrix products.
 
-Each part is compiled by itself from the same functions that the training iteration is made of, and timed in turn with
-the whole iteration, several times over; shares are of the sum of the parts. Compilation is not timed.
+Each part (physics, acting, buffer, sampling, updates) is compiled by itself from the same functions that the training
+iteration is made of, and timed in turn with the whole iteration, several times over. Compilation is not timed.
+
+- *overhead*: the whole iteration over the sum of its parts.
+- *floor*: the update's time over that of its matrix products alone (`benchmarks/roofline.py`).
+- hours per 100 M env steps: the cost model, each part's seconds scaled up.
+
+Writes results/train_throughput.json and docs/train_throughput.png.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import tyro
+from rich.console import Console
 
-from benchmarks import common
+from benchmarks import common, roofline
 from configs import PRESETS
 from crl_jax import buffer, loop
-from crl_jax.config import with_overrides
+from crl_jax.config import Config, with_overrides
 from crl_jax.explore import behaviour_goal
 from crl_jax.rollout import rollout
-from crl_jax.train import build
+from crl_jax.train import Trainer, build
+from envs_mjx.physics import resolve
+
+FIGURE = Path(__file__).parent.parent / "docs" / "train_throughput.png"
+PARTS = ("physics", "acting", "buffer", "sampling", "updates")
+ENV_STEPS = 100e6
+"""Of the cost model."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: a preset on a task."""
+    """One row: a preset with changes.
 
-    preset: str
-    task: str
+    Attributes:
+        large: left out on a CPU unless asked for by name.
+    """
+
+    name: str
+    preset: str = "metaworld_cpu"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    large: bool = False
 
 
-CASES = (Case("metaworld_cpu", "push"), Case("metaworld_cpu", "faucet-close"))
+def scaled(name: str, large: bool = False, num_envs: int = 512, depth: int = 4, **changes: Any) -> Case:
+    """512 envs, width 256, depth 4, batch 256, one update per 40 transitions, with one of them changed."""
+    length = changes.get("unroll_length", 20)
+    schedule = {
+        "num_envs": num_envs,
+        "unroll_length": length,
+        "updates_per_iteration": max(1, round(num_envs * length / 40)),
+        "replay_capacity": num_envs * length * 20,
+        "min_replay": num_envs * length,
+        "eval_episodes": num_envs,
+        "batch_size": 256,
+        "critic_depth": depth,
+        "actor_depth": min(depth, 512),
+    }
+    return Case(name, changes=schedule | changes, large=large)
 
 
-def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
-    """Compiled parts of one iteration, by name, and its env steps and updates."""
-    config = with_overrides(PRESETS[case.preset], task=case.task, iterations_per_round=1)
-    trainer = build(config)
-    env, agent, schedule = trainer.env, trainer.agent, config.train
-    length = schedule.unroll_length
-    state = jax.jit(loop.make_warm_up(env, schedule))(jax.jit(trainer.init)(jax.random.PRNGKey(0)))
+CASES = (
+    Case("preset metaworld_cpu"),
+    scaled("512 envs, 4x256, batch 256", unroll_length=62),
+    *(scaled(f"{count} envs", num_envs=count) for count in (64, 128, 2048)),
+    scaled("8192 envs", num_envs=8192, large=True),
+    *(scaled(f"batch {size}", batch_size=size) for size in (64, 512, 1024)),
+    *(scaled(f"batch {size}", batch_size=size, large=True) for size in (2048, 4096)),
+    *(scaled(f"width {width}", width=width) for width in (64, 512)),
+    scaled("width 1024", width=1024, large=True),
+    *(scaled(f"depth {depth}", depth=depth, batch_size=512) for depth in (4, 16)),
+    scaled("depth 64", depth=64, batch_size=512, unroll_length=5),
+    *(scaled(f"depth {depth}", depth=depth, batch_size=512, large=True) for depth in (256, 1024)),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured. On a GPU: `--physics warp --large`."""
+
+    task: str = "push"
+    """The task."""
+    physics: str = "auto"
+    """The engine."""
+    repeats: int = 5
+    """Times that every part is run; medians are reported."""
+    only: tuple[str, ...] = ()
+    """Cases by name; empty: all, without the large ones unless `large`."""
+    large: bool = False
+    """The large cases too."""
+
+
+def configured(case: Case, settings: Settings) -> Config:
+    """The whole configuration of a case, one iteration a round."""
+    changes = dict(case.changes) | {"task": settings.task, "physics": settings.physics, "iterations_per_round": 1}
+    return with_overrides(PRESETS[case.preset], **changes)
+
+
+def parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
+    """Compiled parts of one iteration by name, and the whole of it, from a ring that is warm."""
+    env, agent, config = trainer.env, trainer.agent, trainer.config
+    schedule, length = config.train, config.train.unroll_length
+    state = jax.jit(loop.make_warm_up(env, schedule))(trainer.init(jax.random.PRNGKey(0)))
     key = jax.random.PRNGKey(1)
     actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
 
+    @jax.jit
     def act(key: jax.Array) -> jax.Array:
         def step(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             # The sum ties every step to the one before, so that none is hoisted out of the loop.
@@ -73,55 +142,95 @@ def parts(case: Case) -> tuple[dict[str, Callable[[], Any]], int, int]:
         states[0] = whole(states[0])[0]
         return states[0]
 
-    compiled_act = jax.jit(act)
-    return (
-        {
-            "physics": lambda: physics(state.env),
-            "acting": lambda: compiled_act(key),
-            "buffer": donated_insert,
-            "sampling": lambda: sample(state),
-            "updates": lambda: learn(state, batches),
-            "whole iteration": donated_iteration,
-        },
-        config.env_steps_per_iteration(),
-        schedule.updates_per_iteration,
-    )
-
-
-def measure(case: Case, repeats: int) -> dict[str, Any]:
-    """Median seconds and share of every part."""
-    functions, env_steps, updates = parts(case)
-    common.interleaved(functions, 1)  # compiles
-    medians = {name: common.median(values) for name, values in common.interleaved(functions, repeats).items()}
-    total = sum(value for name, value in medians.items() if name != "whole iteration")
     return {
-        "preset": case.preset,
-        "task": case.task,
-        "seconds": medians,
-        "share": {name: value / total for name, value in medians.items() if name != "whole iteration"},
-        "env_steps_per_s": env_steps / medians["whole iteration"],
-        "updates_per_s": updates / medians["whole iteration"],
-        "ms_per_update": 1e3 * medians["updates"] / updates,
+        "physics": lambda: physics(state.env),
+        "acting": lambda: act(key),
+        "buffer": donated_insert,
+        "sampling": lambda: sample(state),
+        "updates": lambda: learn(state, batches),
+        "whole": donated_iteration,
     }
 
 
-def main(repeats: int = 7) -> int:
-    """Split an iteration into its parts.
+def update_floor(trainer: Trainer) -> float:
+    """Seconds of the matrix products of one update."""
+    config = trainer.config
+    one = with_overrides(config, updates_per_iteration=1).train
+    batches = jax.eval_shape(
+        lambda state: loop.sample_batches(trainer.env, state, one, config.agent.discount)[1], trainer.template
+    )
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batches)
+    key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
+    return roofline.floor(roofline.products(trainer.agent.update, trainer.template.agent, batch, key))
 
-    Args:
-        repeats: Times that every part is run; medians are reported.
-    """
-    rows = [measure(case, repeats) for case in CASES]
+
+def measure(case: Case, settings: Settings) -> dict[str, Any]:
+    """Median seconds of every part and of the whole, and what follows from them."""
+    trainer = build(configured(case, settings))
+    functions, config = parts(trainer), trainer.config
+    common.interleaved(functions, 1)  # compiles
+    medians = {name: common.median(times) for name, times in common.interleaved(functions, settings.repeats).items()}
+    env_steps, updates = config.env_steps_per_iteration(), config.train.updates_per_iteration
+    update, least = medians["updates"] / updates, update_floor(trainer)
+    total = sum(medians[name] for name in PARTS)
+    return {
+        "case": case.name,
+        "preset": case.preset,
+        "changes": dict(case.changes),
+        "engine": resolve(config.env.physics),
+        "seconds": medians,
+        "share": {name: medians[name] / total for name in PARTS},
+        "overhead": medians["whole"] / total,
+        "hours_per_100m": {name: seconds * ENV_STEPS / env_steps / 3600 for name, seconds in medians.items()},
+        "env_steps_per_s": env_steps / medians["whole"],
+        "updates_per_s": updates / medians["whole"],
+        "ms_per_update": 1e3 * update,
+        "floor_ms": 1e3 * least,
+        "times_floor": update / least,
+    }
+
+
+def plot(rows: Sequence[Mapping[str, Any]], where: str, path: Path) -> Path:
+    """Stacked bars: hours per 100 M env steps by part."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.5 + 0.35 * len(rows)), layout="constrained")
+    axis, names, left = figure.subplots(), [row["case"] for row in rows], [0.0] * len(rows)
+    for part in PARTS:
+        hours = [row["hours_per_100m"][part] for row in rows]
+        axis.barh(names, hours, left=left, label=part)
+        left = [a + b for a, b in zip(left, hours, strict=True)]
+    axis.plot([row["hours_per_100m"]["whole"] for row in rows], names, "k|", markersize=12, label="whole iteration")
+    axis.invert_yaxis()
+    axis.set_xlabel(f"hours per 100 M env steps, {where}")
+    axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def main(settings: Settings) -> int:
+    """Measure every case, print, write the JSON and the figure."""
+    console, on_cpu = Console(stderr=True), jax.default_backend() == "cpu"
+    cases = [case for case in CASES if not settings.only or case.name in settings.only]
+    cases = [case for case in cases if settings.only or settings.large or not (case.large and on_cpu)]
+    if not cases:
+        raise SystemExit(f"only={settings.only}: no such case; there are {', '.join(case.name for case in CASES)}")
+    rows = []
+    for number, case in enumerate(cases, 1):
+        with console.status(f"{number}/{len(cases)} {case.name}"):
+            rows.append(measure(case, settings))
+    titles = [*PARTS, "whole", "env steps/s", "ms per update", "x floor", "overhead"]
     table = [
-        [row["preset"], row["task"]]
-        + [f"{1e3 * row['seconds'][name]:.1f} ({row['share'][name]:.1%})" for name in row["share"]]
-        + [f"{row['env_steps_per_s']:,.0f}", f"{row['updates_per_s']:,.0f}", f"{row['ms_per_update']:.2f}"]
+        [row["case"]]
+        + [f"{row['hours_per_100m'][name]:.2f}" for name in (*PARTS, "whole")]
+        + [f"{row['env_steps_per_s']:,.0f}", f"{row['ms_per_update']:.2f}"]
+        + [f"{row['times_floor']:.2f}", f"{row['overhead']:.2f}"]
         for row in rows
     ]
-    titles = [*(f"{name}, ms" for name in rows[0]["share"]), "env steps/s", "updates/s", "ms per update"]
-    common.publish("train_throughput", ["preset", "task", *titles], table, rows)
+    common.publish("train_throughput", ["hours per 100 M env steps", *titles], table, rows, settings.__dict__)
+    console.print(f"written: {plot(rows, jax.devices()[0].device_kind, FIGURE)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    raise SystemExit(main(tyro.cli(Settings, description=__doc__)))

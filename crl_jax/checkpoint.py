@@ -4,15 +4,14 @@
     checkpoints/<step>/manifest.json  step, host values, name/shape/dtype of every leaf, size and digest of every file
 
 A checkpoint is written under a hidden name, flushed, and renamed; older ones go after that. No pickle: a checkpoint
-can hold no code. One process writes (multi-host saving would need a barrier around the rename).
+can hold no code. Of several processes each writes its shares of the arrays, process 0 the rest; what is split over N
+devices can be read back onto any number of them, in any number of processes, that divides it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -25,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-MANIFEST = "manifest.json"
+from crl_jax import hosts, manifest
+
 ARRAYS = "state"
 HIDDEN = ".tmp-"
 MARGIN_FACTOR, MARGIN_BYTES = 1.2, 8 * 2**20
@@ -57,6 +57,8 @@ def latest(folder: Path) -> int | None:
 def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> Path:
     """Writes `state` and `host` as checkpoint `step`, then deletes all but the newest `keep`; returns its folder.
 
+    Of several processes all call this with the same arguments, and all return when the checkpoint is complete.
+
     Args:
         folder: holds one sub-folder per step; made when missing.
         step: name of the checkpoint, >= 0. An existing one of that step is replaced.
@@ -66,19 +68,16 @@ def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -
 
     Raises:
         DiskFullError: no room, seen beforehand or while writing; what was there before is left as it was.
-        ValueError: step < 0 or keep < 1.
+        HostError: it failed on process 0, which raises the cause. ValueError: step < 0 or keep < 1.
     """
     if step < 0 or keep < 1:
         raise ValueError(f"step={step}, keep={keep}: step must be >= 0 and keep >= 1")
     folder = Path(folder).absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        _require_room(folder, state)
-        partial = folder / f"{HIDDEN}{step}-{os.getpid()}"
+        partial = folder / hosts.from_leader(lambda: _prepare(folder, step, state))
         with _removed_on_failure(partial):
-            _write(partial, step, state, host)
-            _publish(partial, folder / str(step))
+            _write_arrays(partial, state)
+            hosts.from_leader(lambda: _complete(partial, step, state, host, keep))
     except CheckpointError:
         raise
     except Exception as error:
@@ -86,14 +85,13 @@ def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -
             raise
         room = f"need {_mib(_need(state))}, free {_mib(shutil.disk_usage(folder).free)}"
         raise DiskFullError(f"no room for checkpoint {step} under {folder}: {room} ({_line(error)})") from error
-    for old in steps(folder)[:-keep]:
-        if old != step:
-            _discard(folder / str(old))
     return folder / str(step)
 
 
 def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
     """Reads a checkpoint back, bitwise, into the structure of `template`.
+
+    Where the template's shardings span several processes, all of them call this; else each may on its own.
 
     Args:
         folder: as given to `save`.
@@ -106,21 +104,27 @@ def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, 
     Raises:
         CheckpointError: nothing there; damaged (names the path and the other steps); or not the template's leaves.
     """
-    path, manifest, others = _found(Path(folder).absolute(), step)
-    _require_same_leaves(manifest["leaves"], template, path)
+    folder = Path(folder).absolute()
+    if _spans_processes(template):
+        step = int(hosts.from_leader(lambda: require(folder, step)))
+        path, others = folder / str(step), "see process 0"
+        written = manifest.read(path)
+    else:
+        path, written, others = _found(folder, step)
+    _require_same_leaves(written["leaves"], template, path)
     try:
-        return _read(path, manifest["leaves"], template), manifest["host"]
+        return _read(path, written["leaves"], template), written["host"]
     except Exception as error:
         raise CheckpointError(f"damaged checkpoint {path}: {_line(error)}; other steps: {others}") from error
 
 
-def require(folder: Path, step: int | None = None) -> None:
-    """Check that a checkpoint is there and undamaged, before anything expensive is built for it.
+def require(folder: Path, step: int | None = None) -> int:
+    """Check that a checkpoint is there and undamaged, before anything expensive is built for it; returns its step.
 
     Raises:
         CheckpointError: as `restore`.
     """
-    _found(Path(folder).absolute(), step)
+    return int(_found(Path(folder).absolute(), step)[0].name)
 
 
 def _found(folder: Path, step: int | None) -> tuple[Path, dict[str, Any], str]:
@@ -133,37 +137,43 @@ def _found(folder: Path, step: int | None) -> tuple[Path, dict[str, Any], str]:
         raise CheckpointError(f"no checkpoint {step} under {folder}; available steps: {_listed(available)}")
     path = folder / str(step)
     others = _listed([other for other in available if other != step])
-    return path, _verified_manifest(path, others), others
+    try:
+        return path, manifest.verified(path), others
+    except manifest.DamageError as error:
+        raise CheckpointError(f"damaged checkpoint: {error}; other steps: {others}") from error
 
 
-def _write(partial: Path, step: int, state: Any, host: dict[str, Any]) -> None:
+def _prepare(folder: Path, step: int, state: Any) -> str:
+    """Makes the hidden folder to write into; returns its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    _require_room(folder, state)
+    partial = folder / f"{HIDDEN}{step}-{os.getpid()}"
     partial.mkdir()
+    return partial.name
+
+
+def _write_arrays(partial: Path, state: Any) -> None:
     leaves = jax.tree_util.tree_leaves(state)
     arrays = {_key(index): jnp.asarray(leaf) for index, leaf in enumerate(leaves) if np.size(leaf)}
     if arrays:
         with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(partial / ARRAYS, args=ocp.args.StandardSave(arrays))
-    manifest = {
-        "format": 1,
-        "step": step,
-        "host": host,
-        "leaves": _described(state),
-        "files": {name: _digest(partial / name) for name in _files(partial)},
-    }
-    manifest["digest"] = _manifest_digest(manifest)
-    with open(partial / MANIFEST, "w") as file:
-        json.dump(manifest, file)
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def _publish(partial: Path, path: Path) -> None:
+def _complete(partial: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> None:
+    """The manifest, and the checkpoint's own name for its folder; then older ones go."""
+    manifest.write(partial, {"format": 1, "step": step, "host": host, "leaves": _described(state)})
     for folder, _, _ in os.walk(partial):
         _sync(Path(folder))
+    path = partial.with_name(str(step))
     if path.exists():
         _discard(path)
     partial.rename(path)
     _sync(path.parent)
+    for old in steps(path.parent)[:-keep]:
+        if old != step:
+            _discard(path.with_name(str(old)))
 
 
 def _read(path: Path, described: list[list[Any]], template: Any) -> Any:
@@ -175,13 +185,33 @@ def _read(path: Path, described: list[list[Any]], template: Any) -> Any:
     }
     arrays: dict[str, jax.Array] = {}
     if wanted:
-        with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with _quiet(), _reader(template) as checkpointer:
             arrays = checkpointer.restore(path / ARRAYS, args=ocp.args.StandardRestore(wanted))
     restored = [
-        _owned(arrays.pop(_key(index))) if _key(index) in wanted else jnp.zeros(shape, dtype)
+        _owned(arrays.pop(_key(index))) if _key(index) in wanted else _empty(shape, dtype, leaves[index])
         for index, (_, shape, dtype) in enumerate(described)
     ]
     return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def _reader(template: Any) -> ocp.Checkpointer:
+    if jax.process_count() == 1 or _spans_processes(template):
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    # Orbax would wait for all processes, where one of them reads for itself.
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me))
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _spans_processes(template: Any) -> bool:
+    return not all(_sharding(leaf).is_fully_addressable for leaf in jax.tree_util.tree_leaves(template))
+
+
+def _empty(shape: list[int], dtype: str, leaf: Any) -> jax.Array:
+    if _sharding(leaf).is_fully_addressable:
+        return jnp.zeros(shape, dtype)
+    return jax.make_array_from_callback(tuple(shape), _sharding(leaf), lambda index: np.zeros(shape, dtype)[index])
 
 
 def _owned(array: jax.Array) -> jax.Array:
@@ -191,7 +221,7 @@ def _owned(array: jax.Array) -> jax.Array:
 
 
 def _sharding(leaf: Any) -> jax.sharding.Sharding:
-    return getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
 def _described(state: Any) -> list[list[Any]]:
@@ -216,42 +246,6 @@ def _require_same_leaves(saved: list[list[Any]], template: Any, path: Path) -> N
 
 def _leaf(leaf: list[Any] | None) -> str:
     return "no further leaf" if leaf is None else f"{leaf[0] or 'the root'} {leaf[2]}{tuple(leaf[1])}"
-
-
-def _verified_manifest(path: Path, others: str) -> dict[str, Any]:
-    def damaged(file: Path, why: str) -> CheckpointError:
-        return CheckpointError(f"damaged checkpoint: {file} ({why}); other steps: {others}")
-
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        whole = manifest["digest"] == _manifest_digest(manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path / MANIFEST, _line(error)) from error
-    if not whole:
-        raise damaged(path / MANIFEST, "digest differs")
-    for name, wanted in manifest["files"].items():
-        try:
-            found = _digest(path / name)
-        except OSError as error:
-            raise damaged(path / name, error.strerror or "unreadable") from error
-        if found != wanted:
-            raise damaged(path / name, f"{found[0]} bytes of {wanted[0]}, digest differs")
-    return manifest
-
-
-def _manifest_digest(manifest: dict[str, Any]) -> str:
-    body = {name: value for name, value in manifest.items() if name != "digest"}
-    return hashlib.blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _digest(path: Path) -> list[Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return [file.tell(), digest.hexdigest()]
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def _key(index: int) -> str:

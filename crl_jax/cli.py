@@ -1,4 +1,4 @@
-"""The command line: `crl train | eval | render | report | envs | bench | fidelity`.
+"""The command line: `crl train | eval | render | report | envs | bench | profile | fidelity`.
 
 Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
 that this package imports nothing above it.
@@ -11,36 +11,49 @@ import contextlib
 import dataclasses
 import errno
 import io
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crl_jax import runs
+from crl_jax import hosts, runs
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, nearest
 from envs_mjx.base import EnvError
 
+if TYPE_CHECKING:
+    from crl_jax.train import Result
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-USER_ERRORS = (ConfigError, EnvError, CheckpointError)
-COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity")
+USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
+COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
+MEASURED = ("fidelity", "profile")
+"""Commands that are a benchmark of the same name."""
+_ABOUT_HOSTS = (
+    "Several processes train together with --coordinator HOST:PORT --num-processes N --process-id I (under Slurm these "
+    "are found out; --num-processes 1 trains alone); --devices counts the devices of all."
+)
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
   train --resume RUN                     continue a run from its last checkpoint
+  train ... --coordinator HOST:PORT --num-processes N --process-id I
+                                         one of N processes that train together (under Slurm: found out)
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
   report RUN...                          curves, table and one HTML page
   envs                                   list the tasks
   bench [NAME] [options]                 list the benchmarks, or run one
+  profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
   fidelity [options]                     measure how near the engines are to the official physics (bench fidelity)
 
 `crl COMMAND --help` shows every option."""
@@ -62,8 +75,8 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             raise ConfigError(f"{command}: no such command; nearest: {nearest(command, COMMANDS)}")
         if command == "train":
             return _train(presets, arguments)
-        if command == "fidelity":
-            return _run_bench("fidelity", arguments)
+        if command in MEASURED:
+            return _run_bench(command, arguments)
         if command == "bench" and arguments and not arguments[0].startswith("-"):
             return _run_bench(arguments[0], arguments[1:])
         handlers: dict[str, Callable[..., int]] = {
@@ -75,14 +88,15 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
         }
         return _parse(handlers[command], arguments, prog=f"crl {command}")
     except USER_ERRORS as error:
-        return _fail(str(error))
+        return fail(str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"{error.filename or 'the disk'}: no space left; the last checkpoint is intact")
+            return fail(f"{error.filename or 'the disk'}: no space left; the last checkpoint is intact")
         raise
 
 
-def _fail(message: str) -> int:
+def fail(message: str) -> int:
+    """Tell a user's error in one line on stderr; returns the exit code, 2."""
     print(f"crl: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -106,10 +120,51 @@ def _parse(function: Callable[..., Any], arguments: list[str], prog: str, **opti
 
 
 def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
-    first = argparse.ArgumentParser(prog="crl train", add_help=False, allow_abbrev=False)
+    first = _early_parser("train")
+    first.add_argument("--coordinator")
+    first.add_argument("--num-processes", type=int)
+    first.add_argument("--process-id", type=int)
+    joining, rest = _parse_early(first, arguments)
+    asked = (joining.coordinator, joining.num_processes, joining.process_id)
+    hosts.check(*asked)
+    config, resumed = settings(presets, rest, "train", f"Train. {_ABOUT_HOSTS}")
+    if resumed:
+        config = runs.resume(resumed, config)
+    config.validate()
+    with hosts.joined(*asked):
+        from crl_jax.train import train
+
+        result, is_leader = train(config, resumed), hosts.is_leader()
+    return _finish(result) if is_leader else 0
+
+
+def _early_parser(command: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"crl {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
+
+
+def _parse_early(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What the parser knows of the arguments, and the rest; raises ConfigError."""
+    try:
+        return parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{parser.prog.removeprefix('crl ')}: {error}") from None
+
+
+def settings(
+    presets: Mapping[str, Config], arguments: Sequence[str], command: str, about: str
+) -> tuple[Config, Path | None]:
+    """The config that `TASK [--preset NAME] [options]` or `--resume RUN [options]` asks for, and RUN.
+
+    Args:
+        command, about: of the help text.
+
+    Raises:
+        ConfigError, CheckpointError: no such preset, no task, no run, or a bad option, in one line.
+    """
+    first = _early_parser(command)
     first.add_argument("--preset", default="metaworld_cpu")
     first.add_argument("--resume", type=Path)
-    known, rest = first.parse_known_args(arguments)
+    known, rest = _parse_early(first, arguments)
     # The task stands before the other options: a value of a later option is never mistaken for it.
     task = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if known.preset not in presets:
@@ -118,29 +173,24 @@ def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if task:
         default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
     elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):
-        raise ConfigError(f"train: name a task (`crl envs` lists them), e.g. `crl train reach --preset {known.preset}`")
-    about = f"Train. Presets: {', '.join(presets)} (these defaults: {known.preset})."
-    with_flags = (tyro.conf.OmitArgPrefixes,)
-    prog = "crl train TASK [--preset NAME] | --resume RUN"
-    config = _parse(Config, rest, prog, default=default, config=with_flags, description=about)
-    if known.resume:
-        config = runs.resume(known.resume, config)
-    return _run(config, known.resume)
+        example = f"crl {command} reach --preset {known.preset}"
+        raise ConfigError(f"{command}: name a task (`crl envs` lists them), e.g. `{example}`")
+    about = f"{about} Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    prog = f"crl {command} TASK [--preset NAME] | --resume RUN"
+    config: Config = _parse(Config, rest, prog, default=default, config=(tyro.conf.OmitArgPrefixes,), description=about)
+    return config, known.resume
 
 
-def _run(config: Config, resume: Path | None) -> int:
-    from crl_jax.train import train
-
-    result = train(config, resume)
+def _finish(result: Result) -> int:
     console = Console()
     if result.stopped_by:
         console.print(f"Stopped by {result.stopped_by}; everything is saved. Continue with:", highlight=False)
         console.print(f"  crl train --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
         return 0
-    return _finish(console, result.folder, result.config.run.video)
+    return _show(console, result.folder, result.config.run.video)
 
 
-def _finish(console: Console, folder: Path, with_video: bool) -> int:
+def _show(console: Console, folder: Path, with_video: bool) -> int:
     from crl_jax import policy, report
 
     page = report.write_report(folder)
@@ -313,5 +363,7 @@ def _benchmarks() -> list[str]:
 def _run_bench(name: str, arguments: list[str]) -> int:
     if name not in _benchmarks():
         raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, _benchmarks())}")
-    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    return subprocess.run(command, cwd=BENCHMARKS.parent, check=False).returncode
+    # -P and the path: found wherever the user stands, whose folder stays the one that options' paths start from.
+    command = [sys.executable, "-P", "-m", f"benchmarks.{name}", *arguments]
+    path = os.pathsep.join(filter(None, (str(BENCHMARKS.parent), os.environ.get("PYTHONPATH"))))
+    return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode

@@ -36,6 +36,16 @@ def nearest_multiples(value: int, base: int) -> str:
     return f"{low} or {low + base}" if low != value else f"{low}"
 
 
+def nearest_divisors(value: int, number: int) -> str:
+    """The divisors of `number` on both sides of `value`, for an error message; empty if `value` is one."""
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    near = {
+        max((d for d in divisors if d <= value), default=1),
+        min((d for d in divisors if d >= value), default=number),
+    }
+    return "" if value in near else " or ".join(map(str, sorted(near)))
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The world."""
@@ -94,9 +104,19 @@ class NetworkConfig:
     """LayerNorm after every Dense of phi, psi and the actor."""
     activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
     """Activation of hidden layers."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of products and activations; parameters, losses, LayerNorm's statistics and the residual sum stay float32."""
+    remat: bool = False
+    """Compute the inside of each block again for its gradient: less memory, one more forward pass."""
+    residual_scale: Literal["one", "depth"] = "one"
+    """What a block's output is multiplied by: 1 (as published), or 1 / sqrt(number of blocks)."""
+    unroll: int = 1
+    """Blocks per step of the scan over blocks: more than 1 compiles longer and may run faster."""
 
     def validate(self) -> None:
-        for name in ("width", "embedding"):
+        for name, choices in (("dtype", ("float32", "bfloat16")), ("residual_scale", ("one", "depth"))):
+            _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
+        for name in ("width", "embedding", "unroll"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         activations = ("swish", "relu", "gelu", "tanh")
         _require(self.activation in activations, "activation", self.activation, f"one of {', '.join(activations)}")
@@ -126,6 +146,9 @@ class AgentConfig:
     """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
     loss: str = "fwd_infonce"
     """Critic's loss: a name of crl_jax/losses.py."""
+    logits_chunk: int = 0
+    """Rows of the (batch_size, batch_size) logits held at once, a divisor of batch_size; 0: all. Less memory, one more
+    pass over the logits; the loss and its gradient are the same."""
     actor_goals: Literal["future", "commanded", "mixed", "half_commanded"] = "future"
     """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
     (SGCRL); half future and half the task's own."""
@@ -146,7 +169,7 @@ class AgentConfig:
         _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
         kinds = ("future", "commanded", "mixed", "half_commanded")
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
-        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise"):
+        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 
@@ -168,6 +191,8 @@ class TrainConfig:
     """Transitions of uniformly random actions before the first update; rounded up to whole unrolls."""
     iterations_per_round: int = 4
     """Iterations compiled into one host round trip."""
+    devices: int = 1
+    """Devices that share environments, ring and batches; each sees the negatives of all."""
 
     def validate(self, num_envs: int) -> None:
         for name in (f.name for f in dataclasses.fields(self)):
@@ -294,6 +319,18 @@ class Config:
         self.explore.validate()
         self.evaluation.validate()
         self.run.validate()
+        batch, chunk = self.train.batch_size, self.agent.logits_chunk
+        near = nearest_divisors(chunk, batch) if chunk else ""
+        _require(not near, "logits_chunk", chunk, f"must divide batch_size = {batch}; nearest: {near}")
+        devices = self.train.devices
+        shared = {
+            "num_envs": self.env.num_envs,
+            "batch_size": self.train.batch_size,
+            "eval_episodes": self.evaluation.eval_episodes,
+        }
+        for name, value in shared.items():
+            near = nearest_multiples(value, devices)
+            _require(value % devices == 0, name, value, f"must be a multiple of devices = {devices}; nearest: {near}")
         return self
 
     def env_steps_per_iteration(self) -> int:

@@ -8,19 +8,18 @@ import jax
 import jax.numpy as jnp
 
 
-def sample_and_log_prob(key: jax.Array, mean: jax.Array, log_std: jax.Array) -> tuple[jax.Array, jax.Array]:
+def sample_and_log_prob(noise: jax.Array, mean: jax.Array, log_std: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Reparameterised sample of tanh(N(mean, exp(log_std)^2)) and its log-density.
 
     The log-determinant log(1 - tanh(x)^2) is written 2 (log 2 - x - softplus(-2x)), which is exact where
     1 - tanh(x)^2 underflows (SAC, arXiv:1801.01290, appendix C; the stable form is Brax's).
 
     Args:
-        key: PRNG key, used once.
+        noise: (..., A) standard normal.
         mean, log_std: (..., A).
     Returns:
         action (..., A) in [-1, 1]; log_prob (...), nats, summed over the action axis.
     """
-    noise = jax.random.normal(key, mean.shape, mean.dtype)
     x = mean + jnp.exp(log_std) * noise
     log_normal = -0.5 * jnp.square(noise) - log_std - 0.5 * math.log(2 * math.pi)
     log_det = 2 * (math.log(2) - x - jax.nn.softplus(-2 * x))

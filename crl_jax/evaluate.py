@@ -5,13 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from crl_jax import parallel
 from crl_jax.rollout import Policy, rollout
 from crl_jax.types import Metrics
 from envs_mjx.base import EnvSpec, GoalEnv
 
 
-def evaluate(env: GoalEnv, policy: Policy, key: jax.Array) -> Metrics:
-    """Means over `env.num_envs` fresh episodes of `env.spec.horizon` steps.
+def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = None) -> Metrics:
+    """Means over `env.num_envs` fresh episodes (of every device) of `env.spec.horizon` steps.
 
     Returns:
         success_any, success_final: share of episodes successful at any, at the last step. time_at_goal: mean steps
@@ -19,7 +20,7 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array) -> Metrics:
         whose end the object is away from its start (absent where the task has no object). diverged: episodes lost.
         <buffer>_used: the largest use of each of the engine's buffers, see `EnvSpec`.
     """
-    reset_key, rollout_key = jax.random.split(key)
+    reset_key, rollout_key = jax.random.split(parallel.own(key, axis))
     _, steps = rollout(env, policy, env.reset(reset_key), rollout_key, env.spec.horizon)
     # An episode cut short by a divergence is followed by another one: only the first episode of each row counts.
     first = steps.episode == 0
@@ -36,11 +37,12 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array) -> Metrics:
         "time_at_goal": jnp.mean(success.sum(axis=0), dtype=jnp.float32),
         "min_distance": jnp.mean(jnp.min(jnp.where(first, distance, jnp.inf), axis=0)),
         "final_distance": final(distance),
-        "diverged": jnp.sum(steps.metrics["diverged"] * first),
     }
     if "object_moved" in steps.metrics:
         metrics["object_moved"] = final(steps.metrics["object_moved"])
-    return metrics | buffers_used(env.spec, jax.tree.map(lambda values: values[-1], steps.metrics))
+    used = buffers_used(env.spec, jax.tree.map(lambda values: values[-1], steps.metrics))
+    lost = jnp.sum(steps.metrics["diverged"] * first)
+    return parallel.mean(metrics, axis) | parallel.largest(used, axis) | {"diverged": parallel.total(lost, axis)}
 
 
 def buffers_used(spec: EnvSpec, metrics: Metrics) -> Metrics:

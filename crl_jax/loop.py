@@ -7,12 +7,14 @@ B batch, U updates.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import PartitionSpec as P
 
-from crl_jax import buffer
+from crl_jax import buffer, parallel
 from crl_jax.config import Config, TrainConfig
 from crl_jax.explore import behaviour_goal
 from crl_jax.rollout import Policy, Trajectory, random_policy, rollout
@@ -41,20 +43,36 @@ class EpisodeSums(struct.PyTreeNode):
     diverged: jax.Array
 
 
-def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array) -> LoopState:
-    """Fresh agent, empty ring, environments at their first starts."""
+_COPIED: Any = P()
+_BY_ENV: Any = P(parallel.AXIS)
+_COLUMNS: Any = P(None, parallel.AXIS)
+
+SPECS = LoopState(
+    agent=_COPIED,
+    ring=buffer.Ring(_COLUMNS, _COLUMNS, _COLUMNS, _COLUMNS, _COLUMNS, written=_COPIED),
+    env=_BY_ENV,
+    key=_COPIED,
+)
+"""How the state is split over the devices: environments and their columns of the ring; the rest are copies."""
+
+
+def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array, axis: str | None = None) -> LoopState:
+    """Fresh agent, empty ring, environments at their first starts; E is this device's share."""
     agent_key, env_key, key = jax.random.split(key, 3)
-    rows = config.replay_capacity // env.num_envs
+    env_key = parallel.own(env_key, axis)
+    rows = config.replay_capacity // (env.num_envs * parallel.size(axis))
     ring = buffer.init(rows, env.num_envs, env.spec.obs_size, env.spec.action_size, env.spec.goal_size)
     return LoopState(agent.init(agent_key), ring, env.reset(env_key), key)
 
 
-def collect(env: GoalEnv, policy: Policy, state: LoopState, length: int) -> tuple[LoopState, EpisodeSums]:
+def collect(
+    env: GoalEnv, policy: Policy, state: LoopState, length: int, axis: str | None = None
+) -> tuple[LoopState, EpisodeSums]:
     """Unroll `length` steps of every environment into the ring."""
     key, rollout_key = jax.random.split(state.key)
-    env_state, steps = rollout(env, policy, state.env, rollout_key, length)
+    env_state, steps = rollout(env, policy, state.env, parallel.own(rollout_key, axis), length)
     ring = buffer.insert(state.ring, steps.obs, steps.action, steps.goal, steps.episode)
-    return state.replace(ring=ring, env=env_state, key=key), episode_sums(steps)
+    return state.replace(ring=ring, env=env_state, key=key), parallel.total(episode_sums(steps), axis)
 
 
 def episode_sums(steps: Trajectory) -> EpisodeSums:
@@ -65,11 +83,13 @@ def episode_sums(steps: Trajectory) -> EpisodeSums:
     return EpisodeSums(jnp.sum(done), moved_sum, jnp.sum(steps.metrics["diverged"]))
 
 
-def sample_batches(env: GoalEnv, state: LoopState, config: TrainConfig, discount: float) -> tuple[LoopState, Batch]:
-    """Relabelled minibatches with leading axes (U, B) for all updates of an iteration."""
+def sample_batches(
+    env: GoalEnv, state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
+) -> tuple[LoopState, Batch]:
+    """Relabelled minibatches with leading axes (U, B) for all updates of an iteration; B is this device's share."""
     key, sample_key = jax.random.split(state.key)
-    shape = (config.updates_per_iteration, config.batch_size)
-    batches = buffer.sample(state.ring, sample_key, shape, discount, env.achieved_goal)
+    shape = (config.updates_per_iteration, config.batch_size // parallel.size(axis))
+    batches = buffer.sample(state.ring, parallel.own(sample_key, axis), shape, discount, env.achieved_goal)
     return state.replace(key=key), batches
 
 
@@ -88,7 +108,7 @@ def learn(agent: Agent, state: LoopState, batches: Batch) -> tuple[LoopState, Me
 Round = Callable[[LoopState], tuple[LoopState, Metrics, EpisodeSums]]
 
 
-def make_round(env: GoalEnv, agent: Agent, config: Config) -> Round:
+def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Round:
     """`iterations_per_round` iterations as one function, to be jitted with its argument donated."""
     schedule, explore = config.train, config.explore
 
@@ -99,9 +119,12 @@ def make_round(env: GoalEnv, agent: Agent, config: Config) -> Round:
             goal = behaviour_goal(env, env_state, explore)
             return agent.act(agent_state, env_state.obs, goal, key, False)
 
-        state, episodes = collect(env, policy, state, schedule.unroll_length)
-        state, batches = sample_batches(env, state, schedule, config.agent.discount)
-        state, metrics = learn(agent, state, batches)
+        with jax.named_scope("collect"):  # names for the profiler
+            state, episodes = collect(env, policy, state, schedule.unroll_length, axis)
+        with jax.named_scope("sample"):
+            state, batches = sample_batches(env, state, schedule, config.agent.discount, axis)
+        with jax.named_scope("learn"):
+            state, metrics = learn(agent, state, batches)
         return state, (metrics, episodes)
 
     def round_(state: LoopState) -> tuple[LoopState, Metrics, EpisodeSums]:
@@ -111,14 +134,15 @@ def make_round(env: GoalEnv, agent: Agent, config: Config) -> Round:
     return round_
 
 
-def make_warm_up(env: GoalEnv, config: TrainConfig) -> Callable[[LoopState], LoopState]:
+def make_warm_up(env: GoalEnv, config: TrainConfig, axis: str | None = None) -> Callable[[LoopState], LoopState]:
     """Random actions for `min_replay` transitions, as one function, to be jitted with its argument donated."""
     policy = random_policy(env.spec.action_size)
 
     def unroll(state: LoopState, _: None) -> tuple[LoopState, None]:
-        return collect(env, policy, state, config.unroll_length)[0], None
+        return collect(env, policy, state, config.unroll_length, axis)[0], None
 
     def warm_up(state: LoopState) -> LoopState:
-        return jax.lax.scan(unroll, state, None, length=config.warm_up_unrolls(env.num_envs))[0]
+        unrolls = config.warm_up_unrolls(env.num_envs * parallel.size(axis))
+        return jax.lax.scan(unroll, state, None, length=unrolls)[0]
 
     return warm_up

@@ -24,8 +24,12 @@ def fwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
     Returns:
         () loss.
     """
-    normaliser = jax.nn.logsumexp(logits, axis=1)
-    return jnp.mean(normaliser - jnp.diagonal(logits)) + penalty * jnp.mean(jnp.square(normaliser))
+    return infonce(jnp.diagonal(logits), penalty, jax.nn.logsumexp(logits, axis=1))
+
+
+def infonce(positive: jax.Array, penalty: float, normaliser: jax.Array) -> jax.Array:
+    """InfoNCE from the positives (B,) and the logsumexps (B,) over the axis that it normalises -> () loss."""
+    return jnp.mean(normaliser - positive) + penalty * jnp.mean(jnp.square(normaliser))
 
 
 def bwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
@@ -45,8 +49,13 @@ def binary_nce(logits: jax.Array, penalty: float) -> jax.Array:
     nothing here.
     """
     del penalty
-    negative = jnp.mean(jax.nn.softplus(logits))  # as if every entry were a negative
-    return negative - jnp.mean(jnp.diagonal(logits)) / logits.shape[0]  # softplus(-x) = softplus(x) - x on the diagonal
+    return cross_entropy(jnp.diagonal(logits), jnp.sum(jax.nn.softplus(logits)))
+
+
+def cross_entropy(positive: jax.Array, softplus: jax.Array) -> jax.Array:
+    """binary_nce from the positives (B,) and the sum () of softplus over all B^2 logits, as if all were negatives."""
+    size = positive.shape[0]
+    return (softplus / size - jnp.mean(positive)) / size  # softplus(-x) = softplus(x) - x on the diagonal
 
 
 LOSSES: dict[str, Loss] = {

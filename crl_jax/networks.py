@@ -25,9 +25,13 @@ LAYER_NORM_EPSILON = 1e-6
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
 
-def _dense(features: int, name: str) -> nn.Dense:
-    """Dense layer with the initialiser of JaxGCRL: U[-1/sqrt(fan_in), 1/sqrt(fan_in)] weights, zero bias."""
-    return nn.Dense(features, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"), name=name)
+def _dense(features: int, name: str, dtype: str = "float32") -> nn.Dense:
+    """Dense layer with the initialiser of JaxGCRL: U[-1/sqrt(fan_in), 1/sqrt(fan_in)] weights, zero bias.
+
+    Parameters are float32; the product is computed in `dtype`.
+    """
+    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return nn.Dense(features, kernel_init=init, dtype=jnp.dtype(dtype), name=name)
 
 
 @jax.custom_vjp
@@ -67,26 +71,28 @@ def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 class LayerNorm(nn.Module):
-    """`layer_norm` with its learned scale and bias: (B, H) -> (B, H)."""
+    """`layer_norm` with its learned scale and bias: (B, H) -> (B, H) of the same dtype, computed in float32."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        return layer_norm(x, scale, self.param("bias", nn.initializers.zeros, x.shape[-1:]))
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return layer_norm(x.astype(jnp.float32), scale, bias).astype(x.dtype)
 
 
 class Layers(nn.Module):
-    """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H)."""
+    """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`."""
 
     width: int
     count: int
     layer_norm: bool
     activation: str
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for index in range(self.count):
-            x = _dense(self.width, f"dense_{index}")(x)
+            x = _dense(self.width, f"dense_{index}", self.dtype)(x)
             if self.layer_norm:
                 x = LayerNorm(name=f"norm_{index}")(x)
             x = ACTIVATIONS[self.activation](x)
@@ -94,22 +100,35 @@ class Layers(nn.Module):
 
 
 class Block(nn.Module):
-    """4 layers, the residual added after the last activation: (B, H) -> ((B, H), None), as nn.scan wants it."""
+    """x + scale * (4 layers)(x): (B, H) float32 -> ((B, H) float32, None), as nn.scan wants it.
+
+    The sum stays in float32 whatever `dtype` is: in bfloat16 a term below 1/256 of the sum would be lost.
+    """
 
     width: int
     layer_norm: bool
     activation: str
+    dtype: str = "float32"
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return x + Layers(self.width, LAYERS_PER_BLOCK, self.layer_norm, self.activation, name="layers")(x), None
+        layers = Layers(self.width, LAYERS_PER_BLOCK, self.layer_norm, self.activation, self.dtype, name="layers")
+        return x + self.scale * layers(x).astype(jnp.float32), None
 
 
 class ResidualMLP(nn.Module):
     """MLP with a linear head: (B, F) -> (B, output).
 
-    Depths 1, 2, 3 are that many plain hidden layers. A depth that is a multiple of 4 is a stem layer and depth / 4
+    Depths 1, 2, 3 are that many plain hidden layers. A depth that is a multiple of 4 is a stem layer and L = depth / 4
     residual blocks, scanned, so that compile time does not grow with depth; their parameters are stacked as (L, ...).
+
+    Attributes:
+        dtype: of the products and activations, float32 or bfloat16. Parameters, LayerNorm's statistics, the sum over
+            blocks and the head are float32 always.
+        remat: keep only the input of each block for the gradient and compute its inside again.
+        residual_scale: "one", or "depth": each block's output times 1 / sqrt(L).
+        unroll: blocks per step of the scan; 1 compiles a single block.
 
     Raises:
         ConfigError: any other depth, or an unknown activation.
@@ -120,6 +139,10 @@ class ResidualMLP(nn.Module):
     depth: int
     layer_norm: bool = True
     activation: str = "swish"
+    dtype: str = "float32"
+    remat: bool = False
+    residual_scale: str = "one"
+    unroll: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -127,17 +150,41 @@ class ResidualMLP(nn.Module):
             raise ConfigError(f"activation={self.activation!r}: must be one of {', '.join(ACTIVATIONS)}")
         NetworkConfig(critic_depth=self.depth).validate()
         if self.depth < LAYERS_PER_BLOCK:
-            x = Layers(self.width, self.depth, self.layer_norm, self.activation, name="hidden")(x)
-        else:
-            x = Layers(self.width, 1, self.layer_norm, self.activation, name="stem")(x)
-            scanned = nn.scan(
-                Block,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                length=self.depth // LAYERS_PER_BLOCK,
-            )
-            x, _ = scanned(self.width, self.layer_norm, self.activation, name="blocks")(x, None)
-        return _dense(self.output, "head")(x)
+            return self._head(Layers(self.width, self.depth, *self._layers(), name="hidden")(x))
+        blocks = self.depth // LAYERS_PER_BLOCK
+        scale = blocks**-0.5 if self.residual_scale == "depth" else 1.0
+        x = Layers(self.width, 1, *self._layers(), name="stem")(x).astype(jnp.float32)
+        block = nn.remat(Block, prevent_cse=False) if self.remat else Block
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=blocks,
+            unroll=min(self.unroll, blocks),
+        )
+        return self._head(scanned(self.width, *self._layers(), scale, name="blocks")(x, None)[0])
+
+    def _layers(self) -> tuple[bool, str, str]:
+        return self.layer_norm, self.activation, self.dtype
+
+    def _head(self, x: jax.Array) -> jax.Array:
+        return _dense(self.output, "head")(x.astype(jnp.float32))
+
+
+def _mlp(config: NetworkConfig, output: int, depth: int) -> ResidualMLP:
+    """The body that `config` describes."""
+    return ResidualMLP(
+        output,
+        config.width,
+        depth,
+        config.layer_norm,
+        config.activation,
+        config.dtype,
+        config.remat,
+        config.residual_scale,
+        config.unroll,
+        name="mlp",
+    )
 
 
 class Encoder(nn.Module):
@@ -147,9 +194,8 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
-        c = self.config
         x = jnp.concatenate(inputs, axis=-1)
-        return ResidualMLP(c.embedding, c.width, c.critic_depth, c.layer_norm, c.activation, name="mlp")(x)
+        return _mlp(self.config, self.config.embedding, self.config.critic_depth)(x)
 
 
 class Actor(nn.Module):
@@ -163,8 +209,7 @@ class Actor(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-        c = self.config
         x = jnp.concatenate([obs, goal], axis=-1)
-        x = ResidualMLP(2 * self.action_size, c.width, c.actor_depth, c.layer_norm, c.activation, name="mlp")(x)
+        x = _mlp(self.config, 2 * self.action_size, self.config.actor_depth)(x)
         mean, raw = jnp.split(x, 2, axis=-1)
         return mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1)

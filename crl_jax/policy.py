@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from crl_jax import checkpoint, compilation_cache, runs, video
-from crl_jax.config import Config
+from crl_jax.config import Config, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.rollout import Policy, agent_policy
 from crl_jax.train import build, make_env
@@ -54,7 +54,7 @@ def load(folder: Path, step: int | None = None) -> Trained:
     path = folder / runs.CHECKPOINTS
     checkpoint.require(path, step)
     compilation_cache.enable()
-    trainer = build(config)
+    trainer = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
     state, host = checkpoint.restore(path, trainer.template, step)
     return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
 

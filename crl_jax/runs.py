@@ -15,20 +15,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from crl_jax import hosts
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences
 
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
-MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep", "naconmax", "njmax")
+_BUFFERS = ("naconmax", "njmax")
+MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep", "devices", *_BUFFERS)
 """Fields that a resumed run may change: they alter neither the state nor what the next iteration computes (buffers that
-overflow stop the run)."""
+overflow stop the run; other `devices` split the same state, draw other random numbers, and learn the same)."""
 
 
-def create(config: Config) -> tuple[Config, Path]:
+def create(config: Config) -> Config:
     """Make the folder of a new run and write its config.json.
 
     Returns:
-        config with its final `name`, and the folder.
+        config with its final `name`.
 
     Raises:
         ConfigError: the name is taken by another run, or the folder cannot be written.
@@ -46,7 +48,21 @@ def create(config: Config) -> tuple[Config, Path]:
         write_json(folder / CONFIG, config.to_dict())
     except OSError as error:
         raise ConfigError(f"runs={config.run.runs!r}: cannot write {folder}: {error.strerror}") from error
-    return config, folder
+    return config
+
+
+def check_shared(folder: Path) -> None:
+    """Refuse a run's folder that only some of the processes see.
+
+    Raises:
+        ConfigError: this or another process does not see what process 0 has written.
+    """
+    here = (folder / CONFIG).is_file()
+    if hosts.largest(int(not here)):
+        raise ConfigError(
+            f"runs={str(folder.parent)!r}: not every process sees {folder} (this one {'does' if here else 'does not'});"
+            " name a folder that all hosts share"
+        )
 
 
 def load(folder: Path) -> Config:
@@ -102,18 +118,21 @@ def _free_name(root: Path, name: str) -> str:
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has asked the run to stop; a second signal kills as usual."""
+    """Whether SIGTERM, SIGINT or SIGUSR2 (submitit's) has asked the run to stop; a second one kills as usual."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
 
-    def __bool__(self) -> bool:
-        return self.signal is not None
+    def agreed(self) -> bool:
+        """Whether to stop: asked of any process, known to all; each has to ask as often as the others."""
+        number = hosts.largest(int(signal.Signals[self.signal]) if self.signal else 0)
+        self.signal = signal.Signals(number).name if number else None
+        return bool(number)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM and SIGINT into a `StopRequest` for the block; outside the main thread signals stay as they are."""
+    """Turn these signals into a `StopRequest` for the block; outside the main thread they stay as they are."""
     request = StopRequest()
     previous: dict[signal.Signals, Any] = {}
 
@@ -122,7 +141,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         signal.signal(number, previous[signal.Signals(number)])
 
     try:
-        for which in (signal.SIGTERM, signal.SIGINT):
+        for which in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             previous[which] = signal.signal(which, handle)
     except ValueError:  # not the main thread
         pass

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, checkpoint, compilation_cache, loop, runs
+from crl_jax import agents, checkpoint, compilation_cache, hosts, loop, parallel, runs
 from crl_jax.config import Config, EnvConfig, with_overrides
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.loggers import Logger, closing, make_loggers
@@ -64,15 +66,17 @@ class Trainer:
     eval_env: GoalEnv
     agent: Agent
     init: Callable[[jax.Array], loop.LoopState]
+    mesh: Mesh | None = None
     warm_up: Any = None
     round: Any = None
     evaluate: Any = None
+    buffers_used: Any = None
     compile_seconds: float = 0.0
 
     @property
     def template(self) -> loop.LoopState:
-        """Shapes of the state, nothing allocated."""
-        return jax.eval_shape(self.init, jax.random.PRNGKey(0))
+        """Shapes of the state, and how it is split over the devices; nothing allocated."""
+        return parallel.shaped(jax.eval_shape(self.init, jax.random.PRNGKey(0)), loop.SPECS, self.mesh)
 
 
 def build(config: Config) -> Trainer:
@@ -82,15 +86,17 @@ def build(config: Config) -> Trainer:
         ConfigError, EnvError: a bad setting, in one line.
     """
     config = config.validate()
-    env = make_env(config.env, config.env.num_envs)
-    episodes = config.evaluation.eval_episodes
+    mesh = parallel.make_mesh(config)
+    axis, devices = parallel.axis_of(mesh), config.train.devices
+    env = make_env(config.env, config.env.num_envs // devices)
+    episodes = config.evaluation.eval_episodes // devices
     eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
-    agent = agents.make(config, env.spec)
+    agent = agents.make(config, env.spec, axis)
 
     def init(key: jax.Array) -> loop.LoopState:
-        return loop.init(env, agent, config.train, key)
+        return loop.init(env, agent, config.train, key, axis)
 
-    return Trainer(config, env, eval_env, agent, init)
+    return Trainer(config, env, eval_env, agent, parallel.jitted(init, mesh, P(), loop.SPECS), mesh)
 
 
 def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
@@ -111,23 +117,35 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
 def compile_all(trainer: Trainer) -> Trainer:
     """Compile warm-up, round and evaluation ahead of time, from shapes."""
     started = time.perf_counter()
-    config, env, agent = trainer.config, trainer.env, trainer.agent
+    config, env, agent, mesh = trainer.config, trainer.env, trainer.agent, trainer.mesh
+    axis = parallel.axis_of(mesh)
     state, key = trainer.template, jax.eval_shape(lambda: jax.random.PRNGKey(0))
     deterministic = not config.evaluation.stochastic_eval
 
     def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
-        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key)
+        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
 
-    round_ = loop.make_round(env, agent, config)
-    trainer.warm_up = jax.jit(loop.make_warm_up(env, config.train), donate_argnums=0).lower(state).compile()
-    trainer.round = jax.jit(round_, donate_argnums=0).lower(state).compile()
-    trainer.evaluate = jax.jit(evaluate_agent).lower(state.agent, key).compile()
+    split, copies, donated = loop.SPECS, P(), (0,)
+    warm_up = parallel.jitted(loop.make_warm_up(env, config.train, axis), mesh, (split,), split, donated)
+    round_ = loop.make_round(env, agent, config, axis)
+    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated)
+    trainer.warm_up = warm_up.lower(state).compile()
+    trainer.round = round_.lower(state).compile()
+    trainer.evaluate = parallel.jitted(evaluate_agent, mesh, copies, copies).lower(state.agent, key).compile()
+
+    def used(metrics: Metrics) -> Metrics:
+        return parallel.largest(buffers_used(env.spec, metrics), axis)
+
+    used_by_all = parallel.jitted(used, mesh, (split.env,), copies)
+    trainer.buffers_used = used_by_all if env.spec.buffers else lambda metrics: {}
     trainer.compile_seconds = time.perf_counter() - started
     return trainer
 
 
 def train(config: Config, resume: Path | None = None, console: bool = True) -> Result:
     """Train, from the start or from the last checkpoint of a run folder.
+
+    Of several processes (`hosts.joined`) each calls this with the same arguments; process 0 keeps the run's files.
 
     Args:
         config: the run's settings; with `resume`, those of the run (see `runs.resume`).
@@ -136,28 +154,38 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
 
     Raises:
         ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
-        with the previous checkpoint intact.
+        with the previous checkpoint intact. HostError: process 0 raised one of these.
     """
-    config = config.validate()
+    config, resume = config.validate(), None if resume is None else Path(resume)
+    hosts.check_devices(config)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
     if resume is not None:
-        checkpoint.require(Path(resume) / runs.CHECKPOINTS)
+        hosts.from_leader(lambda: checkpoint.require(resume / runs.CHECKPOINTS))
     compilation_cache.enable()
     trainer = build(config)
     counters = Counters()
     state = None
     if resume is None:
-        config, folder = runs.create(config)
+        config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
+        folder = Path(config.run.runs) / config.run.name
+        runs.check_shared(folder)
     else:
-        folder = Path(resume)
+        folder = resume
         state, host = checkpoint.restore(folder / runs.CHECKPOINTS, trainer.template)
         counters = Counters(**host["counters"])
-        runs.write_json(folder / runs.CONFIG, config.to_dict())
     trainer.config = config
+    loggers = _open(folder, config, counters, console) if hosts.is_leader() else []
+    with closing(loggers), runs.stop_on_signals() as stop:
+        return _run(compile_all(trainer), state, counters, folder, loggers, stop)
+
+
+def _open(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
+    """The run's files, for one process to write."""
+    runs.write_json(folder / runs.CONFIG, config.to_dict())
     runs.note_command(folder)
-    loggers = make_loggers(
+    return make_loggers(
         folder,
         config.train.total_env_steps,
         tensorboard=config.run.tensorboard,
@@ -167,8 +195,6 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         config=config.to_dict(),
         name=config.run.name,
     )
-    with closing(loggers), runs.stop_on_signals() as stop:
-        return _run(compile_all(trainer), state, counters, folder, loggers, stop)
 
 
 def _run(
@@ -184,14 +210,14 @@ def _run(
     log(loggers, {"time/compile_seconds": trainer.compile_seconds}, counters)
     if state is None:
         state = _warm_up(trainer, counters)
-        _check_buffers(trainer.env, state.env.metrics, folder)
+        _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), folder)
     per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
     updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
     saved_at = -1
-    while counters.env_steps < config.train.total_env_steps and not stop:
+    while counters.env_steps < config.train.total_env_steps and not stop.agreed():
         started = time.perf_counter()
         state, metrics, episodes = trainer.round(state)
-        used = buffers_used(trainer.env.spec, state.env.metrics)
+        used = trainer.buffers_used(state.env.metrics)
         metrics = {f"train/{name}": float(value) for name, value in (metrics | used).items()}
         metrics |= _episode_metrics(episodes)
         seconds = time.perf_counter() - started
@@ -215,7 +241,8 @@ def _run(
 def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
     config = trainer.config
     started = time.perf_counter()
-    state = jax.block_until_ready(trainer.warm_up(jax.jit(trainer.init)(jax.random.PRNGKey(config.run.seed))))
+    key = parallel.copied(jax.random.PRNGKey(config.run.seed), trainer.mesh)
+    state = jax.block_until_ready(trainer.warm_up(trainer.init(key)))
     counters.env_steps = config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
     counters.seconds = time.perf_counter() - started
     counters.next_eval = config.evaluation.eval_every
@@ -228,7 +255,8 @@ def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, logge
     stream = jax.random.fold_in(jax.random.PRNGKey(trainer.config.run.seed), _EVAL_STREAM)
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
     position = counters.env_steps // trainer.config.env_steps_per_iteration()
-    metrics = trainer.evaluate(state.agent, jax.random.fold_in(stream, position))
+    key = parallel.copied(jax.random.fold_in(stream, position), trainer.mesh)
+    metrics = trainer.evaluate(state.agent, key)
     evaluation = {name: float(value) for name, value in metrics.items()}
     counters.seconds += time.perf_counter() - started
     every = trainer.config.evaluation.eval_every

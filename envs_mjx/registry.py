@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from envs_mjx import brax_ant
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.faithful import doubt
 from envs_mjx.physics import ENGINES, resolve
@@ -14,21 +15,24 @@ from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
 
 HORIZON = 150
+ANT = "ant"
+_OWN_HORIZON = {name: maze.horizon for name, maze in MAZES.items()} | {ANT: brax_ant.HORIZON}
+"""Of the tasks that are no scene of Meta-World and bring their own physics."""
 
 
 def names() -> tuple[str, ...]:
     """Every task that `make` knows."""
-    return (*TASKS, *SINGLE_GOAL, *MAZES)
+    return (*TASKS, *SINGLE_GOAL, *_OWN_HORIZON)
 
 
 def version(task: str) -> int:
-    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for mazes."""
-    return 0 if task in MAZES else 3
+    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for mazes and the ant."""
+    return 0 if task in _OWN_HORIZON else 3
 
 
 def horizon_of(task: str) -> int:
-    """Env steps of an episode by default: the maze's own, or 150 ("A Single Goal is All You Need"; 500 officially)."""
-    return MAZES[task].horizon if task in MAZES else HORIZON
+    """Env steps of an episode by default: its own, or 150 ("A Single Goal is All You Need"; 500 officially)."""
+    return _OWN_HORIZON.get(task, HORIZON)
 
 
 def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> None:
@@ -41,7 +45,7 @@ def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> No
         near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
     engine = resolve(engine)
-    reason = "" if allow_unfaithful or task in MAZES else doubt(task, engine)
+    reason = "" if allow_unfaithful or task in _OWN_HORIZON else doubt(task, engine)
     if reason:
         others = " or ".join(repr(other) for other in ENGINES if not doubt(task, other))
         raise EnvError(
@@ -72,8 +76,8 @@ def make(
     Args:
         task: a name of `names()`.
         num_envs: E.
-        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Mazes need none: they are JAX alone.
-        goal: goal contract: "object", "hand_object" or "object_relative"; mazes and single-goal tasks have one.
+        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Mazes and the ant have their own, in JAX alone.
+        goal: goal contract: "object", "hand_object" or "object_relative"; of the other tasks each has one.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
@@ -95,9 +99,11 @@ def make(
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
     if obs not in ("state", "pixels"):
         raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
+    if task in _OWN_HORIZON and obs == "pixels":
+        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
+    if task == ANT:
+        return brax_ant.BraxAnt(num_envs, horizon)
     if task in MAZES:
-        if obs == "pixels":
-            raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
@@ -135,6 +141,9 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
 
     check(task, "c")
     horizon = horizon_of(task) if horizon is None else horizon
+    if task == ANT:
+        sizes = (brax_ant.OBS_SIZE, brax_ant.GOAL_SIZE, brax_ant.ACTION_SIZE)
+        return Description(task, *sizes, horizon, f"distance < {brax_ant.RADIUS:g} m", ("none needed",))
     if task in MAZES:
         spec = PointMaze(MAZES[task], 1, horizon).spec
         sizes = (spec.obs_size, spec.goal_size, spec.action_size)

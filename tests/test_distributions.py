@@ -11,9 +11,13 @@ from crl_jax.distributions import mode, sample_and_log_prob
 KEY = jax.random.key(0)
 
 
+def _noise(mean: jax.Array) -> jax.Array:
+    return jax.random.normal(KEY, mean.shape)
+
+
 def test_log_prob_is_that_of_the_sample() -> None:
     mean, log_std = jnp.array([[0.3, -0.5]]).repeat(1000, 0), jnp.array([[-0.7, 0.2]]).repeat(1000, 0)
-    action, log_prob = sample_and_log_prob(KEY, mean, log_std)
+    action, log_prob = sample_and_log_prob(_noise(mean), mean, log_std)
     a = np.asarray(action, np.float64)
     x, std = np.arctanh(a), np.exp(np.asarray(log_std, np.float64))
     normal = -0.5 * ((x - mean) / std) ** 2 - np.log(std) - 0.5 * np.log(2 * np.pi)
@@ -24,7 +28,7 @@ def test_log_prob_is_that_of_the_sample() -> None:
 
 def test_density_integrates_to_one() -> None:
     mean, log_std = jnp.full((200_000, 1), 0.4), jnp.full((200_000, 1), -0.5)
-    action, log_prob = sample_and_log_prob(KEY, mean, log_std)
+    action, log_prob = sample_and_log_prob(_noise(mean), mean, log_std)
     # E[1/p] over the support equals its length, 2, but has heavy tails; over the middle it is exact and tame
     inside = jnp.abs(action[:, 0]) < 0.9
     assert abs(float(jnp.mean(jnp.where(inside, jnp.exp(-log_prob), 0))) - 1.8) < 0.02
@@ -33,13 +37,13 @@ def test_density_integrates_to_one() -> None:
 def test_finite_far_in_the_tail_with_finite_gradient() -> None:
     for value in (-60.0, 60.0):
         mean, log_std = jnp.full((4, 2), value), jnp.full((4, 2), 2.0)
-        _, log_prob = sample_and_log_prob(KEY, mean, log_std)
-        grad = jax.grad(lambda m: sample_and_log_prob(KEY, m, log_std)[1].sum())(mean)  # noqa: B023
+        _, log_prob = sample_and_log_prob(_noise(mean), mean, log_std)
+        grad = jax.grad(lambda m: sample_and_log_prob(_noise(m), m, log_std)[1].sum())(mean)  # noqa: B023
         assert jnp.isfinite(log_prob).all() and jnp.isfinite(grad).all()
 
 
 def test_mode_is_the_sample_of_no_noise() -> None:
     mean = jax.random.normal(KEY, (5, 3))
-    action, _ = sample_and_log_prob(KEY, mean, jnp.full((5, 3), -30.0))
+    action, _ = sample_and_log_prob(_noise(mean), mean, jnp.full((5, 3), -30.0))
     np.testing.assert_allclose(mode(mean), action, atol=1e-6)
     assert jnp.abs(action).max() <= 1

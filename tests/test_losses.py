@@ -64,6 +64,24 @@ def test_distance_at_zero_stays_within_the_stated_error() -> None:
     assert (error <= 68 * 2.0**-24 * (2 * length) ** 2).all()
 
 
+@pytest.mark.parametrize("dim", [2, 64, 256])
+@pytest.mark.parametrize("length", [0.1, 5.0, 1e3])
+def test_matmul_distance_keeps_its_bound_with_duplicates(dim: int, length: float) -> None:
+    """Against float64: half of the goals at zero distance of a row, the others near ones, far ones, the origin."""
+    phi, noise = _embeddings(1, 256, dim, length / dim**0.5)
+    near = phi[128:192] * (1 + 1e-3) + 1e-4 * noise[128:192]
+    psi = jnp.concatenate([phi[127::-1], near, noise[192:255], jnp.zeros((1, dim))])
+    lengths = np.linalg.norm(phi, axis=-1)[:, None] + np.linalg.norm(psi, axis=-1)[None]
+    bound = (dim + 4) * 2.0**-24 * lengths**2
+    square = -_oracle("l2", phi, psi)
+    assert (square == 0).sum() >= 128
+    assert (np.abs(-ENERGIES["l2"].pairwise(phi, psi) - square) <= bound).all()
+    # of a square root: |sqrt(x + e) - sqrt(x)| <= sqrt(|e|), and |e| / (2 sqrt(x)) to first order away from zero
+    norm = -np.asarray(ENERGIES["norm"].pairwise(phi, psi), np.float64)
+    error = np.abs(norm - np.sqrt(square + 1e-6)) - 2.0**-22 * norm  # the last operations round, too
+    assert (error <= np.minimum(np.sqrt(bound), bound / np.sqrt(square + 1e-6))).all()
+
+
 @names
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))

@@ -8,6 +8,6 @@ from crl_jax.types import Agent
 from envs_mjx.base import EnvSpec
 
 
-def make(config: Config, spec: EnvSpec) -> Agent:
-    """The agent that `config` describes, for an environment of `spec`'s sizes."""
-    return crl.make(config.agent, config.network, spec)
+def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
+    """The agent that `config` describes, for an environment of `spec`'s sizes; `axis`: see `parallel`."""
+    return crl.make(config.agent, config.network, spec, axis)

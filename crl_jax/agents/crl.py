@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from crl_jax import parallel
+from crl_jax.chunked import Critic, chunked
 from crl_jax.config import AgentConfig, ConfigError, NetworkConfig, nearest
 from crl_jax.distributions import mode, sample_and_log_prob
-from crl_jax.energies import ENERGIES
+from crl_jax.energies import ENERGIES, Energy
 from crl_jax.losses import LOSSES, diagnostics, participation_ratio
 from crl_jax.networks import Actor, Encoder
 from crl_jax.relabel import distinct_goal_share
@@ -74,17 +76,32 @@ ACTOR_GOALS: dict[str, Callable[[Batch], jax.Array]] = {
 """Goals of the actor's loss, (B, G)."""
 
 
+def _contrast(config: AgentConfig, energy: Energy) -> Critic:
+    """Loss and diagnostics from the embeddings, of the whole matrix of logits or a few rows at a time."""
+    loss = _pick(LOSSES, config.loss, "loss")
+    if config.logits_chunk:
+        return chunked(energy.pairwise, config.loss, config.logits_chunk)
+
+    def whole(phi: jax.Array, psi: jax.Array, penalty: float) -> tuple[jax.Array, Metrics]:
+        logits = energy.pairwise(phi, psi)
+        return loss(logits, penalty), diagnostics(jax.lax.stop_gradient(logits))
+
+    return whole
+
+
 class CRL:
     """The losses and the update of one configuration; immutable, every method is pure.
 
+    With an `axis` (see `parallel`) a batch is this device's part: negatives and gradients are those of all devices.
+
     Raises:
-        ConfigError: an energy or a loss that is in no table.
+        ConfigError: an energy or a loss that is in no table, or a loss that cannot be chunked.
     """
 
-    def __init__(self, config: AgentConfig, network: NetworkConfig, spec: EnvSpec) -> None:
-        self.config, self.spec = config, spec
+    def __init__(self, config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None) -> None:
+        self.config, self.spec, self.axis = config, spec, axis
         self.energy = _pick(ENERGIES, config.energy, "energy")
-        self.loss = _pick(LOSSES, config.loss, "loss")
+        self.contrast = _contrast(config, self.energy)
         self.phi, self.psi = Encoder(network), Encoder(network)
         self.actor = Actor(network, spec.action_size)
         self.critic_adam = _adam(config.critic_lr, config.max_grad_norm)
@@ -129,25 +146,26 @@ class CRL:
         """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
         if deterministic:
             return mode(self._policy(state.average, obs, goal)[0])
-        return sample_and_log_prob(key, *self._policy(state.actor, obs, goal))[0]
+        mean, log_std = self._policy(state.actor, obs, goal)
+        return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
 
     def blurred(self, batch: Batch, key: jax.Array) -> Batch:
         """The batch with `critic_goal_noise` on its goals: no episode can be told from another by less than that."""
         if self.config.critic_goal_noise == 0:
             return batch
-        noise = self.config.critic_goal_noise * jax.random.normal(key, batch.goal.shape)
+        noise = self.config.critic_goal_noise * parallel.normal(key, batch.goal.shape, self.axis)
         return batch.replace(goal=batch.goal + noise * self.spec.goal_scale)
 
-    def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
         """Contrastive loss of (phi, psi) on the batch, every other goal a negative.
 
         Returns:
-            () loss, and (logits (B, B), phi(s,a) (B, F)) for the diagnostics.
+            () loss, and (diagnostics, phi(s,a) (B, F)); B counts the rows of all devices.
         """
-        phi = self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action)
-        psi = self._embed(self.psi, critic[1], self._goal(batch.goal))
-        logits = self.energy.pairwise(phi, psi)
-        return self.loss(logits, self.config.logsumexp_penalty), (logits, phi)
+        phi = parallel.gathered(self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action), self.axis)
+        psi = parallel.gathered(self._embed(self.psi, critic[1], self._goal(batch.goal)), self.axis)
+        loss, told = self.contrast(phi, psi, self.config.logsumexp_penalty)
+        return loss, (told, phi)
 
     def actor_loss(
         self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
@@ -161,7 +179,7 @@ class CRL:
         """
         goal = ACTOR_GOALS[self.config.actor_goals](batch)
         mean, log_std = self._policy(actor, batch.obs, goal)
-        action, log_prob = sample_and_log_prob(key, mean, log_std)
+        action, log_prob = sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
         phi = self._embed(self.phi, critic[0], self._obs(batch.obs), action)
         value = self.energy.diagonal(phi, self._embed(self.psi, critic[1], self._goal(goal)))
         return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
@@ -174,11 +192,14 @@ class CRL:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
         alpha, critic = jnp.exp(state.log_alpha), (state.phi, state.psi)
         noise_key, actor_key = jax.random.split(key)
-        (critic_loss, (logits, phi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
+        (critic_loss, (told, phi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
             critic, self.blurred(batch, noise_key)
         )
         (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
             state.actor, critic, alpha, batch, actor_key
+        )
+        actor_loss, log_prob, critic_grad, actor_grad = parallel.mean(
+            (actor_loss, log_prob, critic_grad, actor_grad), self.axis
         )
         alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_prob)
 
@@ -205,12 +226,12 @@ class CRL:
             "critic_grad_norm": optax.global_norm(critic_grad),
             "actor_grad_norm": optax.global_norm(actor_grad),
             "participation_ratio": participation_ratio(phi),
-            "distinct_goals": distinct_goal_share(batch.goal),
+            "distinct_goals": distinct_goal_share(parallel.gathered(batch.goal, self.axis)),
         }
-        return new, metrics | diagnostics(logits)
+        return new, metrics | told
 
 
-def make(config: AgentConfig, network: NetworkConfig, spec: EnvSpec) -> Agent:
+def make(config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None) -> Agent:
     """Contrastive RL as the three functions the loop needs; raises ConfigError for an unknown energy or loss."""
-    crl = CRL(config, network, spec)
+    crl = CRL(config, network, spec, axis)
     return Agent(init=crl.init, act=crl.act, update=crl.update)

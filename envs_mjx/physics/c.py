@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,6 +61,7 @@ class CPhysics:
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0):
         self.scene, self.num_envs = scene, num_envs
+        self._lock = threading.Lock()  # Several devices of one process may call at once; a call uses every core.
         self._batch = Batch(scene.model, num_envs, threads or os.cpu_count() or 1)
         batch, model = self._batch, scene.model
         self._qpos, self._qvel = batch.bind("qpos"), batch.bind("qvel")
@@ -111,8 +114,12 @@ class CPhysics:
         mujoco.mj_forward(model, data)
         return model, data
 
-    def _call(self, function, state: PhysicsState, *inputs: jax.Array) -> PhysicsState:
-        engine, *readout = jax.pure_callback(function, self._result, state, *inputs, vmap_method="sequential")
+    def _call(self, function: Callable[..., Any], state: PhysicsState, *inputs: jax.Array) -> PhysicsState:
+        def alone(*arguments: Any) -> Any:
+            with self._lock:
+                return function(*arguments)
+
+        engine, *readout = jax.pure_callback(alone, self._result, state, *inputs, vmap_method="sequential")
         return PhysicsState(engine, *readout)
 
     def _step_on_host(self, state: PhysicsState, action: Any):

@@ -1,0 +1,158 @@
+"""InfoNCE forward and backward: distances by one matmul, by a (B, B, D) difference, and in chunks of rows.
+
+All forms of a batch size run in turn, several times over. The difference form is that of JaxGCRL's and scaling-crl's
+critics. Memory is what the compiled form asks for beside its arguments. (`python -m benchmarks.loss_kernels`)
+
+Axis letters: B batch, D embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from benchmarks import common
+
+FIGURE = Path(__file__).parent.parent / "docs" / "loss_kernels.png"
+COLOURS = {"matmul": "tab:blue", "difference": "tab:red", "chunked": "tab:green"}
+PENALTY = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured: every form at every batch that is in its list."""
+
+    matmul: tuple[int, ...] = (512, 2048, 8192)
+    """Batches of the whole matrix by matmul."""
+    difference: tuple[int, ...] = (512, 2048)
+    """Batches of the difference form; at 8,192 its tensor alone would be 17 GB wherever XLA does not fuse it away."""
+    chunked: tuple[int, ...] = (2048, 8192)
+    """Batches of the matmul form in chunks of rows."""
+    chunk: int = 512
+    """Rows of a chunk."""
+    width: int = 64
+    """D, size of the embeddings."""
+    loss: str = "fwd_infonce"
+    """A loss of crl_jax/losses.py."""
+    repeats: int = 15
+    """Times that every form is run, in turn; medians are reported."""
+
+
+def _difference(phi: Any, psi: Any) -> Any:
+    """(B, B) negative distances through the difference of all pairs, as JaxGCRL writes it."""
+    import jax.numpy as jnp
+
+    return -jnp.sqrt(jnp.sum(jnp.square(phi[:, None, :] - psi[None, :, :]), axis=-1) + 1e-6)
+
+
+def forms(settings: Settings) -> dict[str, Callable[[Any, Any], Any]]:
+    """name -> (phi (B, D), psi (B, D)) -> () loss."""
+    from crl_jax.chunked import chunked
+    from crl_jax.energies import ENERGIES
+    from crl_jax.losses import LOSSES
+
+    matmul, loss = ENERGIES["norm"].pairwise, LOSSES[settings.loss]
+    in_chunks = chunked(matmul, settings.loss, settings.chunk)
+    return {
+        "difference": lambda phi, psi: loss(_difference(phi, psi), PENALTY),
+        "matmul": lambda phi, psi: loss(matmul(phi, psi), PENALTY),
+        "chunked": lambda phi, psi: in_chunks(phi, psi, PENALTY)[0],
+    }
+
+
+def measure(batch: int, settings: Settings) -> list[dict[str, Any]]:
+    """Every form of this batch: median milliseconds of value and gradient, bytes of temporaries, the loss itself."""
+    import jax
+
+    phi, psi = jax.random.normal(jax.random.PRNGKey(0), (2, batch, settings.width))
+    compiled: dict[str, Any] = {
+        name: jax.jit(jax.value_and_grad(function, (0, 1))).lower(phi, psi).compile()
+        for name, function in forms(settings).items()
+        if batch in getattr(settings, name)
+    }
+    cases = {name: lambda run=run: run(phi, psi) for name, run in compiled.items()}
+    values = {name: float(case()[0]) for name, case in cases.items()}  # warm-up, too
+    measured = common.interleaved(cases, settings.repeats)
+    return [
+        {
+            "batch": batch,
+            "form": name,
+            "ms": 1e3 * common.median(took),
+            "ms_all": [1e3 * one for one in took],
+            "temporaries_bytes": float(compiled[name].memory_analysis().temp_size_in_bytes),
+            "loss": values[name],
+        }
+        for name, took in measured.items()
+    ]
+
+
+def with_ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `ratio`, each form's time over matmul's at the same batch; absent where matmul was not measured."""
+    base = {row["batch"]: row["ms"] for row in rows if row["form"] == "matmul"}
+    return [{**row, "ratio": row["ms"] / base[row["batch"]]} if row["batch"] in base else dict(row) for row in rows]
+
+
+def figure(rows: Sequence[Mapping[str, Any]], title: str, path: Path = FIGURE) -> Path:
+    """Milliseconds and temporaries against the batch, a line for each form."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawing, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    batches = sorted({row["batch"] for row in rows})
+    for axes, key, unit, label in (
+        (panels[0], "ms", 1, "ms, forward + backward"),
+        (panels[1], "temporaries_bytes", 1e6, "temporaries, MB"),
+    ):
+        for form in dict.fromkeys(row["form"] for row in rows):
+            points = [row for row in rows if row["form"] == form]
+            values = [row[key] / unit for row in points]
+            axes.plot([row["batch"] for row in points], values, "o-", color=COLOURS[form], label=form)
+        axes.set(xscale="log", yscale="log", xlabel="batch", ylabel=label)
+        axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    panels[0].legend()
+    drawing.suptitle(title)
+    path.parent.mkdir(exist_ok=True)
+    drawing.savefig(path, dpi=120)
+    pyplot.close(drawing)
+    return path
+
+
+def main(settings: Settings) -> None:
+    """Measure, print, write results/loss_kernels.json and the plot."""
+    from crl_jax.machine import machine
+
+    console, rows = Console(stderr=True), []
+    for batch in sorted({*settings.matmul, *settings.difference, *settings.chunked}):
+        with console.status(f"batch {batch}: every form in turn, {settings.repeats} times"):
+            rows += measure(batch, settings)
+    rows = with_ratios(rows)
+    table = [
+        [
+            f"{row['batch']:,}",
+            row["form"],
+            f"{row['ms']:.2f}",
+            f"{row['ratio']:.2f}" if "ratio" in row else "",
+            f"{row['temporaries_bytes'] / 1e6:,.1f}",
+            f"{row['loss']:.6f}",
+        ]
+        for row in rows
+    ]
+    titles = ["batch", "form", "ms", "x matmul", "temporaries, MB", "loss"]
+    common.publish("loss_kernels", titles, table, rows, asdict(settings))
+    facts = machine()
+    where = facts["devices"][0] if not facts["devices"][0].startswith("cpu") else facts["processor"]
+    title = f"{settings.loss}, width {settings.width}: {where}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
+    console.print(f"written: {figure(rows, title)}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

@@ -1,0 +1,115 @@
+"""The contrastive loss without the whole (B, B) matrix of logits: C rows at a time, computed again for the gradient.
+
+What a loss needs of the logits is a `Reduction`: computed on every chunk, then joined. Rows are whole in their chunk; a
+column's logsumexp is that of its K partial ones. Memory falls from a few (B, B) arrays to a few (C, B) and one (K, B).
+
+Axis letters: B batch, C rows of a chunk, K = B / C chunks, F embedding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from crl_jax.config import ConfigError
+from crl_jax.losses import cross_entropy, infonce
+
+Critic = Callable[[jax.Array, jax.Array, float], tuple[jax.Array, dict[str, jax.Array]]]
+"""(phi (B, F), psi (B, F), penalty) -> (() loss, diagnostics)."""
+
+
+class Reduction(NamedTuple):
+    """`part` of a chunk's logits (C, B); `join` of the parts of all chunks, stacked along a new first axis."""
+
+    part: Callable[[jax.Array], jax.Array]
+    join: Callable[[jax.Array], jax.Array]
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "rows": Reduction(lambda logits: jax.nn.logsumexp(logits, axis=1), jnp.ravel),
+    "columns": Reduction(
+        lambda logits: jax.nn.logsumexp(logits, axis=0), lambda parts: jax.nn.logsumexp(parts, axis=0)
+    ),
+    "softplus": Reduction(lambda logits: jnp.sum(jax.nn.softplus(logits)), jnp.sum),
+}
+"""What losses need: logsumexp of each row (B,), of each column (B,), sum of softplus ()."""
+
+
+class ChunkedLoss(NamedTuple):
+    """A loss of `losses.LOSSES` from reductions: `value(positive (B,), penalty, *those of `needs`) -> ()`."""
+
+    needs: tuple[str, ...]
+    value: Callable[..., jax.Array]
+
+
+CHUNKED: dict[str, ChunkedLoss] = {
+    "fwd_infonce": ChunkedLoss(("rows",), infonce),
+    "bwd_infonce": ChunkedLoss(("columns",), infonce),
+    "sym_infonce": ChunkedLoss(
+        ("rows", "columns"),
+        lambda positive, penalty, rows, columns: infonce(positive, penalty, rows) + infonce(positive, penalty, columns),
+    ),
+    "binary_nce": ChunkedLoss(("softplus",), lambda positive, penalty, total: cross_entropy(positive, total)),
+}
+"""The losses that have a chunked form, by their names in `losses.LOSSES`."""
+
+
+def chunked(pairwise: Callable[[jax.Array, jax.Array], jax.Array], loss: str, rows: int) -> Critic:
+    """Loss and diagnostics of `losses` to float32 rounding, in value and gradient, `rows` rows of logits at a time.
+
+    Args:
+        pairwise: an energy's form (C, F), (B, F) -> (C, B), each row of it a function of one phi and all psi.
+        loss: a name of `CHUNKED`. rows: C, a divisor of B.
+
+    Raises:
+        ConfigError: a loss without a chunked form; at trace time, a C that does not divide B.
+    """
+    if loss not in CHUNKED:
+        raise ConfigError(f"logits_chunk={rows}: loss={loss!r} has no chunked form; take 0, or {', '.join(CHUNKED)}")
+    needs, value = CHUNKED[loss]
+
+    def critic(phi: jax.Array, psi: jax.Array, penalty: float) -> tuple[jax.Array, dict[str, jax.Array]]:
+        size = phi.shape[0]
+        if size % rows:
+            raise ConfigError(f"logits_chunk={rows}: must divide the batch of {size}")
+
+        # prevent_cse: the scan of lax.map is its own barrier
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def of_chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...], dict[str, Any]]:
+            start, some_phi = inputs
+            logits = pairwise(some_phi, psi)
+            positive = jnp.diagonal(jax.lax.dynamic_slice_in_dim(logits, start, rows, axis=1))
+            return positive, tuple(REDUCTIONS[name].part(logits) for name in needs), _told(logits, positive)
+
+        starts = jnp.arange(0, size, rows)
+        positive, parts, told = jax.lax.map(of_chunk, (starts, phi.reshape(-1, rows, phi.shape[1])))
+        joined = [REDUCTIONS[name].join(part) for name, part in zip(needs, parts, strict=True)]
+        return value(positive.ravel(), penalty, *joined), _diagnostics(told, size)
+
+    return critic
+
+
+def _told(logits: jax.Array, positive: jax.Array) -> dict[str, jax.Array]:
+    """Sums over a chunk's rows, from which `_diagnostics` makes means; no gradient."""
+    logits, positive = jax.lax.stop_gradient((logits, positive))
+    return {
+        "named": jnp.sum(jnp.sum(logits >= positive[:, None], axis=1) == 1),
+        "positive": jnp.sum(positive),
+        "total": jnp.sum(logits),
+        "logsumexp": jnp.sum(jax.nn.logsumexp(logits, axis=1)),
+    }
+
+
+def _diagnostics(told: dict[str, jax.Array], size: int) -> dict[str, jax.Array]:
+    """`losses.diagnostics` from the sums of every chunk (K,)."""
+    sums = jax.tree.map(jnp.sum, told)
+    return {
+        "categorical_accuracy": sums["named"].astype(jnp.float32) / size,
+        "logits_pos": sums["positive"] / size,
+        "logits_neg": (sums["total"] - sums["positive"]) / (size * (size - 1)),
+        "logsumexp": sums["logsumexp"] / size,
+    }

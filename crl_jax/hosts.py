@@ -1,0 +1,221 @@
+"""Several processes as one program: `jax.distributed` joins them, and process 0 leads.
+
+Every process computes, on its own devices, the same compiled program over the mesh of all devices. Process 0 alone
+decides names, logs, prints, films and writes what is not a share of a checkpoint. Each decision of the host loop is
+either a function of what all know, or agreed here.
+
+When a process is lost the others end: on a CPU the next collective fails at once, elsewhere JAX's heartbeat tells
+within HEARTBEAT_SECONDS and aborts the process. Both end in one line and exit code 2; `--resume` continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from crl_jax.config import Config, ConfigError
+
+JOIN_SECONDS, HEARTBEAT_SECONDS, LEADER_SECONDS = 300, 30, 2
+LOST = "a process of this run was lost, so this one stops; continue with --resume"
+
+_TEXT_BYTES = 1024
+_LOST_WORDS = re.compile(r"gloo \w+ failed|nccl|(closed|reset) by peer|coordination service|heartbeat", re.IGNORECASE)
+_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+class HostError(RuntimeError):
+    """Processes that cannot join or go on together, told in one line."""
+
+
+def count() -> int:
+    """Processes that run this program; initialises no device while it is one."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def is_leader() -> bool:
+    """Whether this is process 0, or the only one."""
+    return count() == 1 or jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def joined(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    join_seconds: int = JOIN_SECONDS,
+) -> Iterator[None]:
+    """Make this process one of several for the block; to be entered before JAX computes anything.
+
+    With no argument: the tasks of a Slurm step join, when there are several; else the block runs alone, as with
+    `num_processes=1`. With several, an error inside the block, or a process that does not come in time, ends this one
+    at once, in one line and with exit code 2: at an ordinary exit it would wait for the others, which wait for it.
+
+    Args:
+        coordinator: HOST:PORT of process 0, the same for all; the port must be free there.
+        num_processes: how many join. process_id: which one this is, from 0.
+        join_seconds: how long to wait for the others.
+
+    Raises:
+        ConfigError: arguments that do not belong together.
+    """
+    check(coordinator, num_processes, process_id)
+    if num_processes == 1 or (coordinator is None and _slurm_tasks() <= 1):
+        yield
+        return
+    _start(coordinator, num_processes, process_id, join_seconds)
+    try:
+        yield
+        jax.distributed.shutdown()
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+    except BaseException as error:
+        _leave(error)
+
+
+def check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Refuse arguments of `joined` that do not belong together.
+
+    Raises:
+        ConfigError: names the argument and what would do.
+    """
+    if num_processes is not None and num_processes < 1:
+        raise ConfigError(f"num_processes={num_processes}: must be at least 1")
+    if num_processes == 1:
+        return
+    given = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if missing and len(missing) < len(given):
+        raise ConfigError(f"{missing[0]} is missing: give coordinator, num_processes and process_id, or none (Slurm)")
+    if coordinator is None or num_processes is None or process_id is None:
+        return
+    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise ConfigError(f"coordinator={coordinator!r}: must be HOST:PORT, e.g. {coordinator.split(':')[0]}:12345")
+    if not 0 <= process_id < num_processes:
+        raise ConfigError(f"process_id={process_id}: must lie in 0 ... {num_processes - 1} (num_processes - 1)")
+
+
+def check_devices(config: Config) -> None:
+    """Refuse a run that would leave a process without work.
+
+    Raises:
+        ConfigError: several processes, and `devices` is not the number of all their devices.
+    """
+    wanted = config.train.devices
+    if count() > 1 and wanted != jax.device_count():
+        every = jax.device_count()
+        raise ConfigError(f"devices={wanted}: the {count()} processes have {every} in all, and use all; set {every}")
+
+
+def largest(value: int) -> int:
+    """The largest of the processes' values, known to all."""
+    if count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(np.max(multihost_utils.process_allgather(np.int32(value))))
+
+
+def from_leader(make: Callable[[], Any]) -> str:
+    """The text of what process 0 makes, known to all.
+
+    Raises:
+        HostError: it failed on process 0, which raises the cause itself.
+    """
+    if count() == 1:
+        return str(make())
+    failure: Exception | None = None
+    text = ""
+    if is_leader():
+        try:
+            text = str(make())
+        except Exception as error:
+            failure, text = error, " ".join(str(error).split())
+    failed = largest(int(failure is not None))
+    text = _broadcast(text)
+    if failure is not None:
+        raise failure
+    if failed:
+        raise HostError(f"process 0: {text}")
+    return text
+
+
+def _broadcast(text: str) -> str:
+    from jax.experimental import multihost_utils
+
+    data = text.encode()[:_TEXT_BYTES].ljust(_TEXT_BYTES, b"\0")
+    told = multihost_utils.broadcast_one_to_all(np.frombuffer(data, np.uint8))
+    return bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace")
+
+
+def _slurm_tasks() -> int:
+    """Tasks of the Slurm step that this process belongs to; 1 outside Slurm."""
+    return int(os.environ["SLURM_NTASKS"]) if all(name in os.environ for name in _SLURM) else 1
+
+
+def _local_devices() -> list[int] | None:
+    # Under Slurm JAX gives each task the GPU of its local id. One task per host takes all ([]: no choice made), and so
+    # does a task whose GPU Slurm has bound: it sees one, whatever its local id.
+    alone = _slurm_tasks() > 1 and os.environ["SLURM_NTASKS"] == os.environ.get("SLURM_STEP_NUM_NODES")
+    bound = len(os.environ.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
+    return [] if alone or bound else None
+
+
+def _start(coordinator: str | None, num_processes: int | None, process_id: int | None, join_seconds: int) -> None:
+    # JAX's own handler of SIGTERM would swallow it; `runs.stop_on_signals` and `largest` agree on a stop here.
+    jax.config.update("jax_enable_preemption_service", False)
+    late = f"not all processes joined at {coordinator or 'the first host of the Slurm step'} within {join_seconds} s"
+    _last_words(late)
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_processes,
+            process_id,
+            local_device_ids=_local_devices(),
+            initialization_timeout=join_seconds,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=join_seconds,
+        )
+    except (RuntimeError, ValueError) as error:
+        _leave(HostError(f"{late} ({' '.join(str(error).split())[:160]})"))
+    _last_words(LOST)
+
+
+def _last_words(told: str) -> None:
+    """One plain line where JAX's C++ aborts the process: no Python handler of a signal runs any more by then."""
+    line = f"crl: error: {told}\n".encode()
+
+    def say(_signal: int) -> None:
+        os.write(2, line)
+        os._exit(2)
+
+    global _handler
+    _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(say)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), _handler)
+
+
+_handler: Any = None
+"""Kept alive for as long as C may call it."""
+
+
+def _leave(error: BaseException) -> None:
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, RuntimeError | ValueError) and not isinstance(error, HostError) and _LOST_WORDS.search(told):
+        told = LOST  # JAX raises either
+    elif not isinstance(error, HostError | ConfigError | SystemExit | KeyboardInterrupt):
+        traceback.print_exception(error)
+    print(f"crl: error: {told}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if is_leader():
+        time.sleep(LEADER_SECONDS)  # Its end ends the others: what they have to say they say before.
+    os._exit(2)

@@ -1,0 +1,126 @@
+"""Several devices are one program: virtual CPU devices, each case in a process of its own (JAX starts once)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crl_jax.config import Config, ConfigError, with_overrides
+from crl_jax.parallel import make_mesh
+
+ROOT = Path(__file__).parent.parent
+
+
+def _on_devices(count: int, code: str, *arguments: str) -> str:
+    """Standard output of a Python program that sees `count` virtual CPU devices."""
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "PJRT_NPROC": "32",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+EQUAL = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
+from crl_jax import parallel
+from crl_jax.agents import crl
+from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax.types import Batch
+from envs_mjx.base import EnvSpec
+
+D, G, A, B, UPDATES = 6, 3, 2, 64, 20
+spec = EnvSpec(D, G, A, 50, jnp.zeros(D), jnp.ones(D), jnp.zeros(G), jnp.ones(G))
+network = NetworkConfig(width=32, critic_depth=4, actor_depth=2, embedding=8)
+keys = jax.random.split(jax.random.PRNGKey(1), 5)
+obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.normal(keys[1], (UPDATES, B, A)))
+goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
+count = jnp.ones((UPDATES, B), jnp.int32)
+batches = Batch(obs, action, obs, goal, goal, count, count, count)
+for loss, chunk in (("fwd_infonce", 0), ("bwd_infonce", 0), ("sym_infonce", 0), ("binary_nce", 0), ("sym_infonce", 16)):
+    def run(axis):
+        agent = crl.make(AgentConfig(loss=loss, logits_chunk=chunk, critic_goal_noise=0.1), network, spec, axis)
+        def train(state, batches):
+            step = lambda state, inputs: agent.update(state, *inputs)
+            return jax.lax.scan(step, state, (batches, jax.random.split(keys[3], UPDATES)))
+        return agent.init(keys[4]), train
+    state, train = run(None)
+    alone, metrics = jax.jit(train)(state, batches)
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    state, train = run("data")
+    mapped = parallel.jitted(train, mesh, (P(), P(None, "data")), (P(), P()))
+    shared, shared_metrics = mapped(state, batches)
+    worst = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone, shared)))
+    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.phi, alone.phi)))
+    assert moved > 1e-3 and worst < 1e-5, (loss, moved, worst)
+    for name in metrics:
+        np.testing.assert_allclose(metrics[name], shared_metrics[name], rtol=1e-3, atol=1e-4, err_msg=f"{loss} {name}")
+print("equal")
+"""
+
+
+def test_eight_devices_take_the_steps_of_one() -> None:
+    """20 updates from the same global batches: parameters to 1e-5, negatives of all devices, the same metrics."""
+    assert _on_devices(8, EQUAL).strip().endswith("equal")
+
+
+TRAIN = """
+import sys, jax
+from configs import PRESETS
+from crl_jax.config import with_overrides
+from crl_jax.train import build, compile_all, train
+from crl_jax import parallel
+
+devices, runs, total = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+config = with_overrides(
+    PRESETS["reach_cpu"], devices=devices, runs=runs, total_env_steps=total, video=False, physics="c",
+    num_envs=16, eval_episodes=16, unroll_length=10, replay_capacity=1600, min_replay=320, batch_size=16,
+    updates_per_iteration=4, width=16, critic_depth=1, actor_depth=1, iterations_per_round=2, eval_every=100_000,
+)
+trainer = compile_all(build(config))
+text = trainer.round.as_text()
+gathered = [line for line in text.splitlines() if " all-gather(" in line or " all-gather-start(" in line]
+rows = 1600 // 16
+assert gathered, "negatives are gathered"
+for line in gathered:  # embeddings and goals of a batch, never the ring or the environments
+    shape = line.split("=", 1)[1].strip().split("{")[0]
+    assert f"[{rows}," not in shape and not shape.startswith("f32[100"), line
+state = trainer.init(jax.random.PRNGKey(0))
+assert len(state.ring.obs.sharding.device_set) == devices
+assert state.ring.obs.addressable_shards[0].data.shape[1] == 16 // devices
+assert len({tuple(row) for row in state.env.goal.tolist()}) == 16, "every environment of every device has its own goal"
+result = train(config, console=False)
+print(result.counters.env_steps, result.folder)
+"""
+
+
+def test_the_loop_on_two_devices_keeps_its_shards_and_resumes_on_one(tmp_path: Path) -> None:
+    steps, folder = _on_devices(2, TRAIN, "2", str(tmp_path), "640").split()[-2:]
+    assert int(steps) >= 640
+    resume = (
+        "import sys; from pathlib import Path; from crl_jax import runs; from crl_jax.train import train\n"
+        "from crl_jax.config import with_overrides\n"
+        "config = with_overrides(runs.load(Path(sys.argv[1])), devices=1, total_env_steps=1280)\n"
+        "print(train(config, resume=Path(sys.argv[1]), console=False).counters.env_steps)"
+    )
+    assert int(_on_devices(1, resume, folder).split()[-1]) >= 1280
+
+
+def test_more_devices_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"devices=64: JAX sees 1 .*XLA_FLAGS"):
+        make_mesh(with_overrides(Config(), devices=64, num_envs=128, batch_size=256))
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_envs", 130), ("batch_size", 257), ("eval_episodes", 129)])
+def test_what_does_not_divide_is_refused_with_the_nearest(field: str, value: int) -> None:
+    capacity = {"replay_capacity": 130 * 62 * 100} if field == "num_envs" else {}
+    with pytest.raises(ConfigError, match=f"{field}={value}: must be a multiple of devices = 4; nearest: 1|2"):
+        with_overrides(Config(), devices=4, **{field: value}, **capacity).validate()
