@@ -3,6 +3,7 @@
 Every case is lowered and compiled from shapes in a process of its own: nothing is allocated, nothing is run. Seconds
 are the median of several processes, in turn. Host memory is the process's peak while compiling; device memory is what
 the compiled update asks for: arguments (parameters, moments, batch) and temporaries (activations, gradients).
+Writes results/depth.json and docs/depth.png.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
 from benchmarks import common
+
+FIGURE = Path(__file__).parent.parent / "docs" / "depth.png"
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,32 @@ def main(
     table = [_texts(row, base) for row in rows]
     settings = {"repeats": repeats, "width": width, "batch_size": batch_size}
     common.publish("depth", ["depth", *titles, "temporaries, MB"], table, rows, settings)
+    console.print(f"written: {plot(rows, FIGURE)}")
     return 0
+
+
+def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Seconds to compile, host memory and device memory against depth, scanned and unrolled."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    kinds = {"scanned": (False, False), "scanned, remat": (False, True), "unrolled": (True, False)}
+    panels = {
+        "trace and compile, s": lambda row: row["trace_s"] + row["compile_s"],
+        "peak host memory, MB": lambda row: row["host_peak"] / 1e6,
+        "device temporaries, MB": lambda row: row["temporaries"] / 1e6,
+    }
+    for axis, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for name, kind in kinds.items():
+            points = [(row["depth"], value(row)) for row in rows if (row["unrolled"], row["remat"]) == kind]
+            axis.loglog(*zip(*points, strict=True), "o-", label=name)
+        axis.set(title=title, xlabel="depth", xscale="log", yscale="log")
+        axis.set_xticks(depths := sorted({row["depth"] for row in rows}), [str(depth) for depth in depths])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    return path
 
 
 def _texts(row: dict[str, Any], base: dict[str, Any]) -> list[str]:

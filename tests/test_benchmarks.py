@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import common, env_scaling, gradient_norms, train_throughput
+from benchmarks import common, depth, env_scaling, gradient_norms, train_throughput
 
 
 def test_a_case_is_measured_and_drawn(tmp_path) -> None:
@@ -49,3 +49,9 @@ def test_cases_are_whole_configurations() -> None:
 def test_norms_are_those_of_each_block() -> None:
     blocks = {"a": np.array([[3.0, 0.0], [1.0, 0.0]]), "b": np.array([[[4.0]], [[0.0]]])}
     np.testing.assert_allclose(gradient_norms.block_norms({"params": {"mlp": {"blocks": blocks}}}), [5.0, 1.0])
+
+
+def test_depth_is_drawn(tmp_path) -> None:
+    sizes = {"trace_s": 1.0, "compile_s": 2.0, "host_peak": 3e6, "temporaries": 4e6}
+    rows = [{"depth": case.depth, "unrolled": case.unrolled, "remat": case.remat, **sizes} for case in depth.CASES]
+    assert depth.plot(rows, tmp_path / "depth.png").stat().st_size > 1000
