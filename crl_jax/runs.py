@@ -126,7 +126,8 @@ class StopRequest:
     def agreed(self) -> bool:
         """Whether to stop: asked of any process, known to all; each has to ask as often as the others."""
         number = hosts.largest(int(signal.Signals[self.signal]) if self.signal else 0)
-        self.signal = signal.Signals(number).name if number else None
+        if number:  # A signal that came while the others were asked counts the next time.
+            self.signal = signal.Signals(number).name
         return bool(number)
 
 
