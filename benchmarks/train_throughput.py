@@ -35,6 +35,9 @@ FIGURE = Path(__file__).parent.parent / "docs" / "train_throughput.png"
 PARTS = ("physics", "acting", "buffer", "sampling", "updates")
 ENV_STEPS = 100e6
 """Of the cost model."""
+PUBLISHED = {"depth 4": 1.48, "depth 16": 3.40, "depth 64": 10.99}
+"""Hours per 100 M env steps on an A100, Humanoid ("1000 Layer Networks for Self-Supervised RL", arXiv:2503.14858)."""
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,19 @@ def plot(rows: Sequence[Mapping[str, Any]], where: str, path: Path) -> Path:
     return path
 
 
+def texts(row: Mapping[str, Any], on_cpu: bool) -> list[str]:
+    """One line of the table: the cost model, and how near to the floor."""
+    hours = {name: f"{value:.2f}" for name, value in row["hours_per_100m"].items()}
+    whole = [hours["whole"], NOT_MEASURED] if on_cpu else ["", hours["whole"]]
+    speeds = [f"{row['env_steps_per_s']:,.0f}", f"{row['ms_per_update']:.2f}"]
+    ratios = [f"{row['times_floor']:.2f}", f"{row['overhead']:.2f}"]
+    return [row["case"], *(hours[name] for name in PARTS), *whole, _published(row["case"]), *speeds, *ratios]
+
+
+def _published(name: str) -> str:
+    return f"{PUBLISHED[name]:.2f}" if name in PUBLISHED else ""
+
+
 def main(settings: Settings) -> int:
     """Measure every case, print, write the JSON and the figure."""
     console, on_cpu = Console(stderr=True), jax.default_backend() == "cpu"
@@ -219,15 +235,13 @@ def main(settings: Settings) -> int:
     for number, case in enumerate(cases, 1):
         with console.status(f"{number}/{len(cases)} {case.name}"):
             rows.append(measure(case, settings))
-    titles = [*PARTS, "whole", "env steps/s", "ms per update", "x floor", "overhead"]
-    table = [
-        [row["case"]]
-        + [f"{row['hours_per_100m'][name]:.2f}" for name in (*PARTS, "whole")]
-        + [f"{row['env_steps_per_s']:,.0f}", f"{row['ms_per_update']:.2f}"]
-        + [f"{row['times_floor']:.2f}", f"{row['overhead']:.2f}"]
-        for row in rows
-    ]
-    common.publish("train_throughput", ["hours per 100 M env steps", *titles], table, rows, settings.__dict__)
+    left_out = [case for case in CASES if not settings.only and case not in cases]
+    titles = ["hours per 100 M env steps", *PARTS, "whole", "on a GPU", "published, A100"]
+    titles += ["env steps/s", "ms per update", "x floor", "overhead"]
+    table = [texts(row, on_cpu) for row in rows]
+    blank = [""] * (len(PARTS) + 1)
+    table += [[case.name, *blank, NOT_MEASURED, _published(case.name), *[""] * 4] for case in left_out]
+    common.publish("train_throughput", titles, table, rows, settings.__dict__)
     console.print(f"written: {plot(rows, jax.devices()[0].device_kind, FIGURE)}")
     return 0
 
