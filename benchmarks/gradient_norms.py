@@ -86,7 +86,7 @@ def batches_of(settings: Settings) -> Any:
     from configs import PRESETS
     from crl_jax import loop
     from crl_jax.config import with_overrides
-    from crl_jax.train import build
+    from crl_jax.trainer import build
 
     config = with_overrides(
         PRESETS[settings.preset],

@@ -87,7 +87,7 @@ def ours(sizes: Sizes, answers: TextIO) -> None:
 
     from crl_jax import loop
     from crl_jax.config import Config, EnvConfig, NetworkConfig, TrainConfig
-    from crl_jax.train import build
+    from crl_jax.trainer import build
 
     rows = sizes.num_envs * sizes.unroll_length
     config = Config(

@@ -26,7 +26,7 @@ from crl_jax.agents.crl import CRL
 from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.machine import machine
 from crl_jax.relabel import truncated_geometric
-from crl_jax.train import Trainer, build
+from crl_jax.trainer import Trainer, build
 from crl_jax.types import Batch
 
 ABOUT = "Profile the training of a task. Besides the options below: --out FOLDER of the trace, --repeats N (5)."

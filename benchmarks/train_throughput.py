@@ -28,7 +28,7 @@ from crl_jax import buffer, loop
 from crl_jax.config import Config, with_overrides
 from crl_jax.explore import behaviour_goal
 from crl_jax.rollout import rollout
-from crl_jax.train import Trainer, build
+from crl_jax.trainer import Trainer, build
 from envs_mjx.physics import resolve
 
 FIGURE = Path(__file__).parent.parent / "docs" / "train_throughput.png"

@@ -44,6 +44,7 @@ _ABOUT_HOSTS = (
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
+  train TASK --seeds 0 1 2 [options]     a run for each seed, as one program (engines in JAX)
   train --resume RUN                     continue a run from its last checkpoint
   train ... --coordinator HOST:PORT --num-processes N --process-id I
                                          one of N processes that train together (under Slurm: found out)
@@ -124,6 +125,7 @@ def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
     first.add_argument("--coordinator")
     first.add_argument("--num-processes", type=int)
     first.add_argument("--process-id", type=int)
+    first.add_argument("--seeds", type=int, nargs="+")
     joining, rest = _parse_early(first, arguments)
     asked = (joining.coordinator, joining.num_processes, joining.process_id)
     hosts.check(*asked)
@@ -131,11 +133,21 @@ def _train(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if resumed:
         config = runs.resume(resumed, config)
     config.validate()
+    if joining.seeds is not None:
+        return _train_seeds(config, resumed, joining.seeds)
     with hosts.joined(*asked):
         from crl_jax.train import train
 
         result, is_leader = train(config, resumed), hosts.is_leader()
     return _finish(result) if is_leader else 0
+
+
+def _train_seeds(config: Config, resumed: Path | None, seeds: list[int]) -> int:
+    from crl_jax.train import train_seeds
+
+    if resumed:
+        raise ConfigError(f"seeds={seeds}: a run is resumed alone; leave --seeds out")
+    return max(_finish(result) for result in train_seeds(config, seeds))
 
 
 def _early_parser(command: str) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from crl_jax import checkpoint, compilation_cache, runs, video
 from crl_jax.config import Config, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.rollout import Policy, agent_policy
-from crl_jax.train import build, make_env
+from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
 from envs_mjx.base import GoalEnv, check_buffers
 from envs_mjx.film import CLOSE, check_camera, frames

@@ -10,24 +10,23 @@ algorithm: agents come as values from `agents.make`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
+import numpy as np
 
 import envs_mjx
-from crl_jax import agents, checkpoint, compilation_cache, hosts, loop, parallel, runs
-from crl_jax.config import Config, EnvConfig, with_overrides
-from crl_jax.evaluate import buffers_used, evaluate
+from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
+from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.loggers import Logger, closing, make_loggers
-from crl_jax.rollout import agent_policy
-from crl_jax.types import Agent, AgentState, Metrics
+from crl_jax.trainer import Trainer, build, compile_all
+from crl_jax.types import Metrics
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 from envs_mjx.physics import resolve
 
@@ -58,88 +57,12 @@ class Result:
 
 
 @dataclass
-class Trainer:
-    """The environment, agent and compiled functions of one run."""
+class Lane:
+    """One seed's run: where it is kept, and who is told."""
 
+    folder: Path
     config: Config
-    env: GoalEnv
-    eval_env: GoalEnv
-    agent: Agent
-    init: Callable[[jax.Array], loop.LoopState]
-    mesh: Mesh | None = None
-    warm_up: Any = None
-    round: Any = None
-    evaluate: Any = None
-    buffers_used: Any = None
-    compile_seconds: float = 0.0
-
-    @property
-    def template(self) -> loop.LoopState:
-        """Shapes of the state, and how it is split over the devices; nothing allocated."""
-        return parallel.shaped(jax.eval_shape(self.init, jax.random.PRNGKey(0)), loop.SPECS, self.mesh)
-
-
-def build(config: Config) -> Trainer:
-    """Environment and agent of `config`, nothing compiled yet.
-
-    Raises:
-        ConfigError, EnvError: a bad setting, in one line.
-    """
-    config = config.validate()
-    mesh = parallel.make_mesh(config)
-    axis, devices = parallel.axis_of(mesh), config.train.devices
-    env = make_env(config.env, config.env.num_envs // devices)
-    episodes = config.evaluation.eval_episodes // devices
-    eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
-    agent = agents.make(config, env.spec, axis)
-
-    def init(key: jax.Array) -> loop.LoopState:
-        return loop.init(env, agent, config.train, key, axis)
-
-    return Trainer(config, env, eval_env, agent, parallel.jitted(init, mesh, P(), loop.SPECS), mesh)
-
-
-def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
-    """`num_envs` environments as a run's config has them; the pool of contacts grows with their number."""
-    return envs_mjx.make(
-        config.task,
-        num_envs,
-        physics=config.physics,
-        goal=config.goal,
-        horizon=config.horizon,
-        threads=config.threads,
-        naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
-        njmax=config.njmax,
-        allow_unfaithful=config.allow_unfaithful,
-    )
-
-
-def compile_all(trainer: Trainer) -> Trainer:
-    """Compile warm-up, round and evaluation ahead of time, from shapes."""
-    started = time.perf_counter()
-    config, env, agent, mesh = trainer.config, trainer.env, trainer.agent, trainer.mesh
-    axis = parallel.axis_of(mesh)
-    state, key = trainer.template, jax.eval_shape(lambda: jax.random.PRNGKey(0))
-    deterministic = not config.evaluation.stochastic_eval
-
-    def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
-        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
-
-    split, copies, donated = loop.SPECS, P(), (0,)
-    warm_up = parallel.jitted(loop.make_warm_up(env, config.train, axis), mesh, (split,), split, donated)
-    round_ = loop.make_round(env, agent, config, axis)
-    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated)
-    trainer.warm_up = warm_up.lower(state).compile()
-    trainer.round = round_.lower(state).compile()
-    trainer.evaluate = parallel.jitted(evaluate_agent, mesh, copies, copies).lower(state.agent, key).compile()
-
-    def used(metrics: Metrics) -> Metrics:
-        return parallel.largest(buffers_used(env.spec, metrics), axis)
-
-    used_by_all = parallel.jitted(used, mesh, (split.env,), copies)
-    trainer.buffers_used = used_by_all if env.spec.buffers else lambda metrics: {}
-    trainer.compile_seconds = time.perf_counter() - started
-    return trainer
+    loggers: list[Logger]
 
 
 def train(config: Config, resume: Path | None = None, console: bool = True) -> Result:
@@ -156,11 +79,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
         with the previous checkpoint intact. HostError: process 0 raised one of these.
     """
-    config, resume = config.validate(), None if resume is None else Path(resume)
-    hosts.check_devices(config)
-    envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
-    horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
-    config = with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
+    config, resume = _ready(config), None if resume is None else Path(resume)
     if resume is not None:
         hosts.from_leader(lambda: checkpoint.require(resume / runs.CHECKPOINTS))
     compilation_cache.enable()
@@ -178,7 +97,49 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     trainer.config = config
     loggers = _open(folder, config, counters, console) if hosts.is_leader() else []
     with closing(loggers), runs.stop_on_signals() as stop:
-        return _run(compile_all(trainer), state, counters, folder, loggers, stop)
+        return _run(compile_all(trainer), state, counters, [Lane(folder, config, loggers)], stop)[0]
+
+
+def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> list[Result]:
+    """A run for each seed, all as one program on one device (`jax.vmap`); each leaves a folder as `train` does.
+
+    Every run draws what `train` with its seed would draw, and can be resumed alone.
+
+    Raises:
+        ConfigError, EnvError: as `train`; or seeds, devices or an engine that do not go together.
+    """
+    config, seeds = _ready(config), tuple(seeds)
+    if len(set(seeds)) < max(2, len(seeds)):
+        raise ConfigError(f"seeds={list(seeds)}: at least 2 wanted, all different")
+    if config.train.devices > 1 or hosts.count() > 1:
+        raise ConfigError(f"devices={config.train.devices}: several seeds in one program take one device; set 1")
+    if envs_mjx.needs_engine(config.env.task) and config.env.physics != "jax":
+        raise ConfigError(
+            f"physics={config.env.physics!r}: several seeds in one program need an engine in JAX; take physics='jax',"
+            " a maze or the ant, or a job for each seed (python -m experiments.slurm)"
+        )
+    compilation_cache.enable()
+    trainer, counters = build(config, seeds), Counters()
+    with contextlib.ExitStack() as stack:
+        lanes: list[Lane] = []
+        for seed in seeds:
+            name = config.run.name and f"{config.run.name}-s{seed}"
+            mine = runs.create(with_overrides(config, seed=seed, name=name))
+            folder = Path(mine.run.runs) / mine.run.name
+            loggers = _open(folder, mine, counters, console and not lanes)
+            stack.enter_context(closing(loggers))
+            lanes.append(Lane(folder, mine, loggers))
+        stop = stack.enter_context(runs.stop_on_signals())
+        return _run(compile_all(trainer), None, counters, lanes, stop)
+
+
+def _ready(config: Config) -> Config:
+    """The config with what "auto" and None stand for, checked."""
+    config = config.validate()
+    hosts.check_devices(config)
+    envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
+    horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
+    return with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
 
 
 def _open(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
@@ -201,16 +162,15 @@ def _run(
     trainer: Trainer,
     state: loop.LoopState | None,
     counters: Counters,
-    folder: Path,
-    loggers: list[Logger],
+    lanes: list[Lane],
     stop: runs.StopRequest,
-) -> Result:
+) -> list[Result]:
     config = trainer.config
-    result = Result(folder, config, counters)
-    log(loggers, {"time/compile_seconds": trainer.compile_seconds}, counters)
+    evaluations: list[dict[str, float]] = [{} for _ in lanes]
+    _log(lanes, [{"time/compile_seconds": trainer.compile_seconds} for _ in lanes], counters)
     if state is None:
         state = _warm_up(trainer, counters)
-        _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), folder)
+        _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), lanes[0].folder)
     per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
     updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
     saved_at = -1
@@ -218,31 +178,43 @@ def _run(
         started = time.perf_counter()
         state, metrics, episodes = trainer.round(state)
         used = trainer.buffers_used(state.env.metrics)
-        metrics = {f"train/{name}": float(value) for name, value in (metrics | used).items()}
-        metrics |= _episode_metrics(episodes)
+        records = [
+            {f"train/{name}": float(value) for name, value in one.items()} | _episode_metrics(ended) | _prefixed(used)
+            for one, ended in _each_lane(trainer, lanes, (metrics, episodes))
+        ]
         seconds = time.perf_counter() - started
         counters.env_steps += per_round
         counters.updates += updates_per_round
         counters.seconds += seconds
         speed = {"time/env_steps_per_s": per_round / seconds, "time/updates_per_s": updates_per_round / seconds}
-        log(loggers, metrics | speed | _device_memory(), counters)
-        _check_buffers(trainer.env, used, folder)
+        _log(lanes, [record | speed | _device_memory() for record in records], counters)
+        _check_buffers(trainer.env, used, lanes[0].folder)
         if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
-            result.evaluation = _evaluate(trainer, state, counters, loggers)
-            _check_buffers(trainer.eval_env, result.evaluation, folder)
+            evaluations = _evaluate(trainer, state, counters, lanes)
         if counters.env_steps >= counters.next_checkpoint:
-            saved_at = _checkpoint(folder, state, counters, config)
+            saved_at = _checkpoint(trainer, state, counters, lanes)
     if saved_at != counters.env_steps:
-        _checkpoint(folder, state, counters, config)
-    result.stopped_by = stop.signal
-    return result
+        _checkpoint(trainer, state, counters, lanes)
+    return [
+        Result(lane.folder, lane.config, counters, evaluation, stop.signal)
+        for lane, evaluation in zip(lanes, evaluations, strict=True)
+    ]
+
+
+def _each_lane(trainer: Trainer, lanes: list[Lane], tree: Any) -> list[Any]:
+    """The part of each lane, on the host."""
+    tree = jax.tree.map(np.asarray, tree)
+    return [trainer.lane(tree, index) for index in range(len(lanes))]
+
+
+def _prefixed(used: Metrics) -> dict[str, float]:
+    return {f"train/{name}": float(value) for name, value in used.items()}
 
 
 def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
     config = trainer.config
     started = time.perf_counter()
-    key = parallel.copied(jax.random.PRNGKey(config.run.seed), trainer.mesh)
-    state = jax.block_until_ready(trainer.warm_up(trainer.init(key)))
+    state = jax.block_until_ready(trainer.warm_up(trainer.init(trainer.key())))
     counters.env_steps = config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
     counters.seconds = time.perf_counter() - started
     counters.next_eval = config.evaluation.eval_every
@@ -250,19 +222,19 @@ def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
     return state
 
 
-def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, loggers: list[Logger]) -> dict[str, float]:
+def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> list[dict[str, float]]:
     started = time.perf_counter()
-    stream = jax.random.fold_in(jax.random.PRNGKey(trainer.config.run.seed), _EVAL_STREAM)
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
     position = counters.env_steps // trainer.config.env_steps_per_iteration()
-    key = parallel.copied(jax.random.fold_in(stream, position), trainer.mesh)
-    metrics = trainer.evaluate(state.agent, key)
-    evaluation = {name: float(value) for name, value in metrics.items()}
+    metrics = trainer.evaluate(state.agent, trainer.key(_EVAL_STREAM, position))
+    evaluations = [{name: float(value) for name, value in one.items()} for one in _each_lane(trainer, lanes, metrics)]
     counters.seconds += time.perf_counter() - started
     every = trainer.config.evaluation.eval_every
     counters.next_eval = (counters.env_steps // every + 1) * every
-    log(loggers, {f"eval/{name}": value for name, value in evaluation.items()}, counters)
-    return evaluation
+    _log(lanes, [{f"eval/{name}": value for name, value in one.items()} for one in evaluations], counters)
+    for evaluation in evaluations:
+        _check_buffers(trainer.eval_env, evaluation, lanes[0].folder)
+    return evaluations
 
 
 def _check_buffers(env: GoalEnv, metrics: Mapping[str, Any], folder: Path) -> None:
@@ -278,19 +250,22 @@ def _check_buffers(env: GoalEnv, metrics: Mapping[str, Any], folder: Path) -> No
         raise EnvError(f"{error} and {f'--resume {folder}' if kept else 'start again'}") from None
 
 
-def _checkpoint(folder: Path, state: loop.LoopState, counters: Counters, config: Config) -> int:
-    every = config.run.checkpoint_every
+def _checkpoint(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> int:
+    every = trainer.config.run.checkpoint_every
     counters.next_checkpoint = (counters.env_steps // every + 1) * every
-    host = {"counters": dataclasses.asdict(counters), "config": config.to_dict()}
-    checkpoint.save(folder / runs.CHECKPOINTS, counters.env_steps, state, host, config.run.keep)
+    for index, lane in enumerate(lanes):
+        host = {"counters": dataclasses.asdict(counters), "config": lane.config.to_dict()}
+        folder = lane.folder / runs.CHECKPOINTS
+        checkpoint.save(folder, counters.env_steps, trainer.lane(state, index), host, lane.config.run.keep)
     return counters.env_steps
 
 
-def log(loggers: list[Logger], metrics: dict[str, float], counters: Counters) -> None:
-    """One record to every logger, with the run's counters."""
-    record = metrics | {"updates": counters.updates, "time/seconds": counters.seconds}
-    for logger in loggers:
-        logger.log(record, counters.env_steps)
+def _log(lanes: list[Lane], records: list[dict[str, float]], counters: Counters) -> None:
+    """A record to the loggers of every lane, with the run's counters."""
+    for lane, record in zip(lanes, records, strict=True):
+        told = record | {"updates": counters.updates, "time/seconds": counters.seconds}
+        for logger in lane.loggers:
+            logger.log(told, counters.env_steps)
 
 
 def _episode_metrics(episodes: loop.EpisodeSums) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
 from envs_mjx.gym import register
-from envs_mjx.registry import check, describe, horizon_of, make, names
+from envs_mjx.registry import check, describe, horizon_of, make, names, needs_engine
 
 register()
 
@@ -17,4 +17,5 @@ __all__ = [
     "horizon_of",
     "make",
     "names",
+    "needs_engine",
 ]

@@ -30,6 +30,11 @@ def version(task: str) -> int:
     return 0 if task in _OWN_HORIZON else 3
 
 
+def needs_engine(task: str) -> bool:
+    """Whether a task is stepped by one of `ENGINES`; mazes and the ant are JAX alone."""
+    return task not in _OWN_HORIZON
+
+
 def horizon_of(task: str) -> int:
     """Env steps of an episode by default: its own, or 150 ("A Single Goal is All You Need"; 500 officially)."""
     return _OWN_HORIZON.get(task, HORIZON)

@@ -76,7 +76,8 @@ TRAIN = """
 import sys, jax
 from configs import PRESETS
 from crl_jax.config import with_overrides
-from crl_jax.train import build, compile_all, train
+from crl_jax.train import train
+from crl_jax.trainer import build, compile_all
 from crl_jax import parallel
 
 devices, runs, total = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -18,7 +18,8 @@ from crl_jax import checkpoint, cli, runs
 from crl_jax.config import with_overrides
 from crl_jax.loggers import read_metrics
 from crl_jax.policy import load, score
-from crl_jax.train import build, train
+from crl_jax.train import train
+from crl_jax.trainer import build
 
 ROOT = Path(__file__).parent.parent
 SMALL = {

@@ -1,0 +1,126 @@
+"""What a run compiles: environment, agent, and the functions of the loop, for one run or for a run of each seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+import envs_mjx
+from crl_jax import agents, loop, parallel
+from crl_jax.config import Config, EnvConfig
+from crl_jax.evaluate import buffers_used, evaluate
+from crl_jax.rollout import agent_policy
+from crl_jax.types import Agent, AgentState, Metrics
+from envs_mjx.base import GoalEnv
+
+
+@dataclass
+class Trainer:
+    """Environment, agent and compiled functions of one run; or of a run for each seed, with a leading axis of seeds."""
+
+    config: Config
+    env: GoalEnv
+    eval_env: GoalEnv
+    agent: Agent
+    init: Callable[[jax.Array], loop.LoopState]
+    mesh: Mesh | None = None
+    seeds: tuple[int, ...] = ()
+    warm_up: Any = None
+    round: Any = None
+    evaluate: Any = None
+    buffers_used: Any = None
+    compile_seconds: float = 0.0
+
+    @property
+    def template(self) -> loop.LoopState:
+        """Shapes of the state, and how it is split over the devices; nothing allocated."""
+        return parallel.shaped(jax.eval_shape(self.init, self.key()), loop.SPECS, self.mesh)
+
+    def key(self, *folded: int) -> jax.Array:
+        """The key of the run's seed with numbers folded in, (2,); or of every seed, (S, 2)."""
+        keys = [jax.random.PRNGKey(seed) for seed in self.seeds or (self.config.run.seed,)]
+        for number in folded:
+            keys = [jax.random.fold_in(key, number) for key in keys]
+        return jnp.stack(keys) if self.seeds else parallel.copied(keys[0], self.mesh)
+
+    def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of one run; or of all seeds at once."""
+        return jax.vmap(function) if self.seeds else function
+
+    def lane(self, tree: Any, index: int) -> Any:
+        """The part of seed `index`."""
+        return jax.tree.map(lambda leaf: leaf[index], tree) if self.seeds else tree
+
+
+def build(config: Config, seeds: tuple[int, ...] = ()) -> Trainer:
+    """Environment and agent of `config`, nothing compiled yet; with `seeds`, of a run for each.
+
+    Raises:
+        ConfigError, EnvError: a bad setting, in one line.
+    """
+    config = config.validate()
+    mesh = parallel.make_mesh(config)
+    axis, devices = parallel.axis_of(mesh), config.train.devices
+    env = make_env(config.env, config.env.num_envs // devices)
+    episodes = config.evaluation.eval_episodes // devices
+    eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
+    agent = agents.make(config, env.spec, axis)
+
+    def init(key: jax.Array) -> loop.LoopState:
+        return loop.init(env, agent, config.train, key, axis)
+
+    trainer = Trainer(config, env, eval_env, agent, init, mesh, seeds)
+    trainer.init = parallel.jitted(trainer.each(init), mesh, P(), loop.SPECS)
+    return trainer
+
+
+def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
+    """`num_envs` environments as a run's config has them; the pool of contacts grows with their number."""
+    return envs_mjx.make(
+        config.task,
+        num_envs,
+        physics=config.physics,
+        goal=config.goal,
+        horizon=config.horizon,
+        threads=config.threads,
+        naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
+        njmax=config.njmax,
+        allow_unfaithful=config.allow_unfaithful,
+    )
+
+
+def compile_all(trainer: Trainer) -> Trainer:
+    """Compile warm-up, round and evaluation ahead of time, from shapes."""
+    started = time.perf_counter()
+    config, env, agent, mesh = trainer.config, trainer.env, trainer.agent, trainer.mesh
+    axis = parallel.axis_of(mesh)
+    state, key = trainer.template, jax.ShapeDtypeStruct(trainer.key().shape, jnp.uint32)
+    deterministic = not config.evaluation.stochastic_eval
+
+    def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
+        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
+
+    split, copies, donated = loop.SPECS, P(), (0,)
+    warm_up = trainer.each(loop.make_warm_up(env, config.train, axis))
+    warm_up = parallel.jitted(warm_up, mesh, (split,), split, donated)
+    round_ = trainer.each(loop.make_round(env, agent, config, axis))
+    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated)
+    trainer.warm_up = warm_up.lower(state).compile()
+    trainer.round = round_.lower(state).compile()
+    evaluation = parallel.jitted(trainer.each(evaluate_agent), mesh, copies, copies)
+    trainer.evaluate = evaluation.lower(state.agent, key).compile()
+
+    def used(metrics: Metrics) -> Metrics:
+        return parallel.largest(buffers_used(env.spec, metrics), axis)
+
+    used_by_all = parallel.jitted(used, mesh, (split.env,), copies)
+    trainer.buffers_used = used_by_all if env.spec.buffers else lambda metrics: {}
+    trainer.compile_seconds = time.perf_counter() - started
+    return trainer
