@@ -21,7 +21,7 @@ import tyro
 from rich.console import Console
 
 from benchmarks import common
-from benchmarks.peer_sides import Sizes
+from benchmarks._peer_sides import Sizes
 
 ROOT = Path(__file__).parent.parent
 MODULE = "jaxgcrl/agents/crl/crl.py"
@@ -89,7 +89,7 @@ class Settings:
 
 
 class Side:
-    """A side's process, ready once built: see `peer_sides`.
+    """A side's process, ready once built: see `_peer_sides`.
 
     Raises:
         SystemExit: it ended instead of answering.
@@ -97,7 +97,7 @@ class Side:
 
     def __init__(self, name: str, sizes: Sizes, python: Path, paths: Sequence[Path], log: IO[str]):
         # -P: only what is named is on the path, so that no module is taken for another of the same name
-        command = [str(python), "-P", "-m", "benchmarks.peer_sides", name, json.dumps(asdict(sizes))]
+        command = [str(python), "-P", "-m", "benchmarks._peer_sides", name, json.dumps(asdict(sizes))]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(path.resolve()) for path in paths)}
         self.name, self.log = name, log
         self.process = subprocess.Popen(

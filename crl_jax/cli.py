@@ -369,7 +369,7 @@ def _bench() -> int:
 
 def _benchmarks() -> list[str]:
     """Names of the modules of `benchmarks/` that can be run."""
-    return sorted(path.stem for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text())
+    return sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if "__main__" in path.read_text())
 
 
 def _run_bench(name: str, arguments: list[str]) -> int:

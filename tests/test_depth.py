@@ -55,7 +55,9 @@ def test_scanned_equals_a_loop_over_blocks() -> None:
     assert _relative(_output_and_gradient(DEEP, params)[1], grad) < 1e-5
 
 
-@pytest.mark.parametrize("change", [{"remat": True}, {"unroll": 4}, {"unroll": 99}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"remat": True}, {"unroll": 4}, pytest.param({"unroll": 99}, marks=pytest.mark.slow)], ids=str
+)
 def test_remat_and_unrolling_change_no_value(change: dict[str, Any]) -> None:
     params = DEEP.init(KEY, X)
     other = dataclasses.replace(DEEP, **change)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import loss_kernels, peer_sides, peers
+from benchmarks import _peer_sides, loss_kernels, peers
 
 ROOT = Path(__file__).parent.parent
 TINY = (
@@ -31,7 +31,8 @@ def _crl(tmp_path: Path, arguments: str) -> subprocess.CompletedProcess[str]:
 def test_crl_profile_prints_stages_and_writes_a_trace_where_the_user_stands(tmp_path: Path) -> None:
     done = _crl(tmp_path, f"profile point_U {TINY} --width 16 --critic-depth 1 --actor-depth 1 --repeats 1 --out here")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "80 env steps, 2 updates of 16" in done.stdout and "xprof --logdir here" in done.stdout
+    told = " ".join(done.stdout.split())  # A narrow console breaks lines.
+    assert "80 env steps, 2 updates of 16" in told and "xprof --logdir here" in told
     stages = {row["stage"]: row for row in json.loads((tmp_path / "here" / "stages.json").read_text())["stages"]}
     wanted = ["physics", "acting", "buffer", "sampling", "relabelling", "updates", "critic gradient", "actor gradient"]
     assert list(stages) == [*wanted, "whole"] and all(row["ms"] > 0 for row in stages.values())
@@ -88,13 +89,13 @@ def test_peers_subtracts_each_sides_own_physics() -> None:
 
 @pytest.mark.slow
 def test_our_side_answers_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = peer_sides.Sizes(
+    sizes = _peer_sides.Sizes(
         num_envs=4, unroll_length=4, batch_size=8, episode_length=9, replay_rows=16, warm_up_rows=12, width=8, depth=1
     )
     answers = io.StringIO()
     monkeypatch.setattr(sys, "stdin", io.StringIO("physics\nloop\nphysics\n"))
     with pytest.raises(SystemExit):
-        peer_sides.ours(sizes, answers)
+        _peer_sides.ours(sizes, answers)
     told = [json.loads(line) for line in answers.getvalue().splitlines()]
     assert [list(one) for one in told] == [["loop"], ["physics"], ["loop"], ["physics"]]
     assert all(value > 0 for one in told for value in one.values()) and sizes.updates == 4

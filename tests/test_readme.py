@@ -14,8 +14,12 @@ def test_the_readme_has_examples() -> None:
     assert any("gymnasium.make_vec" in block for block in BLOCKS)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:40])
+def _case(block: str) -> object:
+    marks = [pytest.mark.slow] if "crl_jax.train" in block else []
+    return pytest.param(block, marks=marks, id=block.split("\n")[0][:40])
+
+
+@pytest.mark.parametrize("block", [_case(block) for block in BLOCKS])
 def test_an_example_runs(block: str, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})

@@ -182,7 +182,7 @@ BAD = {
     "no scripted policy": (["render", "point_U", "--policy", "scripted"], "take 'random'"),
     "film of another format": (["render", "push", "--out", "push.gif"], "must end in .mp4"),
     "sheet of another format": (["render", "--sheet", "tasks.jpg"], "must end in .png"),
-    "unknown benchmark": (["bench", "speed"], "throughput"),
+    "unknown benchmark": (["bench", "train_speed"], "train_throughput"),
     "unfaithful": (["train", "box-close", "--physics", "jax"], "--allow-unfaithful"),
 }
 
