@@ -1,4 +1,4 @@
-"""What `peers` times, a process each: our loop, and the loop of a JaxGCRL checkout. (`python -m benchmarks._peer_sides`)
+"""What `peers` times, a process each: our loop, and that of a JaxGCRL checkout. (`python -m benchmarks._peer_sides`)
 
 A side builds itself, compiles, and then answers the commands on its standard input, a line each, with a line of JSON:
 
