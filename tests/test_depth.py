@@ -48,6 +48,7 @@ def _by_hand(params: Any) -> jax.Array:
     return x @ p["head"]["kernel"] + p["head"]["bias"]
 
 
+@pytest.mark.slow
 def test_scanned_equals_a_loop_over_blocks() -> None:
     params = DEEP.init(KEY, X)
     grad = jax.jit(jax.grad(lambda p: jnp.mean(jnp.square(_by_hand(p)))))(params)

@@ -38,6 +38,7 @@ def test_bad_requests_are_refused_in_one_line(task: str, settings: dict, words: 
     assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_scripted_policy_reaches_and_the_film_ends_soon_after() -> None:
     env = envs_mjx.make("reach", 2, physics="c", reward=False)
     success = np.array([state.success for state in film.play(env, "scripted", 1, 120, compiled=False)])

@@ -257,6 +257,7 @@ def reach_states() -> tuple[PhysicsState, np.ndarray]:
     return physics, actions[-1]
 
 
+@pytest.mark.slow
 def test_one_jax_step_of_reach_is_near_c() -> None:
     start, action = reach_states()
     hand = slice(0, 5)  # Hand, claws and fingers; the puck floats in the simplified scene.

@@ -128,6 +128,7 @@ def wait_for_checkpoint(process, folder, seconds=150):
     raise AssertionError(f"no checkpoint: {process.communicate()[0]}")
 
 
+@pytest.mark.slow
 def test_kill_and_resume_equals_the_uninterrupted_run(finished, tmp_path):
     # Long enough that the kill lands in the middle of training.
     process = start(tmp_path, "killed", total_env_steps=40_000_000)
@@ -224,6 +225,7 @@ def test_an_unwritable_run_folder_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, capsys):
     disk = tmp_path / "disk"
     disk.mkdir()
