@@ -108,7 +108,9 @@ def publish(
         printed.add_column(title, justify="left" if index == 0 else "right", no_wrap=index == 0)
     for row in table:
         printed.add_row(*row)
-    Console().print(printed)
+    console = Console()
+    # In a file a table is as wide as it needs to be.
+    (console if console.is_terminal else Console(width=max(console.width, 200))).print(printed)
     path = write(name, rows, settings)
     Console(stderr=True).print(f"written: {path}")
     return path
