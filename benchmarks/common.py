@@ -89,6 +89,22 @@ def median(values: Sequence[float]) -> float:
     return float(statistics.median(values))
 
 
+def here() -> str:
+    """The device and how busy the machine is, for the title of a plot."""
+    facts = machine()
+    device = facts["processor"] if facts["devices"][0].startswith("cpu") else facts["devices"][0]
+    return f"{device}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
+
+
+def by_doublings(axes: Any, sizes: Sequence[int]) -> None:
+    """Both axes of a plot logarithmic, with a tick at every size, a grid and a legend."""
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
 def publish(
     name: str,
     titles: Sequence[str],

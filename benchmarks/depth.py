@@ -8,21 +8,20 @@ Writes results/depth.json and docs/depth.png.
 
 from __future__ import annotations
 
-import json
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from benchmarks import common
 
+LIMIT = 3600.0
+"""Seconds that a process may take."""
 FIGURE = Path(__file__).parent.parent / "docs" / "depth.png"
 
 
@@ -47,8 +46,8 @@ CASES = (
 )
 
 
-def compile_update(case: Case, width: int, batch_size: int) -> dict[str, float]:
-    """Seconds to trace and to compile the update of `case`, and the memory that it takes, in bytes."""
+def measure(width: int, batch_size: int, **fields: Any) -> dict[str, Any]:
+    """In a fresh process, for the `Case` of `fields`: seconds to trace and compile the update; its memory, bytes."""
     import jax
     import jax.numpy as jnp
 
@@ -57,7 +56,7 @@ def compile_update(case: Case, width: int, batch_size: int) -> dict[str, float]:
     from crl_jax.types import Batch
     from envs_mjx.base import EnvSpec
 
-    obs, goal, action = 10, 6, 4
+    case, (obs, goal, action) = Case(**fields), (10, 6, 4)
     spec = EnvSpec(obs, goal, action, 150, jnp.zeros(obs), jnp.ones(obs), jnp.zeros(goal), jnp.ones(goal))
     blocks = case.depth if case.unrolled else 1
     network = NetworkConfig(
@@ -74,7 +73,7 @@ def compile_update(case: Case, width: int, batch_size: int) -> dict[str, float]:
     batch = jax.eval_shape(blank)
     warm = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((8, 8), jnp.float32))
     warm.compile()  # XLA's own start-up is not the case's.
-    before = _peak()
+    before = common.peak_memory()["resident_bytes"]
     start = time.perf_counter()
     lowered = jax.jit(agent.update, donate_argnums=0).lower(state, batch, key)
     traced = time.perf_counter()
@@ -84,7 +83,7 @@ def compile_update(case: Case, width: int, batch_size: int) -> dict[str, float]:
     return {
         "trace_s": traced - start,
         "compile_s": done - traced,
-        "host_peak": _peak(),
+        "host_peak": common.peak_memory()["resident_bytes"],
         "host_before": before,
         "parameters": float(parameters),
         "arguments": float(memory.argument_size_in_bytes),
@@ -92,45 +91,25 @@ def compile_update(case: Case, width: int, batch_size: int) -> dict[str, float]:
     }
 
 
-def _peak() -> float:
-    """Peak resident memory of this process, bytes."""
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def in_a_process(case: Case, width: int, batch_size: int) -> dict[str, float]:
-    """`compile_update` in a fresh interpreter."""
-    command = [sys.executable, "-m", "benchmarks.depth", "--case", json.dumps(asdict(case))]
-    sizes = ["--width", str(width), "--batch-size", str(batch_size)]
-    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{case}: {done.stderr.strip().splitlines()[-1]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def main(
-    repeats: int = 3,
-    width: int = 256,
-    batch_size: int = 256,
-    case: Annotated[str, tyro.conf.arg(help_behavior_hint="(one case, in this process)")] = "",
-) -> int:
+def main(repeats: int = 3, width: int = 256, batch_size: int = 256) -> int:
     """Compile the update at every depth.
 
     Args:
         repeats: Processes per case, in turn; medians are reported.
         width: Units of every hidden layer.
         batch_size: Transitions of an update.
-        case: One case as JSON, compiled in this process; its figures are printed.
     """
-    if case:
-        print(json.dumps(compile_update(Case(**json.loads(case)), width, batch_size)))
-        return 0
     console = Console(stderr=True)
-    measured: dict[Case, list[dict[str, float]]] = {one: [] for one in CASES}
+    settings = {"repeats": repeats, "width": width, "batch_size": batch_size}
+    sizes = {"width": width, "batch_size": batch_size}
+    measured: dict[Case, list[dict[str, Any]]] = {one: [] for one in CASES}
     for repeat in range(repeats):
         for one in CASES:
             with console.status(f"{one}, {repeat + 1} of {repeats}"):
-                measured[one].append(in_a_process(one, width, batch_size))
+                run = common.fresh_process("benchmarks.depth", sizes | asdict(one), LIMIT)
+            if "not_measured" in run:
+                raise SystemExit(f"depth: {one}: {run['not_measured']}")
+            measured[one].append({name: value for name, value in run.items() if name not in sizes | asdict(one)})
     rows = [
         asdict(one) | {name: common.median([run[name] for run in runs]) for name in runs[0]}
         for one, runs in measured.items()
@@ -145,7 +124,6 @@ def main(
         "parameters and moments, MB",
     ]
     table = [_texts(row, base) for row in rows]
-    settings = {"repeats": repeats, "width": width, "batch_size": batch_size}
     common.publish("depth", ["depth", *titles, "temporaries, MB"], table, rows, settings)
     console.print(f"written: {plot(rows, FIGURE)}")
     return 0
@@ -165,12 +143,9 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     for axis, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for name, kind in kinds.items():
             points = [(row["depth"], value(row)) for row in rows if (row["unrolled"], row["remat"]) == kind]
-            axis.loglog(*zip(*points, strict=True), "o-", label=name)
-        axis.set(title=title, xlabel="depth", xscale="log", yscale="log")
-        axis.set_xticks(depths := sorted({row["depth"] for row in rows}), [str(depth) for depth in depths])
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+            axis.plot(*zip(*points, strict=True), "o-", label=name)
+        axis.set(title=title, xlabel="depth")
+        common.by_doublings(axis, sorted({row["depth"] for row in rows}))
     figure.savefig(path, dpi=110)
     return path
 
@@ -190,5 +165,5 @@ def _texts(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not common.serve(measure):
     sys.exit(tyro.cli(main))

@@ -104,11 +104,8 @@ def figure(rows: Sequence[Mapping[str, Any]], device: str, path: Path = FIGURE) 
             values = [row[key] for row in points]
             label = f"{engine}, {what}"
             axes.plot([row["num_envs"] for row in points], values, style, color=common.COLOURS.get(engine), label=label)
-    axes.set(xscale="log", yscale="log", xlabel="environments", ylabel="env steps", title=device)
-    axes.set_xticks(counts := sorted({row["num_envs"] for row in rows}), [f"{count:,}" for count in counts])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend()
+    axes.set(xlabel="environments", ylabel="env steps", title=device)
+    common.by_doublings(axes, sorted({row["num_envs"] for row in rows}))
     path.parent.mkdir(exist_ok=True)
     drawing.savefig(path, dpi=120)
     pyplot.close(drawing)
@@ -117,8 +114,6 @@ def figure(rows: Sequence[Mapping[str, Any]], device: str, path: Path = FIGURE) 
 
 def main(settings: Settings) -> None:
     """Measure, print, write results/env_scaling.json and the plot."""
-    from crl_jax.machine import machine
-
     console, rows = Console(stderr=True), []
     shared = {key: getattr(settings, key) for key in ("task", "seconds", "repeats", "limit")}
     for engine in settings.engines:
@@ -130,9 +125,7 @@ def main(settings: Settings) -> None:
     titles = ["engine", "envs", "env steps/s", "on a GPU", "per CPU s", "cores", "compile, s"]
     titles += ["resident, MiB", "device, MiB"]
     common.publish("env_scaling", titles, [_cells(row) for row in rows], rows, asdict(settings))
-    facts = machine()
-    where = facts["devices"][0] if not facts["devices"][0].startswith("cpu") else facts["processor"]
-    title = f"{settings.task}: {where}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
+    title = f"{settings.task}: {common.here()}"
     console.print(f"written: {figure(rows, title)}")
 
 

@@ -79,10 +79,9 @@ def block_norms(gradient: Any) -> np.ndarray:
     return np.sqrt(squares)
 
 
-def batches_of(settings: Settings) -> Any:
-    """(U, B) relabelled batches of the task's own transitions under random actions."""
-    import jax
-
+def batches_of(settings: Settings) -> tuple[Any, Any, Any]:
+    """Spec of the environment, the agent's config, and (U, B) batches of transitions under random actions."""
+    from benchmarks.train_throughput import warmed
     from configs import PRESETS
     from crl_jax import loop
     from crl_jax.config import with_overrides
@@ -99,7 +98,7 @@ def batches_of(settings: Settings) -> Any:
         actor_depth=1,
     )
     trainer = build(config)
-    state = jax.jit(loop.make_warm_up(trainer.env, config.train))(trainer.init(jax.random.PRNGKey(settings.seed)))
+    state = warmed(trainer, settings.seed)
     _, batches = loop.sample_batches(trainer.env, state, config.train, config.agent.discount)
     return trainer.env.spec, config.agent, batches
 

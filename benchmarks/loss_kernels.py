@@ -114,11 +114,8 @@ def figure(rows: Sequence[Mapping[str, Any]], title: str, path: Path = FIGURE) -
             points = [row for row in rows if row["form"] == form]
             values = [row[key] / unit for row in points]
             axes.plot([row["batch"] for row in points], values, "o-", color=COLOURS[form], label=form)
-        axes.set(xscale="log", yscale="log", xlabel="batch", ylabel=label)
-        axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    panels[0].legend()
+        axes.set(xlabel="batch", ylabel=label)
+        common.by_doublings(axes, batches)
     drawing.suptitle(title)
     path.parent.mkdir(exist_ok=True)
     drawing.savefig(path, dpi=120)
@@ -128,8 +125,6 @@ def figure(rows: Sequence[Mapping[str, Any]], title: str, path: Path = FIGURE) -
 
 def main(settings: Settings) -> None:
     """Measure, print, write results/loss_kernels.json and the plot."""
-    from crl_jax.machine import machine
-
     console, rows = Console(stderr=True), []
     for batch in sorted({*settings.matmul, *settings.difference, *settings.chunked}):
         with console.status(f"batch {batch}: every form in turn, {settings.repeats} times"):
@@ -148,9 +143,7 @@ def main(settings: Settings) -> None:
     ]
     titles = ["batch", "form", "ms", "x matmul", "temporaries, MB", "loss"]
     common.publish("loss_kernels", titles, table, rows, asdict(settings))
-    facts = machine()
-    where = facts["devices"][0] if not facts["devices"][0].startswith("cpu") else facts["processor"]
-    title = f"{settings.loss}, width {settings.width}: {where}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
+    title = f"{settings.loss}, width {settings.width}: {common.here()}"
     console.print(f"written: {figure(rows, title)}")
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import common
-from benchmarks.train_throughput import PARTS, parts
+from benchmarks.train_throughput import PARTS, parts, warmed
 from configs import PRESETS
 from crl_jax import cli, compilation_cache, loop
 from crl_jax.agents.crl import CRL
@@ -35,11 +35,10 @@ INSIDE = {"relabelling": "sampling", "critic gradient": "updates", "actor gradie
 """What is run alone of a stage."""
 
 
-def inside(trainer: Trainer) -> dict[str, Callable[[], Any]]:
-    """The parts of stages that `INSIDE` names, over the batches of one iteration after the warm-up."""
+def inside(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
+    """The parts of stages that `INSIDE` names, over the batches of one iteration from `state`."""
     config, env, key = trainer.config, trainer.env, jax.random.PRNGKey(2)
-    discount, start = config.agent.discount, trainer.init(jax.random.PRNGKey(0))
-    state = jax.jit(loop.make_warm_up(env, config.train))(start)
+    discount = config.agent.discount
     batches = jax.jit(lambda state: loop.sample_batches(env, state, config.train, discount)[1])(state)
     crl, learner = CRL(config.agent, config.network, env.spec), state.agent
     critic, alpha = (learner.phi, learner.psi), jnp.exp(learner.log_alpha)
@@ -75,7 +74,8 @@ def inside(trainer: Trainer) -> dict[str, Callable[[], Any]]:
 def stages(trainer: Trainer, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
     """A row per stage (median ms of one iteration, share of the stages' sum), and the whole iteration to be traced."""
     with console.status("Filling the ring with random actions ..."):
-        functions = parts(trainer) | inside(trainer)
+        state = warmed(trainer)
+        functions = parts(trainer, state) | inside(trainer, state)
     for name, function in functions.items():
         with console.status(f"Compiling {name} ..."):
             common.seconds(function)

@@ -108,11 +108,17 @@ def configured(case: Case, settings: Settings) -> Config:
     return with_overrides(PRESETS[case.preset], **changes)
 
 
-def parts(trainer: Trainer) -> dict[str, Callable[[], Any]]:
-    """Compiled parts of one iteration by name, and the whole of it, from a ring that is warm."""
+def warmed(trainer: Trainer, seed: int = 0) -> loop.LoopState:
+    """The state after the warm-up: a ring with random actions, of one device."""
+    warm_up = jax.jit(loop.make_warm_up(trainer.env, trainer.config.train), donate_argnums=0)
+    state: loop.LoopState = warm_up(trainer.init(jax.random.PRNGKey(seed)))
+    return state
+
+
+def parts(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
+    """Parts of one iteration by name, to be compiled, and the whole of it, from a state that is `warmed`."""
     env, agent, config = trainer.env, trainer.agent, trainer.config
     schedule, length = config.train, config.train.unroll_length
-    state = jax.jit(loop.make_warm_up(env, schedule))(trainer.init(jax.random.PRNGKey(0)))
     key = jax.random.PRNGKey(1)
     actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
 
@@ -170,7 +176,7 @@ def update_floor(trainer: Trainer) -> float:
 def measure(case: Case, settings: Settings) -> dict[str, Any]:
     """Median seconds of every part and of the whole, and what follows from them."""
     trainer = build(configured(case, settings))
-    functions, config = parts(trainer), trainer.config
+    functions, config = parts(trainer, warmed(trainer)), trainer.config
     common.interleaved(functions, 1)  # compiles
     medians = {name: common.median(times) for name, times in common.interleaved(functions, settings.repeats).items()}
     env_steps, updates = config.env_steps_per_iteration(), config.train.updates_per_iteration

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs_mjx.base import EnvSpec, Snapshot, State, select
+from envs_mjx.planar import Planar
 
 Q, QD, ACTION_SIZE, GOAL_SIZE = 15, 14, 8, 2
 OBS_SIZE = Q + QD
@@ -32,10 +33,10 @@ FASTEST = 1e4
 """A position or velocity beyond this, in SI units, or not finite, is a simulation that has diverged."""
 
 
-class BraxAnt:
+class BraxAnt(Planar):
     """E ants as a `GoalEnv`: observation is q (15) and qd (14), a goal is x, y of the torso."""
 
-    free_object = True
+    radius = RADIUS
 
     def __init__(self, num_envs: int, horizon: int):
         from brax.envs.ant import Ant
@@ -44,24 +45,6 @@ class BraxAnt:
         blank, goal = jnp.zeros(OBS_SIZE), jnp.zeros(GOAL_SIZE)
         # as in JaxGCRL, the networks see SI units
         self.spec = EnvSpec(OBS_SIZE, GOAL_SIZE, ACTION_SIZE, horizon, blank, blank + 1, goal, goal + 1)
-
-    # -- GoalEnv -----------------------------------------------------------------------------------------------------
-
-    def reset(self, key: jax.Array) -> State:
-        """E fresh episodes from one key."""
-        return self.reset_each(jax.random.split(key, self.num_envs))
-
-    def reset_each(self, keys: jax.Array) -> State:
-        """E fresh episodes, each a function of its own key (E, 2) alone."""
-        return self.reset_to(self._draw(keys), keys)
-
-    def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
-        """E episodes from given (q, qd, goal) (E, 31); keys (E, 2) serve the episodes after them."""
-        return self._start(vector, keys, jnp.zeros(self.num_envs, jnp.int32))
-
-    def step(self, state: State, action: jax.Array) -> State:
-        """One env step of 0.05 s; environments whose episode ended are restarted."""
-        return self.restart(self.advance(state, action))
 
     def advance(self, state: State, action: jax.Array) -> State:
         """One env step and no restart: where `done`, the state is the end of its episode."""
@@ -74,73 +57,15 @@ class BraxAnt:
         done = (time >= self.spec.horizon) | fallen | diverged
         return self._scored(state.replace(physics=physics, obs=_obs(physics), time=time, done=done), diverged)
 
-    def restart(self, state: State) -> State:
-        """Begin the next episode, with a new start and goal, where `done`."""
-
-        def restarted(state: State) -> State:
-            keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
-            fresh = self._start(self._draw(keys), keys, state.episode + 1)
-            return select(state.done, fresh, state).replace(done=state.done, metrics=state.metrics)
-
-        # most steps end no episode
-        return jax.lax.cond(jnp.any(state.done), restarted, lambda state: state, state)
-
-    def achieved_goal(self, obs: jax.Array) -> jax.Array:
-        """(..., 29) -> (..., 2): where the torso is."""
-        return obs[..., :GOAL_SIZE]
-
-    def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., 2), (..., 2) -> (...,) bool."""
-        return jnp.linalg.norm(achieved_goal - goal, axis=-1) < RADIUS
-
-    def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) position, the height unused -> (E, 2)."""
-        return target[:, :GOAL_SIZE]
-
-    def commanded_point(self, target: jax.Array) -> jax.Array:
-        """(E, 3): the target itself."""
-        return target
-
-    def hand_in_goal(self) -> jax.Array:
-        """(3, 2): the torso is all of the goal."""
-        return jnp.eye(3, GOAL_SIZE)
-
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
         """(T, H, W, 3) uint8 pictures of the whole circle, the goal green; the only view, whatever `camera`."""
         from envs_mjx.render import render_frames
 
         return render_frames(_drawn(snapshots), width, height, "circle")
 
-    # -- episodes ----------------------------------------------------------------------------------------------------
-
-    def _start(self, vector: jax.Array, keys: jax.Array, episode: jax.Array) -> State:
+    def _place(self, vector: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
         physics = jax.vmap(self._ant.pipeline_init)(vector[:, :Q], vector[:, Q:OBS_SIZE])
-        goal, no = vector[:, OBS_SIZE:], jnp.zeros(self.num_envs, bool)
-        state = State(
-            physics=physics,
-            obs=_obs(physics),
-            goal=goal,
-            target=jnp.pad(goal, ((0, 0), (0, 1))),
-            start=physics.x.pos[:, 0],
-            vector=vector,
-            episode=episode,
-            time=jnp.zeros(self.num_envs, jnp.int32),
-            key=keys,
-            success=no,
-            done=no,
-            metrics={},
-        )
-        return self._scored(state, no)
-
-    def _scored(self, state: State, diverged: jax.Array) -> State:
-        achieved = self.achieved_goal(state.obs)
-        success = self.goal_success(achieved, state.goal)
-        metrics = {
-            "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(achieved - state.goal, axis=-1),
-            "diverged": diverged.astype(jnp.float32),
-        }
-        return state.replace(success=success, metrics=metrics)
+        return physics, _obs(physics), physics.x.pos[:, 0]
 
     def _draw(self, keys: jax.Array) -> jax.Array:
         """(E, 31) start and goal: q uniform and qd normal around Brax's standing ant, the goal at any angle."""

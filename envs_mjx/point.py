@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs_mjx.base import EnvSpec, Snapshot, State, select
+from envs_mjx.base import EnvSpec, Snapshot, State
+from envs_mjx.planar import Planar, lifted
 
 RADIUS = 1.0
 """Success: nearer to the goal than this, in cells."""
@@ -75,7 +76,7 @@ MAZES: dict[str, Maze] = {
 }
 
 
-class PointMaze:
+class PointMaze(Planar):
     """`GoalEnv` over E points: obs and goal are positions (2,), in cells; the action (2,) in [-1, 1] is a velocity.
 
     Args:
@@ -85,7 +86,7 @@ class PointMaze:
         noise: standard deviation of the actions' noise.
     """
 
-    free_object = True
+    radius = RADIUS
 
     def __init__(self, maze: Maze, num_envs: int, horizon: int | None = None, noise: float = NOISE):
         self.maze, self.num_envs, self.noise = maze, num_envs, noise
@@ -121,24 +122,6 @@ class PointMaze:
 
         return jax.lax.fori_loop(0, SUBSTEPS, substep, position)
 
-    # -- GoalEnv -----------------------------------------------------------------------------------------------------
-
-    def reset(self, key: jax.Array) -> State:
-        """E fresh episodes from one key."""
-        return self.reset_each(jax.random.split(key, self.num_envs))
-
-    def reset_each(self, keys: jax.Array) -> State:
-        """E fresh episodes, each a function of its own key (E, 2) alone."""
-        return self.reset_to(self._draw(keys), keys)
-
-    def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
-        """E episodes from given (start, goal) (E, 4), in cells; keys (E, 2) serve the episodes after them."""
-        return self._start(vector, keys, jnp.zeros(self.num_envs, jnp.int32))
-
-    def step(self, state: State, action: jax.Array) -> State:
-        """One env step; environments whose episode ended are restarted."""
-        return self.restart(self.advance(state, action))
-
     def advance(self, state: State, action: jax.Array) -> State:
         """One env step and no restart: where `done`, the state is the end of its episode."""
 
@@ -149,33 +132,7 @@ class PointMaze:
         position = self.move(state.obs, action)
         time = state.time + 1
         state = state.replace(physics=position, obs=position, time=time, done=time >= self.spec.horizon)
-        return self._scored(state)
-
-    def restart(self, state: State) -> State:
-        """Begin the next episode where `done`."""
-        keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
-        fresh = self._start(self._draw(keys), keys, state.episode + 1)
-        return select(state.done, fresh, state).replace(done=state.done, metrics=state.metrics)
-
-    def achieved_goal(self, obs: jax.Array) -> jax.Array:
-        """(..., 2): the position itself."""
-        return obs
-
-    def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., 2), (..., 2) -> (...,) bool."""
-        return jnp.linalg.norm(achieved_goal - goal, axis=-1) < RADIUS
-
-    def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) position, the third coordinate unused -> (E, 2)."""
-        return target[:, :2]
-
-    def commanded_point(self, target: jax.Array) -> jax.Array:
-        """(E, 3): the target itself."""
-        return target
-
-    def hand_in_goal(self) -> jax.Array:
-        """(3, 2): the point is all of its goal."""
-        return jnp.eye(3, 2)
+        return self._scored(state, jnp.zeros(self.num_envs, bool))
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
         """(T, H, W, 3) uint8 plans from above, the point red and the goal green; the only view, whatever `camera`."""
@@ -194,35 +151,9 @@ class PointMaze:
             pictures.append(picture)
         return np.stack(pictures)
 
-    # -- episodes ----------------------------------------------------------------------------------------------------
-
-    def _start(self, vector: jax.Array, keys: jax.Array, episode: jax.Array) -> State:
-        start, goal = vector[:, :2], vector[:, 2:]
-        nothing, no = jnp.zeros((self.num_envs, 1)), jnp.zeros(self.num_envs, bool)
-        state = State(
-            physics=start,
-            obs=start,
-            goal=goal,
-            target=jnp.concatenate([goal, nothing], axis=-1),
-            start=jnp.concatenate([start, nothing], axis=-1),
-            vector=vector,
-            episode=episode,
-            time=jnp.zeros(self.num_envs, jnp.int32),
-            key=keys,
-            success=no,
-            done=no,
-            metrics={},
-        )
-        return self._scored(state)
-
-    def _scored(self, state: State) -> State:
-        success = self.goal_success(state.obs, state.goal)
-        metrics = {
-            "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(state.obs - state.goal, axis=-1),
-            "diverged": jnp.zeros(self.num_envs),
-        }
-        return state.replace(success=success, metrics=metrics)
+    def _place(self, vector: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        start = vector[:, :2]
+        return start, start, lifted(start)
 
     def _draw(self, keys: jax.Array) -> jax.Array:
         """(E, 4) start and goal: the maze's own, or uniform over the free cells (`_sample_empty_state`)."""

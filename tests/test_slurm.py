@@ -16,26 +16,10 @@ from crl_jax.config import ConfigError, with_overrides
 from crl_jax.loggers import read_metrics
 from crl_jax.train import train
 from experiments import slurm
+from tests.test_train import SMALL as RUN
 
 ROOT = Path(__file__).parent.parent
-SMALL = {
-    "task": "point_U",
-    "num_envs": 4,
-    "horizon": 12,
-    "width": 16,
-    "critic_depth": 1,
-    "actor_depth": 1,
-    "unroll_length": 10,
-    "updates_per_iteration": 3,
-    "batch_size": 16,
-    "replay_capacity": 400,
-    "min_replay": 80,
-    "iterations_per_round": 1,
-    "eval_every": 10**9,
-    "eval_episodes": 4,
-    "checkpoint_every": 2000,
-    "video": False,
-}
+SMALL = {**RUN, "task": "point_U", "iterations_per_round": 1, "eval_every": 10**9, "checkpoint_every": 2000}
 
 
 def small(folder: Path, name: str, **changes: object):
