@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -67,8 +69,11 @@ def copied(value: jax.Array, mesh: Mesh | None) -> jax.Array:
 
 
 def mean(tree: Any, axis: str | None) -> Any:
-    """Mean over the devices, leaf by leaf."""
-    return tree if axis is None else jax.lax.pmean(tree, axis)
+    """Mean over the devices, as one message: between hosts the latency of one for each leaf is most of an update."""
+    if axis is None:
+        return tree
+    message, unravel = ravel_pytree(tree)
+    return unravel(jax.lax.pmean(message, axis))
 
 
 def total(tree: Any, axis: str | None) -> Any:
@@ -81,9 +86,12 @@ def largest(tree: Any, axis: str | None) -> Any:
     return tree if axis is None else jax.lax.pmax(tree, axis)
 
 
-def gathered(x: jax.Array, axis: str | None) -> jax.Array:
-    """(B, ...) of this device -> (N * B, ...) of all, in the devices' order; differentiable."""
-    return x if axis is None else jax.lax.all_gather(x, axis, tiled=True)
+def gathered(axis: str | None, *parts: jax.Array) -> tuple[jax.Array, ...]:
+    """(B, F) arrays of this device -> (N * B, F) of all, in the devices' order, as one message; differentiable."""
+    if axis is None:
+        return parts
+    message = jax.lax.all_gather(jnp.concatenate(parts, axis=-1), axis, tiled=True)
+    return tuple(jnp.split(message, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1))
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], axis: str | None) -> jax.Array:

@@ -162,8 +162,9 @@ class CRL:
         Returns:
             () loss, and (diagnostics, phi(s,a) (B, F)); B counts the rows of all devices.
         """
-        phi = parallel.gathered(self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action), self.axis)
-        psi = parallel.gathered(self._embed(self.psi, critic[1], self._goal(batch.goal)), self.axis)
+        phi = self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action)
+        psi = self._embed(self.psi, critic[1], self._goal(batch.goal))
+        phi, psi = parallel.gathered(self.axis, phi, psi)
         loss, told = self.contrast(phi, psi, self.config.logsumexp_penalty)
         return loss, (told, phi)
 
@@ -226,7 +227,7 @@ class CRL:
             "critic_grad_norm": optax.global_norm(critic_grad),
             "actor_grad_norm": optax.global_norm(actor_grad),
             "participation_ratio": participation_ratio(phi),
-            "distinct_goals": distinct_goal_share(parallel.gathered(batch.goal, self.axis)),
+            "distinct_goals": distinct_goal_share(*parallel.gathered(self.axis, batch.goal)),
         }
         return new, metrics | told
 
