@@ -161,6 +161,8 @@ class AgentConfig:
     """Target entropy per action dimension of the automatic entropy coefficient."""
     max_grad_norm: float = 0.0
     """Global-norm gradient clipping; 0 is off."""
+    lr_half_life: int = 0
+    """SGD updates after which the step sizes of critic and actor are half as large; 0: constant."""
 
     def validate(self) -> None:
         _require(0 < self.discount < 1, "discount", self.discount, "must lie strictly between 0 and 1")
@@ -169,7 +171,7 @@ class AgentConfig:
         _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
         kinds = ("future", "commanded", "mixed", "half_commanded")
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
-        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk"):
+        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk", "lr_half_life"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 

@@ -191,6 +191,15 @@ def test_gradient_clipping_bounds_the_step() -> None:
         assert max(jax.tree.leaves(moved)) < 1e-6
 
 
+def test_the_step_size_halves_over_its_half_life() -> None:
+    adam, params = _crl(lr_half_life=10).critic_adam, jnp.zeros(())
+    state, steps = adam.init(params), []
+    for _ in range(21):
+        step, state = adam.update(jnp.ones(()), state, params)  # of a constant gradient Adam's step is the step size
+        steps.append(-float(step))
+    np.testing.assert_allclose([steps[0], steps[10], steps[20]], [3e-4, 1.5e-4, 0.75e-4], rtol=1e-4)
+
+
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_training_tells_goals_apart(loss: str) -> None:
     """Goals that are a function of (s, a): accuracy rises from 1/B."""

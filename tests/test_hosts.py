@@ -173,6 +173,17 @@ def test_two_processes_train_agree_stop_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_learn_to_reach(tmp_path: Path) -> None:
+    """The README's command, cut at half its length: success 0.9, and the same parameters bit by bit."""
+    learn = "--preset reach_cpu --devices 2 --threads 1 --no-video --total-env-steps 125000 --checkpoint-every 60000"
+    pair = Pair(tmp_path, "train", "reach", *learn.split(), "--runs", str(tmp_path), "--name", "run")
+    assert pair.end() == [0, 0], pair.text(0) + pair.text(1)
+    scores = [row["eval/success_final"] for row in read_metrics(tmp_path / "run") if "eval/success_final" in row]
+    assert scores[-1] >= 0.9, scores
+    assert len(pair.hashes(0)) >= 2 and pair.hashes(0) == pair.hashes(1)
+
+
+@pytest.mark.slow
 def test_a_process_without_work_is_refused(tmp_path: Path) -> None:
     pair = Pair(tmp_path, "train", "point_U", *TINY.split(), "--devices", "1", "--runs", str(tmp_path))
     assert pair.end() == [2, 2]

@@ -55,10 +55,14 @@ def _pick(table: dict[str, Any], name: str, field: str) -> Any:
     return table[name]
 
 
-def _adam(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:
-    if max_grad_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))
-    return optax.adam(learning_rate)
+def _adam(learning_rate: float, config: AgentConfig) -> optax.GradientTransformation:
+    """Adam with the config's decay and clipping."""
+    step_size: optax.ScalarOrSchedule = learning_rate
+    if config.lr_half_life:
+        step_size = optax.exponential_decay(learning_rate, config.lr_half_life, 0.5)
+    if config.max_grad_norm > 0:
+        return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(step_size))
+    return optax.adam(step_size)
 
 
 def _half(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -104,8 +108,8 @@ class CRL:
         self.contrast = _contrast(config, self.energy)
         self.phi, self.psi = Encoder(network), Encoder(network)
         self.actor = Actor(network, spec.action_size)
-        self.critic_adam = _adam(config.critic_lr, config.max_grad_norm)
-        self.actor_adam = _adam(config.actor_lr, config.max_grad_norm)
+        self.critic_adam = _adam(config.critic_lr, config)
+        self.actor_adam = _adam(config.actor_lr, config)
         self.alpha_adam = optax.adam(config.alpha_lr)
         self.target_entropy = config.target_entropy * spec.action_size
 
