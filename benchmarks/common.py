@@ -145,3 +145,12 @@ def read_rows(name: str) -> list[dict[str, Any]]:
     """The rows of results/<name>.json; none where there is no such file."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def rows_from_here(name: str) -> list[dict[str, Any]]:
+    """`read_rows`; none where they come from another machine or from other versions."""
+    path, fixed = RESULTS / f"{name}.json", ("processor", "cores", "devices", "versions")
+    if not path.exists():
+        return []
+    then, now = json.loads(path.read_text())["machine"], machine()
+    return read_rows(name) if all(then.get(fact) == now[fact] for fact in fixed) else []

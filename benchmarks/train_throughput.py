@@ -80,8 +80,8 @@ CASES = (
     *(scaled(f"batch {size}", batch_size=size, large=True) for size in (2048, 4096)),
     *(scaled(f"width {width}", width=width) for width in (64, 512)),
     scaled("width 1024", width=1024, large=True),
-    *(scaled(f"depth {depth}", depth=depth, batch_size=512) for depth in (4, 16)),
-    scaled("depth 64", depth=64, batch_size=512, unroll_length=5),
+    scaled("depth 4", depth=4, batch_size=512),
+    *(scaled(f"depth {depth}", depth=depth, batch_size=512, unroll_length=5) for depth in (16, 64)),
     *(scaled(f"depth {depth}", depth=depth, batch_size=512, large=True) for depth in (256, 1024)),
 )
 
@@ -97,7 +97,7 @@ class Settings:
     repeats: int = 5
     """Times that every part is run; medians are reported."""
     only: tuple[str, ...] = ()
-    """Cases by name; empty: all, without the large ones unless `large`."""
+    """Cases by name, put beside those kept from this machine; empty: all, without the large ones unless `large`."""
     large: bool = False
     """The large cases too."""
 
@@ -241,6 +241,9 @@ def main(settings: Settings) -> int:
     for number, case in enumerate(cases, 1):
         with console.status(f"{number}/{len(cases)} {case.name}"):
             rows.append(measure(case, settings))
+    if settings.only:  # beside what was measured here before
+        rows += [row for row in common.rows_from_here("train_throughput") if row["case"] not in settings.only]
+        rows.sort(key=lambda row: [case.name for case in CASES].index(row["case"]))
     left_out = [case for case in CASES if not settings.only and case not in cases]
     titles = ["hours per 100 M env steps", *PARTS, "whole", "on a GPU", "published, A100"]
     titles += ["env steps/s", "ms per update", "x floor", "overhead"]
