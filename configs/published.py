@@ -19,8 +19,8 @@ from crl_jax.config import (
 )
 
 # "Accelerating Goal-Conditioned RL Algorithms and Research" (arXiv:2408.11052), defaults of its code
-# (agents/crl/crl.py, utils/config.py): 2 x 256 swish without LayerNorm, forward InfoNCE + .1 logsumexp^2, norm, 256 envs
-# x 62 steps, then 256 * 1000 / 256 = 1,000 updates of 256 (1 per 15.9 transitions), 10,000 rows of replay.
+# (agents/crl/crl.py, utils/config.py): 2 x 256 swish without LayerNorm, forward InfoNCE + .1 logsumexp^2, norm, 256
+# envs x 62 steps, then 256 * 1000 / 256 = 1,000 updates of 256 (1 per 15.9 transitions), 10,000 rows of replay.
 # Departures: 9,982 rows, a multiple of 62; transitions are drawn uniformly with replacement, there a shuffled pass over
 # 1,000 rows of every environment; ant's episodes are as long as here (there 1,001 steps).
 JAXGCRL = Config(
