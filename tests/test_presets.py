@@ -62,5 +62,8 @@ def test_distinct_trajectories_need_enough_of_them() -> None:
     ):
         build(few)
     build(with_overrides(few, min_replay=320))
-    with pytest.raises(ConfigError, match=r"replay_capacity=320 .* 16 .* >= 480"):  # both ends of a full ring are cut
-        build(with_overrides(few, min_replay=320, replay_capacity=320, batch_size=48, unroll_length=20, horizon=11))
+    cut = {"horizon": 11, "unroll_length": 13, "min_replay": 208, "replay_capacity": 208}
+    # 13 steps from a start are two trajectories; in a full ring they may be the end of one, and a whole one
+    with pytest.raises(ConfigError, match=r"replay_capacity=208 is sure of 16 .*batch_size=32; .* >= 352$"):
+        build(with_overrides(few, **cut))
+    build(with_overrides(few, **cut | {"replay_capacity": 416}))
