@@ -61,7 +61,9 @@ def inside(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], An
 
         return run
 
-    of_critic = summed(lambda batch: jax.grad(crl.critic_loss, has_aux=True)(critic, batch)[0])
+    of_critic = summed(
+        lambda batch: jax.grad(crl.critic_loss, has_aux=True)(critic, *crl.contrasted(learner, batch, key))[0]
+    )
     of_actor = summed(lambda batch: jax.grad(crl.actor_loss, has_aux=True)(learner.actor, critic, alpha, batch, key)[0])
     relabel, critic_gradient, actor_gradient = jax.jit(relabelled), jax.jit(of_critic), jax.jit(of_actor)
     return {

@@ -96,6 +96,12 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, commanded: jax.Array, 
     )
 
 
+def count_trajectories(rows: int, horizon: int, lead: int = 0) -> int:
+    """Trajectories with a future in consecutive rows of one environment, the first `lead` of which end an episode."""
+    whole, rest = divmod(max(rows - lead, 0), horizon)
+    return (min(lead, rows) >= 2) + whole + (rest >= 2)
+
+
 class _Draw(NamedTuple):
     """Anchors drawn so far: row, env and horizon (rows of the same episode that follow; 0: invalid) of one shape."""
 
@@ -132,14 +138,46 @@ def _draw_anchors(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
     return jax.lax.while_loop(unfinished, redraw, _Draw(key, zeros, zeros, zeros, jnp.zeros((), jnp.int32)))
 
 
+def _draw_distinct(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
+    """Anchors of distinct trajectories in each batch (the last axis): these uniform, then a row with a future uniform.
+
+    Trajectories are drawn without replacement by Floyd's algorithm (Communications of the ACM 30, 1987, 754-757), which
+    needs a step per row of the batch and no rejection; they are numbered by a sum over all C * E episodes.
+    """
+    num_envs = ring.episode.shape[1]
+    batch, oldest = shape[-1], ring.written - num_rows(ring)
+    before = jnp.roll(ring.last_row, 1, axis=0)  # of the episode before, or of one that is no longer stored
+    first = jnp.where(before < ring.last_row, jnp.maximum(before + 1, oldest), oldest)
+    number = jnp.cumsum((ring.last_row > first).ravel(), dtype=jnp.int32)
+    many = number[-1]
+    key, pick_key, order_key, row_key = jax.random.split(key, 4)
+    upper = many - batch + jnp.arange(batch, dtype=jnp.int32)
+    picks = jax.random.randint(pick_key, shape, 0, jnp.maximum(upper, 0) + 1)
+
+    def choose(index: int, chosen: jax.Array) -> jax.Array:
+        pick = picks[..., index]
+        taken = jnp.any(chosen == pick[..., None], axis=-1)
+        return chosen.at[..., index].set(jnp.where(taken, upper[index], pick))
+
+    chosen = jax.lax.fori_loop(0, batch, choose, jnp.full(shape, -1, jnp.int32))
+    chosen = jax.random.permutation(order_key, chosen, axis=-1, independent=True)
+    slot = jnp.searchsorted(number, chosen + 1, side="left").astype(jnp.int32)
+    start, last = first.ravel()[slot], ring.last_row.ravel()[slot]
+    row = jax.random.randint(row_key, shape, start, jnp.maximum(last, start + 1))
+    return _Draw(key, row, slot % num_envs, jnp.where(many >= batch, last - row, 0), jnp.zeros((), jnp.int32))
+
+
 def sample(
     ring: Ring,
     key: jax.Array,
     shape: tuple[int, ...],
     discount: float,
     achieved_goal: Callable[[jax.Array], jax.Array],
+    distinct: bool = False,
 ) -> Batch:
     """Relabelled transitions: anchors uniform over all stored (row, env) that a stored row of the same episode follows.
+
+    Or with `distinct`, of a batch (the last axis) from as many trajectories: these uniform, then a row of each.
 
     The goal lies Geom(1 - discount) steps ahead, truncated to the newest stored row of the anchor's episode: it never
     crosses an episode end or the write head, and the newest row is reachable.
@@ -149,20 +187,22 @@ def sample(
         achieved_goal: (..., D) -> (..., G).
     Returns:
         Batch with leading axes `shape`. Only where no valid row was found (an empty ring, or episodes of a
-        single row: check the fill before) is `offset` 0 and the goal the anchor's own.
+        single row: check the fill before), or too few trajectories, is `offset` 0 and the goal the anchor's own.
     """
     capacity = ring.obs.shape[0]
     anchor_key, offset_key = jax.random.split(key)
-    draw = _draw_anchors(ring, anchor_key, shape)
+    draw = _draw_distinct(ring, anchor_key, shape) if distinct else _draw_anchors(ring, anchor_key, shape)
     offset = truncated_geometric(offset_key, discount, jnp.maximum(draw.horizon, 0))
     index, env = draw.row % capacity, draw.env
+    next_obs = ring.obs[(draw.row + jnp.minimum(offset, 1)) % capacity, env]
     return Batch(
         obs=ring.obs[index, env],
         action=ring.action[index, env],
-        next_obs=ring.obs[(draw.row + jnp.minimum(offset, 1)) % capacity, env],
+        next_obs=next_obs,
         goal=achieved_goal(ring.obs[(draw.row + offset) % capacity, env]),
         commanded=ring.commanded[index, env],
         env=env,
         episode=ring.episode[index, env],
         offset=offset,
+        next_goal=achieved_goal(next_obs),
     )

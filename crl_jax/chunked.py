@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from crl_jax.config import ConfigError
-from crl_jax.losses import cross_entropy, infonce
+from crl_jax.losses import cross_entropy, diagnostic_means, diagnostic_sums, infonce
+from crl_jax.masks import Mask, hidden, masked
 
-Critic = Callable[[jax.Array, jax.Array, float], tuple[jax.Array, dict[str, jax.Array]]]
-"""(phi (B, F), psi (B, F), penalty) -> (() loss, diagnostics)."""
+Critic = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+"""(phi (B, F), psi (B, F), penalty, marks (B, K) of a mask or None) -> (() loss, diagnostics)."""
 
 
 class Reduction(NamedTuple):
@@ -58,12 +59,14 @@ CHUNKED: dict[str, ChunkedLoss] = {
 """The losses that have a chunked form, by their names in `losses.LOSSES`."""
 
 
-def chunked(pairwise: Callable[[jax.Array, jax.Array], jax.Array], loss: str, rows: int) -> Critic:
+def chunked(
+    pairwise: Callable[[jax.Array, jax.Array], jax.Array], loss: str, rows: int, mask: Mask | None = None
+) -> Critic:
     """Loss and diagnostics of `losses` to float32 rounding, in value and gradient, `rows` rows of logits at a time.
 
     Args:
         pairwise: an energy's form (C, F), (B, F) -> (C, B), each row of it a function of one phi and all psi.
-        loss: a name of `CHUNKED`. rows: C, a divisor of B.
+        loss: a name of `CHUNKED`. rows: C, a divisor of B. mask: which negatives do not count.
 
     Raises:
         ConfigError: a loss without a chunked form; at trace time, a C that does not divide B.
@@ -72,44 +75,29 @@ def chunked(pairwise: Callable[[jax.Array, jax.Array], jax.Array], loss: str, ro
         raise ConfigError(f"logits_chunk={rows}: loss={loss!r} has no chunked form; take 0, or {', '.join(CHUNKED)}")
     needs, value = CHUNKED[loss]
 
-    def critic(phi: jax.Array, psi: jax.Array, penalty: float) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def critic(
+        phi: jax.Array, psi: jax.Array, penalty: float, marks: jax.Array | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         size = phi.shape[0]
         if size % rows:
             raise ConfigError(f"logits_chunk={rows}: must divide the batch of {size}")
 
         # prevent_cse: the scan of lax.map is its own barrier
         @functools.partial(jax.checkpoint, prevent_cse=False)
-        def of_chunk(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...], dict[str, Any]]:
-            start, some_phi = inputs
-            logits = pairwise(some_phi, psi)
+        def of_chunk(inputs: tuple[Any, ...]) -> tuple[jax.Array, tuple[jax.Array, ...], dict[str, jax.Array]]:
+            start, some_phi, some_marks = inputs
+            hide = None if mask is None or marks is None else hidden(mask, some_marks, marks, start)
+            logits = masked(pairwise(some_phi, psi), hide)
             positive = jnp.diagonal(jax.lax.dynamic_slice_in_dim(logits, start, rows, axis=1))
-            return positive, tuple(REDUCTIONS[name].part(logits) for name in needs), _told(logits, positive)
+            parts = tuple(REDUCTIONS[name].part(logits) for name in needs)
+            return positive, parts, diagnostic_sums(logits, positive, hide)
 
         starts = jnp.arange(0, size, rows)
-        positive, parts, told = jax.lax.map(of_chunk, (starts, phi.reshape(-1, rows, phi.shape[1])))
+        some_marks = None if marks is None else marks.reshape(-1, rows, marks.shape[1])
+        chunks = (starts, phi.reshape(-1, rows, phi.shape[1]), some_marks)
+        positive, parts, sums = jax.lax.map(of_chunk, chunks)
         joined = [REDUCTIONS[name].join(part) for name, part in zip(needs, parts, strict=True)]
-        return value(positive.ravel(), penalty, *joined), _diagnostics(told, size)
+        told = diagnostic_means(jax.tree.map(jnp.sum, sums), size)
+        return value(positive.ravel(), penalty, *joined), told
 
     return critic
-
-
-def _told(logits: jax.Array, positive: jax.Array) -> dict[str, jax.Array]:
-    """Sums over a chunk's rows, from which `_diagnostics` makes means; no gradient."""
-    logits, positive = jax.lax.stop_gradient((logits, positive))
-    return {
-        "named": jnp.sum(jnp.sum(logits >= positive[:, None], axis=1) == 1),
-        "positive": jnp.sum(positive),
-        "total": jnp.sum(logits),
-        "logsumexp": jnp.sum(jax.nn.logsumexp(logits, axis=1)),
-    }
-
-
-def _diagnostics(told: dict[str, jax.Array], size: int) -> dict[str, jax.Array]:
-    """`losses.diagnostics` from the sums of every chunk (K,)."""
-    sums = jax.tree.map(jnp.sum, told)
-    return {
-        "categorical_accuracy": sums["named"].astype(jnp.float32) / size,
-        "logits_pos": sums["positive"] / size,
-        "logits_neg": (sums["total"] - sums["positive"]) / (size * (size - 1)),
-        "logsumexp": sums["logsumexp"] / size,
-    }

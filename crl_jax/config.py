@@ -102,6 +102,10 @@ class NetworkConfig:
     """Size of phi(s,a) and psi(g)."""
     layer_norm: bool = True
     """LayerNorm after every Dense of phi, psi and the actor."""
+    skip_last_norm: bool = False
+    """No LayerNorm after the last hidden layer (Stable CRL)."""
+    cold_init: bool = False
+    """Weights of phi's and psi's last layer start at U[-1e-12, 1e-12] (Stable CRL): all embeddings start together."""
     activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
     """Activation of hidden layers."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -118,6 +122,8 @@ class NetworkConfig:
             _require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
         for name in ("width", "embedding", "unroll"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        skips = self.layer_norm or not self.skip_last_norm
+        _require(skips, "skip_last_norm", self.skip_last_norm, "layer_norm=False leaves none to skip; take False")
         activations = ("swish", "relu", "gelu", "tanh")
         _require(self.activation in activations, "activation", self.activation, f"one of {', '.join(activations)}")
         for name in ("critic_depth", "actor_depth"):
@@ -145,7 +151,17 @@ class AgentConfig:
     energy: str = "norm"
     """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
     loss: str = "fwd_infonce"
-    """Critic's loss: a name of crl_jax/losses.py."""
+    """Critic's loss: a name of crl_jax/losses.py, or c_learning or nce_c_learning of crl_jax/bootstrap.py."""
+    twin: bool = False
+    """Two critics, both trained; the actor climbs the smaller."""
+    target_tau: float = 0.005
+    """Step of the target critics of loss=c_learning or nce_c_learning towards the learned ones, per update."""
+    mask: Literal["none", "same_trajectory", "same_goal"] = "none"
+    """Negatives that the critic's loss leaves out: none (as published); goals of the same trajectory; goals within
+    mask_radius of the positive."""
+    mask_radius: float = 0.1
+    """Euclidean distance up to which mask=same_goal takes goals for the same, in units of the goal's scale (0.15 m
+    across and 0.1 m up in Meta-World)."""
     logits_chunk: int = 0
     """Rows of the (batch_size, batch_size) logits held at once, a divisor of batch_size; 0: all. Less memory, one more
     pass over the logits; the loss and its gradient are the same."""
@@ -157,6 +173,13 @@ class AgentConfig:
     across and 0.1 m up in Meta-World): bounds how finely the critic tells episodes apart by where an object stands."""
     actor_average: float = 0.0
     """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
+    bc_weight: float = 0.0
+    """Weight w of behavioural cloning in the actor's loss: (1 - w) * its own + w * -log pi(a|s,g) of the replayed
+    action (Stable CRL)."""
+    entropy: Literal["auto", "fixed", "none"] = "auto"
+    """The actor's entropy bonus: its coefficient learned, fixed at alpha, or none."""
+    alpha: float = 0.1
+    """Coefficient of entropy=fixed."""
     target_entropy: float = -0.5
     """Target entropy per action dimension of the automatic entropy coefficient."""
     max_grad_norm: float = 0.0
@@ -166,8 +189,13 @@ class AgentConfig:
 
     def validate(self) -> None:
         _require(0 < self.discount < 1, "discount", self.discount, "must lie strictly between 0 and 1")
-        for name in ("critic_lr", "actor_lr", "alpha_lr"):
+        for name in ("critic_lr", "actor_lr", "alpha_lr", "alpha", "mask_radius"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
+        _require(0 < self.target_tau <= 1, "target_tau", self.target_tau, "must be above 0 and at most 1")
+        _require(0 <= self.bc_weight <= 1, "bc_weight", self.bc_weight, "must lie between 0 and 1")
+        masks, entropies = ("none", "same_trajectory", "same_goal"), ("auto", "fixed", "none")
+        _require(self.mask in masks, "mask", self.mask, f"one of {', '.join(masks)}")
+        _require(self.entropy in entropies, "entropy", self.entropy, f"one of {', '.join(entropies)}")
         _require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
         kinds = ("future", "commanded", "mixed", "half_commanded")
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
@@ -187,6 +215,9 @@ class TrainConfig:
     """SGD updates per iteration of num_envs * unroll_length transitions (128 * 62 / 200 = 1 update per 39.7)."""
     batch_size: int = 256
     """Transitions of an SGD update: one positive and batch_size - 1 negatives per row."""
+    distinct_trajectories: bool = False
+    """Take no two transitions of a batch from the same trajectory (SGCRL): trajectories uniformly, then a transition of
+    each; else transitions uniformly."""
     replay_capacity: int = 999_936
     """Transitions that the ring holds: a multiple of num_envs * unroll_length."""
     min_replay: int = 15_872
@@ -197,7 +228,7 @@ class TrainConfig:
     """Devices that share environments, ring and batches; each sees the negatives of all."""
 
     def validate(self, num_envs: int) -> None:
-        for name in (f.name for f in dataclasses.fields(self)):
+        for name in (f.name for f in dataclasses.fields(self) if f.name != "distinct_trajectories"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         _require(self.unroll_length >= 2, "unroll_length", self.unroll_length, "must be at least 2; nearest: 2")
         rows = num_envs * self.unroll_length

@@ -1,7 +1,8 @@
 """Energies f(phi, psi) of the contrastive critic: a table of pure functions.  Axis letters: B batch, D embedding.
 
 Each row has a `pairwise` form, (B, D), (B, D) -> logits (B, B) with logits[i, j] = f(phi_i, psi_j), for the critic, and
-a `diagonal` form, (B, D), (B, D) -> (B,), for the actor.
+a `diagonal` form, (..., D), (..., D) -> (...), for the actor. A row with `learned_temperature` is divided by the
+exponential of a parameter that the critic learns; both forms here are those of temperature 1.
 
 Distances of the pairwise form come from one matmul, |x|^2 + |y|^2 - 2 x.y, instead of a (B, B, D) difference. Its
 absolute error in the SQUARED distance is at most about (D + 4) 2^-24 (|x| + |y|)^2, so that `norm` near zero distance
@@ -23,10 +24,11 @@ EPSILON = 1e-6
 
 
 class Energy(NamedTuple):
-    """One energy in its two forms."""
+    """One energy in its two forms, and whether the critic learns a temperature that divides it."""
 
     pairwise: Callable[[jax.Array, jax.Array], jax.Array]
     diagonal: Callable[[jax.Array, jax.Array], jax.Array]
+    learned_temperature: bool = False
 
 
 def _dot_pairwise(phi: jax.Array, psi: jax.Array) -> jax.Array:
@@ -52,6 +54,33 @@ def _unit(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
 
 
+def _cosine_pairwise(phi: jax.Array, psi: jax.Array) -> jax.Array:
+    return _dot_pairwise(_unit(phi), _unit(psi))
+
+
+def _cosine_diagonal(phi: jax.Array, psi: jax.Array) -> jax.Array:
+    return _dot_diagonal(_unit(phi), _unit(psi))
+
+
+def _mrn_pairwise(phi: jax.Array, psi: jax.Array) -> jax.Array:
+    """(B, B) through the (B, B, D / 2) differences of the asymmetric half, which no matmul gives (`logits_chunk`)."""
+    (phi_max, phi_norm), (psi_max, psi_norm) = _halves(phi), _halves(psi)
+    ahead = jnp.max(phi_max[:, None] - psi_max[None], axis=-1)
+    return -jax.nn.relu(ahead) - jnp.sqrt(_squared_pairwise(phi_norm, psi_norm) + EPSILON)
+
+
+def _mrn_diagonal(phi: jax.Array, psi: jax.Array) -> jax.Array:
+    (phi_max, phi_norm), (psi_max, psi_norm) = _halves(phi), _halves(psi)
+    ahead = jnp.max(phi_max - psi_max, axis=-1)
+    return -jax.nn.relu(ahead) - jnp.sqrt(_squared_diagonal(phi_norm, psi_norm) + EPSILON)
+
+
+def _halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(..., D) -> the first D / 2 (rounded up) and the others."""
+    half = (x.shape[-1] + 1) // 2
+    return x[..., :half], x[..., half:]
+
+
 ENERGIES: dict[str, Energy] = {
     # -||phi - psi||_2, the default of JaxGCRL and of the scaling paper
     "norm": Energy(
@@ -64,9 +93,11 @@ ENERGIES: dict[str, Energy] = {
         lambda phi, psi: -_squared_diagonal(phi, psi),
     ),
     "dot": Energy(_dot_pairwise, _dot_diagonal),
-    # cosine of the angle, temperature fixed at 1: logits lie in [-1, 1]
-    "cosine": Energy(
-        lambda phi, psi: _dot_pairwise(_unit(phi), _unit(psi)),
-        lambda phi, psi: _dot_diagonal(_unit(phi), _unit(psi)),
-    ),
+    # cosine of the angle over a learned temperature: repr_norm and repr_norm_temp of google-research's contrastive_rl
+    "cosine": Energy(_cosine_pairwise, _cosine_diagonal, learned_temperature=True),
+    # the same at temperature 1: logits lie in [-1, 1], and InfoNCE cannot fall below log(1 + (B - 1) / e^2)
+    "cosine_fixed": Energy(_cosine_pairwise, _cosine_diagonal),
+    # quasimetric of "Metric Residual Networks" (arXiv:2208.08133), negative: of one half of the embedding by how much
+    # phi exceeds psi at most, of the other the distance. f(x, x) is 0 (but for EPSILON), f(x, y) is not f(y, x).
+    "mrn": Energy(_mrn_pairwise, _mrn_diagonal),
 }

@@ -89,7 +89,8 @@ def sample_batches(
     """Relabelled minibatches with leading axes (U, B) for all updates of an iteration; B is this device's share."""
     key, sample_key = jax.random.split(state.key)
     shape = (config.updates_per_iteration, config.batch_size // parallel.size(axis))
-    batches = buffer.sample(state.ring, parallel.own(sample_key, axis), shape, discount, env.achieved_goal)
+    key_here, distinct = parallel.own(sample_key, axis), config.distinct_trajectories
+    batches = buffer.sample(state.ring, key_here, shape, discount, env.achieved_goal, distinct)
     return state.replace(key=key), batches
 
 

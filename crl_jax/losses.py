@@ -1,12 +1,15 @@
 """Losses of the contrastive critic: a table of pure functions.  Axis letters: B batch, D embedding.
 
 logits[i, j] = f(s_i, a_i, g_j): the diagonal holds the positives, the rest of a row its negatives (eq. 4 of
-"Contrastive Learning as Goal-Conditioned RL", arXiv:2206.07568; InfoNCE forms and penalty as in JaxGCRL).
+"Contrastive Learning as Goal-Conditioned RL", arXiv:2206.07568; InfoNCE forms and penalty as in JaxGCRL). A masked
+negative has logit `masks.MASKED`, exp and softplus of which are 0: no loss counts it. Losses that bootstrap are no
+functions of the logits alone: `bootstrap.TD_LOSSES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,20 +69,43 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def diagnostics(logits: jax.Array) -> dict[str, jax.Array]:
+def diagnostics(logits: jax.Array, hide: jax.Array | None = None) -> dict[str, jax.Array]:
     """Scalars that tell whether the critic discriminates: (B, B) logits, B >= 2 -> name -> ().
 
     categorical_accuracy is the share of rows whose positive is STRICTLY the largest: a critic that has collapsed to a
-    constant scores 0, where an argmax would credit ties. logits_pos, logits_neg and logsumexp are means.
+    constant scores 0, where an argmax would credit ties. logits_pos, logits_neg and logsumexp are means. Masked
+    negatives, where `hide` (B, B) is true, do not count; masked_negatives is their share of all.
     """
-    size = logits.shape[0]
-    positive = jnp.diagonal(logits)
+    return diagnostic_means(diagnostic_sums(logits, jnp.diagonal(logits), hide), logits.shape[0])
+
+
+def diagnostic_sums(logits: jax.Array, positive: jax.Array, hide: jax.Array | None) -> dict[str, jax.Array]:
+    """Sums () over C rows, for `diagnostic_means`: logits (C, B), positive (C,), hide (C, B) or None; no gradient."""
+    logits, positive = jax.lax.stop_gradient((logits, positive))
     rivals = jnp.sum(logits >= positive[:, None], axis=1)  # the positive itself is one; cheaper than an argmax on CPU
+    sums = {
+        "named": jnp.sum(rivals == 1),
+        "positive": jnp.sum(positive),
+        "total": jnp.sum(logits if hide is None else jnp.where(hide, 0, logits)),
+        "logsumexp": jnp.sum(jax.nn.logsumexp(logits, axis=1)),
+    }
+    return sums if hide is None else sums | {"hidden": jnp.sum(hide)}
+
+
+def diagnostic_means(sums: dict[str, jax.Array], size: int) -> dict[str, jax.Array]:
+    """`diagnostics` from the sums () over all rows of a batch of `size`."""
+    pairs = size * (size - 1)
+    negatives: Any = pairs
+    masked = {}
+    if "hidden" in sums:
+        negatives = jnp.maximum(pairs - sums["hidden"], 1)
+        masked = {"masked_negatives": sums["hidden"] / pairs}
     return {
-        "categorical_accuracy": jnp.mean(rivals == 1, dtype=jnp.float32),
-        "logits_pos": jnp.mean(positive),
-        "logits_neg": (jnp.sum(logits) - jnp.sum(positive)) / (size * (size - 1)),
-        "logsumexp": jnp.mean(jax.nn.logsumexp(logits, axis=1)),
+        "categorical_accuracy": sums["named"].astype(jnp.float32) / size,
+        "logits_pos": sums["positive"] / size,
+        "logits_neg": (sums["total"] - sums["positive"]) / negatives,
+        "logsumexp": sums["logsumexp"] / size,
+        **masked,
     }
 
 

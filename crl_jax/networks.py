@@ -7,6 +7,7 @@ head are free, each block counts 4. Inputs are expected to be normalised by the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +23,22 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 LAYERS_PER_BLOCK = 4
 LAYER_NORM_EPSILON = 1e-6
+COLD = 1e-12
+"""Largest weight of a cold head."""
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
 
-def _dense(features: int, name: str, dtype: str = "float32") -> nn.Dense:
+def _dense(features: int, name: str, dtype: str = "float32", cold: bool = False) -> nn.Dense:
     """Dense layer with the initialiser of JaxGCRL: U[-1/sqrt(fan_in), 1/sqrt(fan_in)] weights, zero bias.
 
-    Parameters are float32; the product is computed in `dtype`.
+    Parameters are float32; the product is computed in `dtype`. `cold`: U[-1e-12, 1e-12] weights (Stable CRL).
     """
-    init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    init: Any = _cold_init if cold else nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     return nn.Dense(features, kernel_init=init, dtype=jnp.dtype(dtype), name=name)
+
+
+def _cold_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    return jax.random.uniform(key, shape, dtype, -COLD, COLD)
 
 
 @jax.custom_vjp
@@ -81,19 +88,23 @@ class LayerNorm(nn.Module):
 
 
 class Layers(nn.Module):
-    """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`."""
+    """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`.
+
+    `bare_last`: the last of them has no LayerNorm.
+    """
 
     width: int
     count: int
     layer_norm: bool
     activation: str
     dtype: str = "float32"
+    bare_last: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for index in range(self.count):
             x = _dense(self.width, f"dense_{index}", self.dtype)(x)
-            if self.layer_norm:
+            if self.layer_norm and not (self.bare_last and index == self.count - 1):
                 x = LayerNorm(name=f"norm_{index}")(x)
             x = ACTIVATIONS[self.activation](x)
         return x
@@ -110,10 +121,12 @@ class Block(nn.Module):
     activation: str
     dtype: str = "float32"
     scale: float = 1.0
+    bare_last: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
-        layers = Layers(self.width, LAYERS_PER_BLOCK, self.layer_norm, self.activation, self.dtype, name="layers")
+        settings = (self.width, LAYERS_PER_BLOCK, self.layer_norm, self.activation, self.dtype, self.bare_last)
+        layers = Layers(*settings, name="layers")
         return x + self.scale * layers(x).astype(jnp.float32), None
 
 
@@ -129,6 +142,8 @@ class ResidualMLP(nn.Module):
         remat: keep only the input of each block for the gradient and compute its inside again.
         residual_scale: "one", or "depth": each block's output times 1 / sqrt(L).
         unroll: blocks per step of the scan; 1 compiles a single block.
+        skip_last_norm: no LayerNorm after the last hidden layer; the last block is then a second one to compile.
+        cold: the head's weights start at U[-1e-12, 1e-12].
 
     Raises:
         ConfigError: any other depth, or an unknown activation.
@@ -143,6 +158,8 @@ class ResidualMLP(nn.Module):
     remat: bool = False
     residual_scale: str = "one"
     unroll: int = 1
+    skip_last_norm: bool = False
+    cold: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -150,28 +167,33 @@ class ResidualMLP(nn.Module):
             raise ConfigError(f"activation={self.activation!r}: must be one of {', '.join(ACTIVATIONS)}")
         NetworkConfig(critic_depth=self.depth).validate()
         if self.depth < LAYERS_PER_BLOCK:
-            return self._head(Layers(self.width, self.depth, *self._layers(), name="hidden")(x))
+            return self._head(Layers(self.width, self.depth, *self._layers(), self.skip_last_norm, name="hidden")(x))
         blocks = self.depth // LAYERS_PER_BLOCK
         scale = blocks**-0.5 if self.residual_scale == "depth" else 1.0
         x = Layers(self.width, 1, *self._layers(), name="stem")(x).astype(jnp.float32)
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block
-        scanned = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=blocks,
-            unroll=min(self.unroll, blocks),
-        )
-        return self._head(scanned(self.width, *self._layers(), scale, name="blocks")(x, None)[0])
+        alike = blocks - 1 if self.skip_last_norm else blocks
+        if alike:
+            scanned = nn.scan(
+                block,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                length=alike,
+                unroll=min(self.unroll, alike),
+            )
+            x, _ = scanned(self.width, *self._layers(), scale, name="blocks")(x, None)
+        if self.skip_last_norm:
+            x, _ = block(self.width, *self._layers(), scale, True, name="last")(x, None)
+        return self._head(x)
 
     def _layers(self) -> tuple[bool, str, str]:
         return self.layer_norm, self.activation, self.dtype
 
     def _head(self, x: jax.Array) -> jax.Array:
-        return _dense(self.output, "head")(x.astype(jnp.float32))
+        return _dense(self.output, "head", cold=self.cold)(x.astype(jnp.float32))
 
 
-def _mlp(config: NetworkConfig, output: int, depth: int) -> ResidualMLP:
+def _mlp(config: NetworkConfig, output: int, depth: int, cold: bool = False) -> ResidualMLP:
     """The body that `config` describes."""
     return ResidualMLP(
         output,
@@ -183,6 +205,8 @@ def _mlp(config: NetworkConfig, output: int, depth: int) -> ResidualMLP:
         config.remat,
         config.residual_scale,
         config.unroll,
+        config.skip_last_norm,
+        cold,
         name="mlp",
     )
 
@@ -195,7 +219,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
         x = jnp.concatenate(inputs, axis=-1)
-        return _mlp(self.config, self.config.embedding, self.config.critic_depth)(x)
+        return _mlp(self.config, self.config.embedding, self.config.critic_depth, self.config.cold_init)(x)
 
 
 class Actor(nn.Module):

@@ -56,6 +56,11 @@ def size(axis: str | None) -> int:
     return 1 if axis is None else int(jax.lax.axis_size(axis))
 
 
+def index(axis: str | None) -> jax.Array | int:
+    """Number of this device, 0 ... N - 1."""
+    return 0 if axis is None else jax.lax.axis_index(axis)
+
+
 def own(key: jax.Array, axis: str | None) -> jax.Array:
     """A key of this device's own, from one that all share."""
     return key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
@@ -92,6 +97,12 @@ def gathered(axis: str | None, *parts: jax.Array) -> tuple[jax.Array, ...]:
         return parts
     message = jax.lax.all_gather(jnp.concatenate(parts, axis=-1), axis, tiled=True)
     return tuple(jnp.split(message, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1))
+
+
+def shifted(rows: jax.Array, axis: str | None) -> jax.Array:
+    """The row after each of this device's (B, ...) in the (N * B, ...) of all devices; after the last, the first."""
+    following = jnp.roll(gathered(axis, rows)[0], -1, axis=0)
+    return jax.lax.dynamic_slice_in_dim(following, index(axis) * rows.shape[0], rows.shape[0])
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], axis: str | None) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, loop, parallel
-from crl_jax.config import Config, EnvConfig
+from crl_jax import agents, buffer, loop, parallel
+from crl_jax.config import Config, ConfigError, EnvConfig
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.rollout import agent_policy
 from crl_jax.types import Agent, AgentState, Metrics
@@ -72,6 +73,7 @@ def build(config: Config, seeds: tuple[int, ...] = ()) -> Trainer:
     episodes = config.evaluation.eval_episodes // devices
     eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
     agent = agents.make(config, env.spec, axis)
+    _require_trajectories(config, env.spec.horizon)
 
     def init(key: jax.Array) -> loop.LoopState:
         return loop.init(env, agent, config.train, key, axis)
@@ -79,6 +81,26 @@ def build(config: Config, seeds: tuple[int, ...] = ()) -> Trainer:
     trainer = Trainer(config, env, eval_env, agent, init, mesh, seeds)
     trainer.init = parallel.jitted(trainer.each(init), mesh, P(), loop.SPECS)
     return trainer
+
+
+def _require_trajectories(config: Config, horizon: int) -> None:
+    """Refuse batches of distinct trajectories where warm-up collects too few, or a full ring keeps too few."""
+    train, envs = config.train, config.env.num_envs
+    if not train.distinct_trajectories:
+        return
+    rows, full = train.warm_up_unrolls(envs) * train.unroll_length, train.replay_capacity // envs
+    stored = {
+        "min_replay": buffer.count_trajectories(rows, horizon),
+        "replay_capacity": min(buffer.count_trajectories(full, horizon, lead) for lead in range(horizon)),
+    }
+    for name, fewest in stored.items():
+        fewest *= envs
+        if fewest < train.batch_size:
+            raise ConfigError(
+                f"distinct_trajectories=True: {name}={getattr(train, name)} is sure of {fewest} trajectories only"
+                f" ({horizon} steps each), batch_size={train.batch_size}; nearest: {name} >="
+                f" {envs * horizon * math.ceil(train.batch_size / envs)}"
+            )
 
 
 def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:

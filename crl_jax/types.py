@@ -21,6 +21,7 @@ class Batch(struct.PyTreeNode):
         commanded: (B, G) the task's goal of that episode.
         env: (B,) int32 environment, episode: (B,) int32 its episode number (together they name a trajectory).
         offset: (B,) int32 how many steps ahead the goal lies, >= 1.
+        next_goal: (B, G) goal achieved by next_obs.
     """
 
     obs: jax.Array
@@ -31,6 +32,7 @@ class Batch(struct.PyTreeNode):
     env: jax.Array
     episode: jax.Array
     offset: jax.Array
+    next_goal: Any = None
 
 
 class Agent(NamedTuple):

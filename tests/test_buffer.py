@@ -155,3 +155,66 @@ def test_keys_matter_and_repeat() -> None:
     first, again, other = (_sample(ring, jax.random.key(k), (64,)) for k in (1, 1, 2))
     np.testing.assert_array_equal(first.obs, again.obs)
     assert (first.obs != other.obs).any()
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _sample_distinct(ring: buffer.Ring, key: jax.Array, shape: tuple[int, ...]) -> Batch:
+    return buffer.sample(ring, key, shape, DISCOUNT, lambda obs: obs, distinct=True)
+
+
+def _fragments(episode: np.ndarray, capacity: int) -> dict[tuple[int, int], np.ndarray]:
+    """(env, episode) -> its stored rows that have a future. The NumPy oracle."""
+    horizon = _horizon(episode, capacity)
+    found = {(env, number) for row, env in zip(*np.nonzero(horizon), strict=True) for number in [episode[row, env]]}
+    return {(e, n): np.nonzero((episode[:, e] == n) & (horizon[:, e] > 0))[0] for e, n in sorted(found)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5).filter(lambda x: max(x) > 1),
+    unrolls=st.integers(1, 11),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_distinct_trajectories_are_distinct_and_obey_all_limits(lengths: list[int], unrolls: int, seed: int) -> None:
+    capacity, unroll, size = 16, 4, 5
+    episode = _episodes(unrolls * unroll, 3, lengths)
+    horizon, there = _horizon(episode, capacity), _fragments(episode, capacity)
+    ring = _fill(capacity, unroll, episode)
+    batch = jax.tree.map(np.asarray, _sample_distinct(ring, jax.random.key(seed), (20, size)))
+    if len(there) < size:
+        assert (batch.offset == 0).all()  # told, not made up
+        return
+    row, future = batch.obs[..., 0].astype(int), batch.goal[..., 0].astype(int)
+    assert all(len(set(zip(*pair, strict=True))) == size for pair in zip(batch.env, batch.episode, strict=True))
+    assert (batch.offset >= 1).all() and (batch.offset <= horizon[row, batch.env]).all()
+    assert (future - row == batch.offset).all() and (episode[future, batch.env] == batch.episode).all()
+    assert (batch.next_goal[..., 0] == row + 1).all() and (batch.next_goal == batch.next_obs).all()
+
+
+@pytest.mark.parametrize("unrolls", [3, 13])
+def test_distinct_trajectories_are_uniform_and_their_rows_too_by_chi_square(unrolls: int) -> None:
+    capacity, unroll, size = 32, 4, 4
+    episode = _episodes(unrolls * unroll, 2, [9, 1, 5])
+    there = _fragments(episode, capacity)
+    ring = _fill(capacity, unroll, episode)
+    batch = jax.tree.map(np.asarray, _sample_distinct(ring, jax.random.key(unrolls), (30_000, size)))
+    number = {pair: index for index, pair in enumerate(there)}
+    for column in (0, size - 1):  # one of each batch: independent draws
+        drawn = np.array([number[pair] for pair in zip(batch.env[:, column], batch.episode[:, column], strict=True)])
+        assert stats.chisquare(np.bincount(drawn, minlength=len(there))).pvalue > 1e-4
+    for (env, name), rows in there.items():
+        mine = batch.obs[..., 0][(batch.env == env) & (batch.episode == name)].astype(int)
+        counts = np.bincount(mine, minlength=len(episode))
+        assert counts.sum() == counts[rows].sum()
+        assert len(rows) == 1 or stats.chisquare(counts[rows]).pvalue > 1e-4
+    pairs = np.zeros((len(there), len(there)))
+    first, second = ([number[p] for p in zip(batch.env[:, k], batch.episode[:, k], strict=True)] for k in (0, size - 1))
+    np.add.at(pairs, (first, second), 1)
+    assert stats.chisquare(pairs[~np.eye(len(there), dtype=bool)]).pvalue > 1e-4  # and in any order
+
+
+@given(rows=st.integers(0, 60), horizon=st.integers(2, 20), lead=st.integers(0, 19))
+def test_trajectories_are_counted_as_a_loop_counts_them(rows: int, horizon: int, lead: int) -> None:
+    lead = min(lead, horizon - 1)
+    episode = np.array([0 if row < lead else 1 + (row - lead) // horizon for row in range(rows)], int)
+    assert buffer.count_trajectories(rows, horizon, lead) == sum(np.bincount(episode) >= 2)

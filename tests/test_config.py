@@ -19,6 +19,12 @@ BAD = {
     "critic_depth": (5, "nearest: 4 or 8"),
     "actor_depth": (-4, "at least 1"),
     "activation": ("swiss", "swish"),
+    "mask": ("same_goals", "same_goal"),
+    "mask_radius": (0.0, "positive"),
+    "entropy": ("off", "none"),
+    "alpha": (0.0, "positive"),
+    "bc_weight": (1.5, "between 0 and 1"),
+    "target_tau": (0.0, "at most 1"),
     "discount": (1.0, "strictly between 0 and 1"),
     "critic_lr": (0.0, "positive"),
     "logsumexp_penalty": (-0.1, "0 or more"),
@@ -48,6 +54,18 @@ def test_a_bad_value_is_refused_by_name(field):
         with_overrides(PRESETS["metaworld_cpu"], **{field: value}).validate()
     message = str(caught.value)
     assert message.startswith(f"{field}={value!r}") and told in message and "\n" not in message
+
+
+def test_skipping_a_layernorm_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"skip_last_norm=True: layer_norm=False leaves none to skip"):
+        with_overrides(Config(), skip_last_norm=True, layer_norm=False).validate()
+
+
+def test_a_config_written_before_an_option_existed_has_its_default():
+    values = Config().to_dict()
+    for section, name in (("agent", "mask"), ("agent", "twin"), ("network", "cold_init"), ("train", "batch_size")):
+        del values[section][name]
+    assert Config.from_dict(values) == Config()
 
 
 @given(envs=st.integers(1, 600), unroll=st.integers(2, 200), capacity=st.integers(1, 3_000_000))

@@ -57,6 +57,8 @@ def _moved(before: Any, after: Any) -> bool:
 def test_actor_gradient_goes_through_phi_and_the_action(energy: str) -> None:
     agent, batch = _crl(energy=energy), _batch()
     state = _state()
+    if agent.energy.learned_temperature:
+        state = state.replace(phi={"params": state.phi["params"] | {crl.TEMPERATURE: jnp.zeros(())}})
 
     def loss(actor: Any, phi: Any) -> jax.Array:
         return agent.actor_loss(actor, (phi, state.psi), jnp.zeros(()), batch, KEY)[0]  # alpha 0: the critic alone
@@ -232,3 +234,94 @@ def test_a_long_run_does_not_overflow_its_counters() -> None:
     new, _ = jax.jit(agent.update)(old, _batch(), KEY)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(new))
     assert all((x == last).all() for x in jax.tree.leaves(new) if x.dtype == jnp.int32)
+
+
+# Options of the critic and the actor
+
+OPTIONS: dict[str, Any] = {
+    "energy": "cosine", "loss": "c_learning", "twin": True, "mask": "same_goal", "mask_radius": 1.0, "bc_weight": 0.25,
+    "entropy": "none", "target_tau": 0.1, "critic_goal_noise": 0.01,
+}  # fmt: skip
+"""Nearly all at once, so that one program is compiled."""
+
+
+@cache
+def _optional() -> tuple[crl.CRL, crl.CRLState]:
+    agent = _crl(**OPTIONS)
+    return agent, jax.jit(agent.init)(KEY)
+
+
+def _with_next(seed: int = 0) -> Batch:
+    return _batch(seed).replace(next_goal=jax.random.normal(jax.random.key(seed + 100), (B, G)))
+
+
+def test_an_update_with_every_option() -> None:
+    agent, state = _optional()
+    new, metrics = jax.jit(agent.update)(state, _with_next(), KEY)
+    assert all(v.shape == () and jnp.isfinite(v) for v in metrics.values())
+    assert 0 < metrics["masked_negatives"] < 1 and metrics["temperature"] == 1 and metrics["alpha"] == 0
+    for name in ("phi", "psi", "actor", "critic_opt", "actor_opt", "target"):
+        assert _moved(getattr(state, name), getattr(new, name)), name
+    for name in ("log_alpha", "alpha_opt"):  # no entropy bonus, none to tune
+        assert not _moved(getattr(state, name), getattr(new, name)), name
+    assert (new.phi["params"][crl.TEMPERATURE] != 0).all()
+    pairs = zip(*map(jax.tree.leaves, (state.target, (new.phi, new.psi), new.target)), strict=True)
+    for old, learned, target in pairs:
+        np.testing.assert_allclose(target, 0.9 * old + 0.1 * learned, atol=1e-6)
+        assert old.shape[0] == 2  # twins
+
+
+def test_twin_critics_differ_and_the_smaller_is_climbed() -> None:
+    agent, state = _optional()
+    batch, critic = _batch(), (state.phi, state.psi)
+    both = agent.value(critic, batch.obs, batch.action, batch.goal)
+    single = _crl(**OPTIONS | {"twin": False, "loss": "binary_nce"})
+    halves = [jax.tree.map(lambda leaf, k=k: leaf[k], critic) for k in (0, 1)]
+    one = [single.value(half, batch.obs, batch.action, batch.goal) for half in halves]
+    np.testing.assert_allclose(both, one, atol=1e-5)
+    assert (one[0] < one[1]).any() and (one[0] > one[1]).any()
+    cloning = _crl(**OPTIONS | {"bc_weight": 1.0}).actor_loss(state.actor, critic, jnp.zeros(()), batch, KEY)[0]
+    mixture = agent.actor_loss(state.actor, critic, jnp.zeros(()), batch, KEY)[0]
+    climbing = _crl(**OPTIONS | {"bc_weight": 0.0}).actor_loss(state.actor, critic, jnp.zeros(()), batch, KEY)[0]
+    mean, log_std = agent._policy(state.actor, batch.obs, batch.goal)
+    action, _ = crl.sample_and_log_prob(jax.random.normal(KEY, mean.shape), mean, log_std)
+    smaller = agent.value(critic, batch.obs, action, batch.goal).min(axis=0)
+    np.testing.assert_allclose(climbing, -smaller.mean(), rtol=1e-4)
+    np.testing.assert_allclose(cloning, -crl.log_prob(batch.action, mean, log_std).mean(), rtol=1e-4)
+    np.testing.assert_allclose(mixture, 0.75 * climbing + 0.25 * cloning, rtol=1e-4)
+
+
+def test_the_temperature_divides_the_energy() -> None:
+    agent, state = _optional()
+    batch = _batch()
+    warm = {"params": state.phi["params"] | {crl.TEMPERATURE: jnp.full(2, jnp.log(2.0))}}
+    first, second = (agent.value((phi, state.psi), batch.obs, batch.action, batch.goal) for phi in (state.phi, warm))
+    np.testing.assert_allclose(second, first / 2, rtol=1e-4)
+    assert crl.TEMPERATURE not in _state().phi["params"], "of cosine alone"
+
+
+def test_a_bootstrapped_loss_contrasts_next_goals_and_looks_at_the_target_alone() -> None:
+    agent, state = _optional()
+    agent = _crl(**OPTIONS | {"critic_goal_noise": 0.0})
+    batch = _with_next()
+    contrasted, extras = agent.contrasted(state, batch, KEY)
+    np.testing.assert_array_equal(contrasted.goal, batch.next_goal)
+    mean, log_std = agent._policy(state.actor, batch.next_obs, jnp.roll(batch.next_goal, -1, axis=0))
+    noise = jax.random.normal(jax.random.split(KEY)[1], mean.shape)
+    action, _ = crl.sample_and_log_prob(noise, mean, log_std)
+    value = agent.value(state.target, batch.next_obs, action, jnp.roll(batch.next_goal, -1, axis=0))
+    np.testing.assert_allclose(extras.weight, jnp.exp(value.min(axis=0)), rtol=1e-4)
+    other = state.replace(phi=jax.tree.map(lambda x: 2 * x + 1, state.phi))
+    np.testing.assert_array_equal(agent.contrasted(other, batch, KEY)[1].weight, extras.weight)
+
+
+@pytest.mark.parametrize(("entropy", "alpha"), [("none", 0.0), ("fixed", 0.3), ("auto", 1.0)])
+def test_the_entropy_coefficient(entropy: str, alpha: float) -> None:
+    assert float(_crl(entropy=entropy, alpha=0.3).alpha(_state())) == pytest.approx(alpha)
+
+
+def test_what_does_not_go_together_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^loss='c_learning': bootstraps .*; take twin=True$"):
+        _crl(loss="c_learning")
+    with pytest.raises(ConfigError, match=r"^logits_chunk=8: loss='c_learning' has no chunked form; take 0, or fwd_"):
+        _crl(loss="c_learning", twin=True, logits_chunk=8)

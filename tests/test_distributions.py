@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crl_jax.distributions import mode, sample_and_log_prob
+from crl_jax.distributions import log_prob, mode, sample_and_log_prob
 
 KEY = jax.random.key(0)
 
@@ -47,3 +47,13 @@ def test_mode_is_the_sample_of_no_noise() -> None:
     action, _ = sample_and_log_prob(_noise(mean), mean, jnp.full((5, 3), -30.0))
     np.testing.assert_allclose(mode(mean), action, atol=1e-6)
     assert jnp.abs(action).max() <= 1
+
+
+def test_log_prob_of_a_given_action_is_the_sample_s_and_finite_at_the_edge() -> None:
+    mean, log_std = jnp.array([[0.3, -0.5]]).repeat(200, 0), jnp.array([[-0.7, -1.2]]).repeat(200, 0)
+    action, wanted = sample_and_log_prob(_noise(mean), mean, log_std)
+    np.testing.assert_allclose(log_prob(action, mean, log_std), wanted, atol=2e-2)  # arctanh near 1 loses digits
+    edge = jnp.array([[1.0, -1.0]])
+    value, grads = jax.value_and_grad(lambda m, s: log_prob(edge, m, s).sum(), (0, 1))(mean[:1], log_std[:1])
+    assert jnp.isfinite(value) and all(jnp.isfinite(grad).all() for grad in grads)
+    assert (jnp.sign(grads[0]) == jnp.sign(edge)).all()  # the likelier mean lies towards the action

@@ -108,3 +108,30 @@ def test_layer_norm_and_its_gradient_equal_flax() -> None:
     grads = [jax.vjp(norm, x, scale, bias)[1](weight) for norm in (layer_norm, flax_norm)]
     for mine, theirs in zip(*grads, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4, 12])
+def test_skip_last_norm_leaves_out_the_last_layernorm_alone(depth: int) -> None:
+    x = jax.random.normal(KEY, (4, 5))
+    whole, net = (ResidualMLP(3, 8, depth, activation="relu", skip_last_norm=skip) for skip in (False, True))
+    params = net.init(KEY, x)
+    assert _count(params, "scale") == _count(whole.init(KEY, x), "scale") - 1
+    assert _count(params, "kernel") == _count(whole.init(KEY, x), "kernel")
+    last = params["params"]["hidden" if depth < 4 else "last"]
+    last = last if depth < 4 else last["layers"]
+    index = depth - 1 if depth < 4 else 3
+    assert f"norm_{index}" not in last and f"dense_{index}" in last
+    scaled = jax.tree.map(lambda leaf: leaf, params)
+    layers = scaled["params"]["hidden"] if depth < 4 else scaled["params"]["last"]["layers"]
+    layers[f"dense_{index}"] = jax.tree.map(lambda leaf: 10 * leaf, layers[f"dense_{index}"])
+    assert jnp.abs(net.apply(scaled, x) - net.apply(params, x)).max() > 0.1  # a LayerNorm would have undone the factor
+
+
+def test_a_cold_start_brings_all_embeddings_together_and_not_the_actor_s() -> None:
+    config = NetworkConfig(width=8, critic_depth=2, actor_depth=2, cold_init=True, embedding=5)
+    params = Encoder(config).init(KEY, jnp.zeros((1, 4)))
+    kernel = params["params"]["mlp"]["head"]["kernel"]
+    assert 0.8e-12 < float(jnp.abs(kernel).max()) <= 1e-12 and float(kernel.min()) < 0 < float(kernel.max())
+    assert jnp.abs(Encoder(config).apply(params, jax.random.normal(KEY, (7, 4)))).max() < 1e-10
+    actor = Actor(config, 3).init(KEY, jnp.zeros((1, 4)), jnp.zeros((1, 2)))
+    assert jnp.abs(actor["params"]["mlp"]["head"]["kernel"]).max() > 0.1

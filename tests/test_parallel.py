@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +31,7 @@ def _on_devices(count: int, code: str, *arguments: str) -> str:
 
 
 EQUAL = """
-import sys, jax, jax.numpy as jnp, numpy as np
+import json, sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
 from crl_jax import parallel
 from crl_jax.agents import crl
@@ -44,10 +46,11 @@ keys = jax.random.split(jax.random.PRNGKey(1), 5)
 obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.normal(keys[1], (UPDATES, B, A)))
 goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
 count = jnp.ones((UPDATES, B), jnp.int32)
-batches = Batch(obs, action, obs, goal, goal, count, count, count)
-for loss, chunk in [(case.split("/")[0], int(case.split("/")[1])) for case in sys.argv[1:]]:
+env = count * jnp.arange(B) // 2  # pairs of one trajectory, on one device
+batches = Batch(obs, action, obs, goal, goal, env, count, count, goal + 0.1)
+for loss in sys.argv[1:]:
     def run(axis):
-        agent = crl.make(AgentConfig(loss=loss, logits_chunk=chunk, critic_goal_noise=0.1), network, spec, axis)
+        agent = crl.make(AgentConfig(**json.loads(loss), critic_goal_noise=0.1), network, spec, axis)
         def train(state, batches):
             step = lambda state, inputs: agent.update(state, *inputs)
             return jax.lax.scan(step, state, (batches, jax.random.split(keys[3], UPDATES)))
@@ -70,17 +73,30 @@ print("equal")
 @pytest.mark.parametrize(
     "cases",
     [
-        ("fwd_infonce/0",),
-        pytest.param(("bwd_infonce/0", "sym_infonce/0", "binary_nce/0", "sym_infonce/16"), marks=pytest.mark.slow),
+        ({"loss": "fwd_infonce"},),
+        pytest.param(
+            (
+                {"loss": "bwd_infonce"},
+                {"loss": "sym_infonce"},
+                {"loss": "binary_nce"},
+                {"loss": "sym_infonce", "logits_chunk": 16},
+            ),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            (
+                {"loss": "nce_c_learning", "twin": True, "energy": "dot", "entropy": "none", "bc_weight": 0.1},
+                {"loss": "fwd_infonce", "mask": "same_trajectory", "energy": "cosine", "logits_chunk": 16},
+                {"loss": "binary_nce", "mask": "same_goal", "mask_radius": 1.0, "twin": True, "energy": "mrn"},
+            ),
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=str,
+    ids=["forward", "losses", "options"],
 )
-def test_eight_devices_take_the_steps_of_one(cases: tuple[str, ...]) -> None:
-    """20 updates from the same global batches: parameters to 1e-5, negatives of all devices, the same metrics.
-
-    A case is a loss and its rows of logits at a time (0: all).
-    """
-    assert _on_devices(8, EQUAL, *cases).strip().endswith("equal")
+def test_eight_devices_take_the_steps_of_one(cases: tuple[dict[str, Any], ...]) -> None:
+    """20 updates from the same global batches: parameters to 1e-5, negatives of all devices, the same metrics."""
+    assert _on_devices(8, EQUAL, *map(json.dumps, cases)).strip().endswith("equal")
 
 
 TRAIN = """

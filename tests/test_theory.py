@@ -17,6 +17,7 @@ import optax
 import pytest
 
 from crl_jax import buffer
+from crl_jax.bootstrap import TD_LOSSES, positives, ratio, td_loss
 from crl_jax.energies import ENERGIES
 from crl_jax.losses import LOSSES
 from crl_jax.types import Batch
@@ -147,3 +148,36 @@ def test_without_the_penalty_the_constant_is_free() -> None:
     free = (_trained("fwd_infonce", 0.0) - _log_ratio()).mean(-1)
     pinned = (_trained("fwd_infonce", 0.1) - _log_ratio()).mean(-1)
     assert free.std() > 2 * pinned.std()
+
+
+@pytest.mark.parametrize("loss", [pytest.param("c_learning"), pytest.param("nce_c_learning", marks=pytest.mark.slow)])
+def test_c_learning_recovers_them_from_next_states_with_no_constant_free(loss: str) -> None:
+    """The policy is the data's, uniform actions; c_learning never sees a future beyond the next state."""
+    keys = jax.random.split(jax.random.key(4), 4)
+    row, dot = TD_LOSSES[loss](DISCOUNT), ENERGIES["dot"]
+    first = 0.1 * jax.random.normal(keys[0], (S, A, S + 1)), 0.1 * jax.random.normal(keys[1], (S, S + 1))
+    adam = optax.adam(optax.cosine_decay_schedule(2e-2, UPDATES), b2=0.99)
+
+    def embed(critic: Any, obs: jax.Array, action: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.einsum("bs,ba,sad->bd", obs, action, critic[0]), goal @ critic[1]
+
+    def update(learner: tuple[Any, ...], inputs: tuple[Batch, jax.Array]) -> tuple[tuple[Any, ...], None]:
+        (critic, target, opt), (batch, key) = learner, inputs
+        goal = positives(row, batch.next_goal, batch.goal, jnp.arange(BATCH), BATCH)
+        action = jax.nn.one_hot(jax.random.randint(key, (BATCH,), 0, A), A)
+        weight = ratio(dot.diagonal(*embed(target, batch.next_obs, action, jnp.roll(goal, -1, axis=0)))[None])
+
+        def loss_fn(critic: Any) -> jax.Array:
+            return td_loss(row, dot.pairwise(*embed(critic, batch.obs, batch.action, goal)), weight, None)
+
+        step, opt = adam.update(jax.grad(loss_fn)(critic), opt)
+        critic = optax.apply_updates(critic, step)
+        return (critic, optax.incremental_update(critic, target, 0.05), opt), None
+
+    train = jax.jit(lambda learner, inputs: jax.lax.scan(update, learner, inputs)[0])
+    batches = _batches(keys[2], (UPDATES, BATCH), _ring())
+    (critic, *_) = train((first, first, adam.init(first)), (batches, jax.random.split(keys[3], UPDATES)))
+    learned = np.asarray(jnp.einsum("sad,gd->sag", *critic))
+    wanted = _log_ratio()
+    assert _correlation(wanted, learned) >= 0.97
+    assert np.mean(learned - wanted) == pytest.approx(0.0, abs=0.15)

@@ -16,27 +16,33 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from crl_jax import parallel
-from crl_jax.chunked import Critic, chunked
-from crl_jax.config import AgentConfig, ConfigError, NetworkConfig, nearest
-from crl_jax.distributions import mode, sample_and_log_prob
+from crl_jax import bootstrap, parallel
+from crl_jax.bootstrap import TD_LOSSES
+from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax.contrast import Extras, contrast, pick
+from crl_jax.distributions import log_prob, mode, sample_and_log_prob
 from crl_jax.energies import ENERGIES, Energy
-from crl_jax.losses import LOSSES, diagnostics, participation_ratio
+from crl_jax.losses import participation_ratio
+from crl_jax.masks import MASKS
 from crl_jax.networks import Actor, Encoder
 from crl_jax.relabel import distinct_goal_share
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 
 Params = Any
+TEMPERATURE = "log_temperature"
+"""Name of an energy's learned temperature among phi's parameters."""
 
 
 class CRLState(struct.PyTreeNode):
     """All that learns.
 
     Attributes:
-        phi, psi, actor: parameters. average: running mean of `actor`, which deterministic acting uses.
-        log_alpha: () log of the entropy coefficient.
+        phi, psi, actor: parameters; of twin critics with a leading axis of 2. average: running mean of `actor`, which
+            deterministic acting uses.
+        log_alpha: () log of the automatic entropy coefficient.
         critic_opt (of (phi, psi)), actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
+        target: slowly following copy of (phi, psi), where the loss bootstraps.
     """
 
     phi: Params
@@ -47,12 +53,7 @@ class CRLState(struct.PyTreeNode):
     critic_opt: optax.OptState
     actor_opt: optax.OptState
     alpha_opt: optax.OptState
-
-
-def _pick(table: dict[str, Any], name: str, field: str) -> Any:
-    if name not in table:
-        raise ConfigError(f"{field}={name!r}: unknown {field}; nearest: {nearest(name, table)}")
-    return table[name]
+    target: Any = None
 
 
 def _adam(learning_rate: float, config: AgentConfig) -> optax.GradientTransformation:
@@ -80,32 +81,21 @@ ACTOR_GOALS: dict[str, Callable[[Batch], jax.Array]] = {
 """Goals of the actor's loss, (B, G)."""
 
 
-def _contrast(config: AgentConfig, energy: Energy) -> Critic:
-    """Loss and diagnostics from the embeddings, of the whole matrix of logits or a few rows at a time."""
-    loss = _pick(LOSSES, config.loss, "loss")
-    if config.logits_chunk:
-        return chunked(energy.pairwise, config.loss, config.logits_chunk)
-
-    def whole(phi: jax.Array, psi: jax.Array, penalty: float) -> tuple[jax.Array, Metrics]:
-        logits = energy.pairwise(phi, psi)
-        return loss(logits, penalty), diagnostics(jax.lax.stop_gradient(logits))
-
-    return whole
-
-
 class CRL:
     """The losses and the update of one configuration; immutable, every method is pure.
 
     With an `axis` (see `parallel`) a batch is this device's part: negatives and gradients are those of all devices.
 
     Raises:
-        ConfigError: an energy or a loss that is in no table, or a loss that cannot be chunked.
+        ConfigError: an energy or a loss that is in no table, or a loss that cannot be chunked or needs twin critics.
     """
 
     def __init__(self, config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None) -> None:
         self.config, self.spec, self.axis = config, spec, axis
-        self.energy = _pick(ENERGIES, config.energy, "energy")
-        self.contrast = _contrast(config, self.energy)
+        self.energy = pick(ENERGIES, config.energy, "energy")
+        self.mask = MASKS.get(config.mask)
+        self.td = TD_LOSSES[config.loss](config.discount) if config.loss in TD_LOSSES else None
+        contrast(config, self.energy)  # refuses what does not go together
         self.phi, self.psi = Encoder(network), Encoder(network)
         self.actor = Actor(network, spec.action_size)
         self.critic_adam = _adam(config.critic_lr, config)
@@ -127,12 +117,43 @@ class CRL:
         embedding: Any = encoder.apply(params, *inputs)
         return embedding
 
+    def _each(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of a critic's parameters, or of both critics' at once."""
+        return jax.vmap(function) if self.config.twin else function
+
+    def _scaled(self, phi: Params) -> Energy:
+        """The energy of one critic, divided by its temperature where that is learned."""
+        if not self.energy.learned_temperature:
+            return self.energy
+        cold = jnp.exp(-phi["params"][TEMPERATURE])
+        pairwise, diagonal, _ = self.energy
+        return Energy(lambda phi, psi: cold * pairwise(phi, psi), lambda phi, psi: cold * diagonal(phi, psi))
+
+    def value(self, critic: tuple[Params, Params], obs: jax.Array, action: jax.Array, goal: jax.Array) -> jax.Array:
+        """f(s, a, g) of a critic (B,), or of both (2, B): obs (B, D), goal (B, G) in SI units, action (B, A)."""
+
+        def one(phi: Params, psi: Params) -> jax.Array:
+            embedded = self._embed(self.phi, phi, self._obs(obs), action)
+            return self._scaled(phi).diagonal(embedded, self._embed(self.psi, psi, self._goal(goal)))
+
+        values: jax.Array = self._each(one)(*critic)
+        return values
+
     def init(self, key: jax.Array) -> CRLState:
         """Fresh parameters and optimisers; alpha starts at 1."""
         phi_key, psi_key, actor_key = jax.random.split(key, 3)
         obs, goal = jnp.zeros((1, self.spec.obs_size)), jnp.zeros((1, self.spec.goal_size))
-        phi = self.phi.init(phi_key, obs, jnp.zeros((1, self.spec.action_size)))
-        psi = self.psi.init(psi_key, goal)
+        action = jnp.zeros((1, self.spec.action_size))
+
+        def fresh_phi(key: jax.Array) -> Params:
+            phi: Any = self.phi.init(key, obs, action)
+            return {"params": phi["params"] | {TEMPERATURE: jnp.zeros(())}} if self.energy.learned_temperature else phi
+
+        def heads(key: jax.Array) -> jax.Array:
+            return jax.random.split(key) if self.config.twin else key
+
+        phi = self._each(fresh_phi)(heads(phi_key))
+        psi = self._each(lambda key: self.psi.init(key, goal))(heads(psi_key))
         actor = self.actor.init(actor_key, obs, goal)
         log_alpha = jnp.zeros(())
         return CRLState(
@@ -144,6 +165,7 @@ class CRL:
             critic_opt=self.critic_adam.init((phi, psi)),
             actor_opt=self.actor_adam.init(actor),
             alpha_opt=self.alpha_adam.init(log_alpha),
+            target=jax.tree.map(jnp.copy, (phi, psi)) if self.td else None,
         )
 
     def act(self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
@@ -160,23 +182,62 @@ class CRL:
         noise = self.config.critic_goal_noise * parallel.normal(key, batch.goal.shape, self.axis)
         return batch.replace(goal=batch.goal + noise * self.spec.goal_scale)
 
-    def critic_loss(self, critic: tuple[Params, Params], batch: Batch) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-        """Contrastive loss of (phi, psi) on the batch, every other goal a negative.
+    def marks(self, batch: Batch) -> jax.Array | None:
+        """(N * B, K) what the mask knows the rows of all devices by; None without a mask."""
+        if self.mask is None:
+            return None
+        mine = self.mask.marks(batch, self.spec, self.config.mask_radius, self.axis)
+        return parallel.gathered(self.axis, mine)[0]
+
+    def contrasted(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[Batch, Extras]:
+        """The batch with the goals that the critic's loss contrasts, and what else the loss takes.
+
+        A bootstrapped loss chooses positives among next states, and evaluates the target critics at the next state, the
+        goal of the following row and an action of the current actor.
+        """
+        if self.td is None:
+            return self.blurred(batch, key), Extras(marks=self.marks(batch))
+        blur_key, action_key = jax.random.split(key)
+        here, everywhere = batch.env.shape[0], batch.env.shape[0] * parallel.size(self.axis)
+        row = parallel.index(self.axis) * here + jnp.arange(here)
+        batch = batch.replace(goal=bootstrap.positives(self.td, batch.next_goal, batch.goal, row, everywhere))
+        marks, batch = self.marks(batch), self.blurred(batch, blur_key)
+        random_goal = parallel.shifted(batch.goal, self.axis)
+        mean, log_std = self._policy(state.actor, batch.next_obs, random_goal)
+        noise = parallel.normal(action_key, mean.shape, self.axis)
+        next_action = sample_and_log_prob(noise, mean, log_std)[0]
+        weight = bootstrap.ratio(self.value(state.target, batch.next_obs, next_action, random_goal))
+        (weight,) = parallel.gathered(self.axis, weight[:, None])
+        return batch, Extras(marks=marks, weight=jax.lax.stop_gradient(weight[:, 0]))
+
+    def critic_loss(
+        self, critic: tuple[Params, Params], batch: Batch, extras: Extras | None = None
+    ) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
+        """Contrastive loss of (phi, psi) on the batch, every other goal a negative; the mean of both of twin critics.
 
         Returns:
-            () loss, and (diagnostics, phi(s,a) (B, F)); B counts the rows of all devices.
+            () loss, and (diagnostics, () participation ratio of phi(s,a)); B counts the rows of all devices.
         """
-        phi = self._embed(self.phi, critic[0], self._obs(batch.obs), batch.action)
-        psi = self._embed(self.psi, critic[1], self._goal(batch.goal))
-        phi, psi = parallel.gathered(self.axis, phi, psi)
-        loss, told = self.contrast(phi, psi, self.config.logsumexp_penalty)
-        return loss, (told, phi)
+        given = Extras(marks=self.marks(batch)) if extras is None else extras
+
+        def one(phi: Params, psi: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
+            left = self._embed(self.phi, phi, self._obs(batch.obs), batch.action)
+            right = self._embed(self.psi, psi, self._goal(batch.goal))
+            left, right = parallel.gathered(self.axis, left, right)
+            loss, told = contrast(self.config, self._scaled(phi))(left, right, given)
+            if self.energy.learned_temperature:
+                told[TEMPERATURE.removeprefix("log_")] = jnp.exp(phi["params"][TEMPERATURE])
+            return loss, (told, participation_ratio(left))
+
+        result: Any = self._each(one)(*critic)
+        return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), result) if self.config.twin else result
 
     def actor_loss(
         self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """mean(alpha log pi(a|s,g) - f(s,a,g)), a ~ pi(.|s,g): the gradient reaches the actor THROUGH phi and a.
 
+        Of twin critics f is the smaller. With `bc_weight` w: (1 - w) of that, and w of -log pi of the replayed action.
         Differentiated by `actor` alone, so the critic does not move.
 
         Returns:
@@ -184,10 +245,18 @@ class CRL:
         """
         goal = ACTOR_GOALS[self.config.actor_goals](batch)
         mean, log_std = self._policy(actor, batch.obs, goal)
-        action, log_prob = sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
-        phi = self._embed(self.phi, critic[0], self._obs(batch.obs), action)
-        value = self.energy.diagonal(phi, self._embed(self.psi, critic[1], self._goal(goal)))
-        return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
+        action, log_density = sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
+        value = self.value(critic, batch.obs, action, goal)
+        value = jnp.min(value, axis=0) if self.config.twin else value
+        loss, share = jnp.mean(alpha * log_density - value), self.config.bc_weight
+        if share > 0:
+            loss = (1 - share) * loss - share * jnp.mean(log_prob(batch.action, mean, log_std))
+        return loss, jnp.mean(log_density)
+
+    def alpha(self, state: CRLState) -> jax.Array:
+        """() the entropy coefficient."""
+        fixed = {"none": 0.0, "fixed": self.config.alpha}.get(self.config.entropy)
+        return jnp.exp(state.log_alpha) if fixed is None else jnp.full((), fixed)
 
     def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
         """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC)."""
@@ -195,45 +264,50 @@ class CRL:
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
-        alpha, critic = jnp.exp(state.log_alpha), (state.phi, state.psi)
-        noise_key, actor_key = jax.random.split(key)
-        (critic_loss, (told, phi)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
-            critic, self.blurred(batch, noise_key)
+        alpha, critic = self.alpha(state), (state.phi, state.psi)
+        critic_key, actor_key = jax.random.split(key)
+        (critic_loss, (told, rank)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
+            critic, *self.contrasted(state, batch, critic_key)
         )
-        (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
+        (actor_loss, log_density), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
             state.actor, critic, alpha, batch, actor_key
         )
-        actor_loss, log_prob, critic_grad, actor_grad = parallel.mean(
-            (actor_loss, log_prob, critic_grad, actor_grad), self.axis
-        )
-        alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_prob)
-
-        alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
-        actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
-        critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
-        new_phi, new_psi = optax.apply_updates(critic, critic_step)
-        actor, decay = optax.apply_updates(state.actor, actor_step), self.config.actor_average
-        new = CRLState(
-            phi=new_phi,
-            psi=new_psi,
-            actor=actor,
-            average=optax.incremental_update(actor, state.average, 1 - decay),
-            log_alpha=optax.apply_updates(state.log_alpha, alpha_step),
-            critic_opt=critic_opt,
-            actor_opt=actor_opt,
-            alpha_opt=alpha_opt,
+        actor_loss, log_density, critic_grad, actor_grad = parallel.mean(
+            (actor_loss, log_density, critic_grad, actor_grad), self.axis
         )
         metrics = {
             "critic_loss": critic_loss,
             "actor_loss": actor_loss,
             "alpha": alpha,
-            "entropy": -log_prob,
+            "entropy": -log_density,
             "critic_grad_norm": optax.global_norm(critic_grad),
             "actor_grad_norm": optax.global_norm(actor_grad),
-            "participation_ratio": participation_ratio(phi),
+            "participation_ratio": rank,
             "distinct_goals": distinct_goal_share(*parallel.gathered(self.axis, batch.goal)),
         }
-        return new, metrics | told
+        return self._stepped(state, critic_grad, actor_grad, log_density), metrics | told
+
+    def _stepped(self, state: CRLState, critic_grad: Any, actor_grad: Any, log_density: jax.Array) -> CRLState:
+        """The state after one step along these gradients."""
+        actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
+        critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
+        phi, psi = optax.apply_updates((state.phi, state.psi), critic_step)
+        actor = optax.apply_updates(state.actor, actor_step)
+        new = state.replace(
+            phi=phi,
+            psi=psi,
+            actor=actor,
+            average=optax.incremental_update(actor, state.average, 1 - self.config.actor_average),
+            critic_opt=critic_opt,
+            actor_opt=actor_opt,
+        )
+        if self.config.entropy == "auto":
+            alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_density)
+            alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
+            new = new.replace(log_alpha=optax.apply_updates(state.log_alpha, alpha_step), alpha_opt=alpha_opt)
+        if state.target is not None:
+            new = new.replace(target=optax.incremental_update((phi, psi), state.target, self.config.target_tau))
+        return new
 
 
 def make(config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None) -> Agent:

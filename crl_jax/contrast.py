@@ -1,0 +1,66 @@
+"""The critic's loss from its embeddings: energy, mask and loss of a configuration put together.
+
+Axis letters: B batch, F embedding, K marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import struct
+
+from crl_jax.bootstrap import TD_LOSSES, td_loss
+from crl_jax.chunked import chunked
+from crl_jax.config import AgentConfig, ConfigError, nearest
+from crl_jax.energies import Energy
+from crl_jax.losses import LOSSES, diagnostics
+from crl_jax.masks import MASKS, hidden, masked
+from crl_jax.types import Metrics
+
+
+class Extras(struct.PyTreeNode):
+    """What the critic's loss takes beside embeddings, of all B rows; None where it takes none.
+
+    Attributes:
+        marks: (B, K) what a mask knows the rows by. weight: (B,) of the random goals of a bootstrapped loss.
+    """
+
+    marks: Any = None
+    weight: Any = None
+
+
+Contrast = Callable[[jax.Array, jax.Array, Extras], tuple[jax.Array, Metrics]]
+"""(phi (B, F), psi (B, F), extras) -> (() loss, diagnostics)."""
+
+
+def pick(table: dict[str, Any], name: str, field: str) -> Any:
+    """The row `name` of the table that the config's `field` chooses from; ConfigError with the nearest names."""
+    if name not in table:
+        raise ConfigError(f"{field}={name!r}: unknown {field}; nearest: {nearest(name, table)}")
+    return table[name]
+
+
+def contrast(config: AgentConfig, energy: Energy) -> Contrast:
+    """Loss and diagnostics from the embeddings, of the whole matrix of logits or a few rows at a time.
+
+    Raises:
+        ConfigError: an unknown loss; one that cannot be chunked, or that needs twin critics.
+    """
+    mask, loss = MASKS.get(config.mask), pick(LOSSES | TD_LOSSES, config.loss, "loss")
+    if config.logits_chunk:
+        critic = chunked(energy.pairwise, config.loss, config.logits_chunk, mask)
+        return lambda phi, psi, extras: critic(phi, psi, config.logsumexp_penalty, extras.marks)
+    if config.loss in TD_LOSSES and not config.twin:
+        raise ConfigError(f"loss={config.loss!r}: bootstraps from the smaller of two critics; take twin=True")
+
+    def whole(phi: jax.Array, psi: jax.Array, extras: Extras) -> tuple[jax.Array, Metrics]:
+        hide = None if mask is None else hidden(mask, extras.marks, extras.marks)
+        logits = masked(energy.pairwise(phi, psi), hide)
+        told = diagnostics(logits, hide)
+        if config.loss in TD_LOSSES:
+            return td_loss(loss(config.discount), logits, extras.weight, hide), told
+        return loss(logits, config.logsumexp_penalty), told
+
+    return whole
