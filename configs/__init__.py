@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from configs.baselines import BASELINES
 from crl_jax.config import (
     AgentConfig,
     Config,
@@ -59,6 +60,8 @@ PRESETS: dict[str, Config] = {
         run=RunConfig(checkpoint_every=5_000_000),
     ),
 }
+
+PRESETS |= BASELINES
 
 # The ablation of the README: without noise on its goals the critic tells episodes apart to the millimetre.
 PRESETS["metaworld_cpu_sharp"] = with_overrides(PRESETS["metaworld_cpu"], critic_goal_noise=0.0)

@@ -17,6 +17,7 @@ import optax
 from flax import struct
 
 from crl_jax import parallel
+from crl_jax.agents.common import Params, adam, alpha_loss
 from crl_jax.chunked import Critic, chunked
 from crl_jax.config import AgentConfig, ConfigError, NetworkConfig, nearest
 from crl_jax.distributions import mode, sample_and_log_prob
@@ -26,8 +27,6 @@ from crl_jax.networks import Actor, Encoder
 from crl_jax.relabel import distinct_goal_share
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
-
-Params = Any
 
 
 class CRLState(struct.PyTreeNode):
@@ -53,12 +52,6 @@ def _pick(table: dict[str, Any], name: str, field: str) -> Any:
     if name not in table:
         raise ConfigError(f"{field}={name!r}: unknown {field}; nearest: {nearest(name, table)}")
     return table[name]
-
-
-def _adam(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:
-    if max_grad_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))
-    return optax.adam(learning_rate)
 
 
 def _half(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -104,8 +97,8 @@ class CRL:
         self.contrast = _contrast(config, self.energy)
         self.phi, self.psi = Encoder(network), Encoder(network)
         self.actor = Actor(network, spec.action_size)
-        self.critic_adam = _adam(config.critic_lr, config.max_grad_norm)
-        self.actor_adam = _adam(config.actor_lr, config.max_grad_norm)
+        self.critic_adam = adam(config.critic_lr, config.max_grad_norm)
+        self.actor_adam = adam(config.actor_lr, config.max_grad_norm)
         self.alpha_adam = optax.adam(config.alpha_lr)
         self.target_entropy = config.target_entropy * spec.action_size
 
@@ -187,7 +180,7 @@ class CRL:
 
     def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
         """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC)."""
-        return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - self.target_entropy)
+        return alpha_loss(log_alpha, log_prob, self.target_entropy)
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""

@@ -1,0 +1,66 @@
+"""What agents share: the optimiser, normalised inputs, the twin Q network.
+
+Axis letters: B batch, D obs, G goal, A action.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from crl_jax.config import NetworkConfig
+from crl_jax.networks import Encoder
+from envs_mjx.base import EnvSpec
+
+Params = Any
+
+
+def adam(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:
+    """Adam, after clipping the global norm of the gradients where `max_grad_norm` > 0."""
+    if max_grad_norm > 0:
+        return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))
+    return optax.adam(learning_rate)
+
+
+def alpha_loss(log_alpha: jax.Array, log_prob: jax.Array, target_entropy: float) -> jax.Array:
+    """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC).
+
+    Args:
+        log_alpha: (). log_prob: () mean log-probability of the policy's actions. target_entropy: nats.
+    """
+    return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - target_entropy)
+
+
+def normalised(spec: EnvSpec, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """obs (B, D) and goal (B, G) in SI units -> the same, as networks take them."""
+    return (obs - spec.obs_shift) / spec.obs_scale, (goal - spec.goal_shift) / spec.goal_scale
+
+
+class TwinQ:
+    """Q1 and Q2 of (s, a, g), whose minimum is the target (TD3, arXiv:1802.09477); each the body of phi, one output."""
+
+    def __init__(self, network: NetworkConfig, spec: EnvSpec) -> None:
+        self.spec, self.body = spec, Encoder(dataclasses.replace(network, embedding=1))
+
+    def init(self, key: jax.Array) -> tuple[Params, Params]:
+        """Parameters of both, from a key each."""
+        spec = self.spec
+        inputs = (jnp.zeros((1, size)) for size in (spec.obs_size, spec.goal_size, spec.action_size))
+        obs, goal, action = inputs
+        first, second = (self.body.init(one, obs, goal, action) for one in jax.random.split(key))
+        return first, second
+
+    def __call__(self, params: tuple[Params, ...], obs: jax.Array, goal: jax.Array, action: jax.Array) -> jax.Array:
+        """obs (B, D), goal (B, G) in SI units, action (B, A) -> values (2, B); (1, B) of one's parameters alone."""
+        inputs = (*normalised(self.spec, obs, goal), action)
+        values: Any = [self.body.apply(one, *inputs) for one in params]
+        return jnp.stack(values)[..., 0]
+
+
+def squared_error(values: jax.Array, target: jax.Array) -> jax.Array:
+    """values (2, B), target (B,) -> () mean over the batch of the sum of both squared errors."""
+    return jnp.mean(jnp.sum(jnp.square(values - target), axis=0))
