@@ -82,7 +82,7 @@ def insert(
         episode: (T, E) int32, continuing the numbering of the rows before.
         reward: (T, E), of a ring that keeps rewards.
     Raises:
-        ValueError: C is no multiple of T, or shapes differ (at trace time).
+        ValueError: C is no multiple of T, shapes differ, or rewards are missing or not kept (at trace time).
     """
     capacity, num_envs = ring.episode.shape
     unroll = obs.shape[0]
@@ -92,7 +92,10 @@ def insert(
             f"nearest: {nearest_multiples(capacity, unroll)}"
         )
     rows = {"obs": obs, "action": action, "commanded": commanded, "episode": episode}
-    if ring.reward is not None and reward is not None:
+    if (reward is None) != (ring.reward is None):
+        given, kept = ("none" if one is None else "one" for one in (reward, ring.reward))
+        raise ValueError(f"reward: {given} given, {kept} wanted")
+    if reward is not None:
         rows["reward"] = reward
     for name, value in rows.items():
         wanted = (unroll, *getattr(ring, name).shape[1:])

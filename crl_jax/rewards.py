@@ -39,6 +39,12 @@ def of_step(config: BaselineConfig, metrics: Metrics) -> jax.Array:
     return config.reward_scale * (metrics[metric] + shift)
 
 
+def paid(batch: Batch) -> jax.Array:
+    """The rewards (..., B) of a batch from a ring that keeps them."""
+    assert batch.reward is not None
+    return batch.reward
+
+
 def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
     """The goals to learn from and their rewards: HER (arXiv:1707.01495) with its strategy `future`.
 
@@ -58,7 +64,7 @@ def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
     reward = of_step(config, {"success": success.astype(jnp.float32)})
     return batch.replace(
         goal=jnp.where(relabelled[:, None], batch.goal, batch.commanded),
-        reward=jnp.where(relabelled, reward, batch.reward),
+        reward=jnp.where(relabelled, reward, paid(batch)),
     )
 
 

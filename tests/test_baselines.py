@@ -203,6 +203,9 @@ def test_the_ring_keeps_the_reward_of_each_step_only_where_something_learns_from
     batch = buffer.sample(state.ring, KEY, (500,), 0.9, env.achieved_goal)
     np.testing.assert_array_equal(batch.reward, env.goal_success(batch.next_obs, batch.commanded))
     assert 0.05 < batch.reward.mean() < 0.95
+    steps = (state.ring.obs[:6], state.ring.action[:6], state.ring.commanded[:6], state.ring.episode[:6])
+    with pytest.raises(ValueError, match="reward: none given, one wanted"):
+        jax.eval_shape(buffer.insert, state.ring, *steps)
     without = jax.eval_shape(lambda: loop.init(env, agents.make(_config("crl"), env.spec), config, KEY)).ring
     assert without.reward is None and len(jax.tree.leaves(without)) == len(jax.tree.leaves(state.ring)) - 1
 

@@ -19,6 +19,8 @@ BAD = {
     "critic_depth": (5, "nearest: 4 or 8"),
     "actor_depth": (-4, "at least 1"),
     "activation": ("swiss", "swish"),
+    "method": ("ddpg", "one of crl, sac, td3"),
+    "her_share": (-0.5, "between 0 and 1"),
     "discount": (1.0, "strictly between 0 and 1"),
     "critic_lr": (0.0, "positive"),
     "logsumexp_penalty": (-0.1, "0 or more"),

@@ -32,8 +32,8 @@ EQUAL = """
 import sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
 from crl_jax import parallel
-from crl_jax.agents import crl
-from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax import agents
+from crl_jax.config import AgentConfig, Config, NetworkConfig
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 
@@ -44,10 +44,12 @@ keys = jax.random.split(jax.random.PRNGKey(1), 5)
 obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.normal(keys[1], (UPDATES, B, A)))
 goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
 count = jnp.ones((UPDATES, B), jnp.int32)
-batches = Batch(obs, action, obs, goal, goal, count, count, count)
+batches = Batch(obs, action, obs, goal, goal, count, count, count, goal[..., 0])
 for loss, chunk in [(case.split("/")[0], int(case.split("/")[1])) for case in sys.argv[1:]]:
     def run(axis):
-        agent = crl.make(AgentConfig(loss=loss, logits_chunk=chunk, critic_goal_noise=0.1), network, spec, axis)
+        contrast = AgentConfig(loss=loss, logits_chunk=chunk, critic_goal_noise=0.1)
+        config = AgentConfig(method=loss) if loss in ("sac", "td3") else contrast
+        agent = agents.make(Config(network=network, agent=config), spec, axis)
         def train(state, batches):
             step = lambda state, inputs: agent.update(state, *inputs)
             return jax.lax.scan(step, state, (batches, jax.random.split(keys[3], UPDATES)))
@@ -59,7 +61,8 @@ for loss, chunk in [(case.split("/")[0], int(case.split("/")[1])) for case in sy
     mapped = parallel.jitted(train, mesh, (P(), P(None, "data")), (P(), P()))
     shared, shared_metrics = mapped(state, batches)
     worst = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone, shared)))
-    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.phi, alone.phi)))
+    first, last = (s.phi if loss not in ("sac", "td3") else s.critic for s in (state, alone))
+    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), first, last)))
     assert moved > 1e-3 and worst < 1e-5, (loss, moved, worst)
     for name in metrics:
         np.testing.assert_allclose(metrics[name], shared_metrics[name], rtol=1e-3, atol=1e-4, err_msg=f"{loss} {name}")
@@ -72,13 +75,14 @@ print("equal")
     [
         ("fwd_infonce/0",),
         pytest.param(("bwd_infonce/0", "sym_infonce/0", "binary_nce/0", "sym_infonce/16"), marks=pytest.mark.slow),
+        pytest.param(("sac/0", "td3/0"), marks=pytest.mark.slow),
     ],
     ids=str,
 )
 def test_eight_devices_take_the_steps_of_one(cases: tuple[str, ...]) -> None:
     """20 updates from the same global batches: parameters to 1e-5, negatives of all devices, the same metrics.
 
-    A case is a loss and its rows of logits at a time (0: all).
+    A case is a loss and its rows of logits at a time (0: all), or another method.
     """
     assert _on_devices(8, EQUAL, *cases).strip().endswith("equal")
 

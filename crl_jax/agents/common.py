@@ -14,6 +14,8 @@ import optax
 
 from crl_jax.config import NetworkConfig
 from crl_jax.networks import Encoder
+from crl_jax.rewards import paid
+from crl_jax.types import Batch, Metrics
 from envs_mjx.base import EnvSpec
 
 Params = Any
@@ -61,6 +63,11 @@ class TwinQ:
         return jnp.stack(values)[..., 0]
 
 
-def squared_error(values: jax.Array, target: jax.Array) -> jax.Array:
-    """values (2, B), target (B,) -> () mean over the batch of the sum of both squared errors."""
-    return jnp.mean(jnp.sum(jnp.square(values - target), axis=0))
+def regression(values: jax.Array, target: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
+    """Loss of both Q, values (2, B), against their target (B,): mean of the sum of both squared errors.
+
+    Returns:
+        () loss, and the means of Q, target and reward.
+    """
+    told = {"q": jnp.mean(values), "q_target": jnp.mean(target), "reward": jnp.mean(paid(batch))}
+    return jnp.mean(jnp.sum(jnp.square(values - target), axis=0)), told

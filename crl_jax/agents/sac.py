@@ -17,7 +17,7 @@ import optax
 from flax import struct
 
 from crl_jax import parallel, rewards
-from crl_jax.agents.common import Params, TwinQ, adam, alpha_loss, normalised, squared_error
+from crl_jax.agents.common import Params, TwinQ, adam, alpha_loss, normalised, regression
 from crl_jax.config import Config
 from crl_jax.distributions import mode, sample_and_log_prob
 from crl_jax.networks import Actor
@@ -98,13 +98,11 @@ class SAC:
         """r + gamma (min_i Q'_i(s', a', g) - alpha log pi(a'|s',g)), a' ~ pi(.|s',g): (B,), eq. 3 and 5."""
         action, log_prob = self._draw(state.actor, batch.next_obs, batch.goal, key)
         following = jnp.min(self.q(state.target, batch.next_obs, batch.goal, action), axis=0)
-        return batch.reward + self.config.discount * (following - jnp.exp(state.log_alpha) * log_prob)
+        return rewards.paid(batch) + self.config.discount * (following - jnp.exp(state.log_alpha) * log_prob)
 
     def critic_loss(self, critic: tuple[Params, Params], batch: Batch, target: jax.Array) -> tuple[jax.Array, Metrics]:
         """mean((Q1 - y)^2 + (Q2 - y)^2), y the targets (B,); and the means of Q, y and the reward."""
-        values = self.q(critic, batch.obs, batch.goal, batch.action)
-        told = {"q": jnp.mean(values), "q_target": jnp.mean(target), "reward": jnp.mean(batch.reward)}
-        return squared_error(values, target), told
+        return regression(self.q(critic, batch.obs, batch.goal, batch.action), target, batch)
 
     def actor_loss(
         self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
@@ -158,5 +156,10 @@ class SAC:
 def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
     """Soft actor-critic as the loop takes it, with its reward and its hindsight."""
     sac = SAC(config, spec, axis)
-    reward, hindsight = (partial(one, config.baseline) for one in (rewards.of_step, rewards.hindsight))
-    return Agent(init=sac.init, act=sac.act, update=sac.update, reward=reward, relabel=hindsight)
+    return Agent(
+        init=sac.init,
+        act=sac.act,
+        update=sac.update,
+        reward=partial(rewards.of_step, config.baseline),
+        relabel=partial(rewards.hindsight, config.baseline),
+    )

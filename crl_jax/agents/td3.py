@@ -17,7 +17,7 @@ import optax
 from flax import struct
 
 from crl_jax import parallel, rewards
-from crl_jax.agents.common import Params, TwinQ, adam, normalised, squared_error
+from crl_jax.agents.common import Params, TwinQ, adam, normalised, regression
 from crl_jax.config import Config
 from crl_jax.distributions import mode
 from crl_jax.networks import Actor
@@ -102,13 +102,11 @@ class TD3:
         noise = self.config.target_noise * parallel.normal(key, action.shape, self.axis)
         action = jnp.clip(action + jnp.clip(noise, -self.config.noise_clip, self.config.noise_clip), -1, 1)
         following = self.q(follower.target_critic, batch.next_obs, batch.goal, action)
-        return batch.reward + self.discount * jnp.min(following, axis=0)
+        return rewards.paid(batch) + self.discount * jnp.min(following, axis=0)
 
     def critic_loss(self, critic: tuple[Params, Params], batch: Batch, target: jax.Array) -> tuple[jax.Array, Metrics]:
         """mean((Q1 - y)^2 + (Q2 - y)^2), y the targets (B,); and the means of Q, y and the reward."""
-        values = self.q(critic, batch.obs, batch.goal, batch.action)
-        told = {"q": jnp.mean(values), "q_target": jnp.mean(target), "reward": jnp.mean(batch.reward)}
-        return squared_error(values, target), told
+        return regression(self.q(critic, batch.obs, batch.goal, batch.action), target, batch)
 
     def actor_loss(self, actor: Params, critic: tuple[Params, Params], batch: Batch) -> jax.Array:
         """-mean(Q1(s, pi(s,g), g)): the deterministic policy gradient."""
@@ -147,5 +145,10 @@ class TD3:
 def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
     """TD3 as the loop takes it, with its reward and its hindsight."""
     td3 = TD3(config, spec, axis)
-    reward, hindsight = (partial(one, config.baseline) for one in (rewards.of_step, rewards.hindsight))
-    return Agent(init=td3.init, act=td3.act, update=td3.update, reward=reward, relabel=hindsight)
+    return Agent(
+        init=td3.init,
+        act=td3.act,
+        update=td3.update,
+        reward=partial(rewards.of_step, config.baseline),
+        relabel=partial(rewards.hindsight, config.baseline),
+    )
