@@ -296,7 +296,9 @@ def test_probe_reward_by_goal(method: str) -> None:
     assert act(0.0, 1.0) == pytest.approx(0.5, abs=0.15) and act(0.0, -1.0) == pytest.approx(-0.5, abs=0.15)
 
 
-@pytest.mark.parametrize(("method", "reward"), [("sac", "sparse"), ("td3", "negative")])
+@pytest.mark.parametrize(
+    ("method", "reward"), [("sac", "sparse"), pytest.param("td3", "negative", marks=pytest.mark.slow)]
+)
 def test_hindsight_learns_to_reach_without_a_dense_reward(method: str, reward: str) -> None:
     """Line's goals, paid by success alone, 80% relabelled: every episode ends at its goal."""
     config = with_overrides(LEARNER, method=method, reward=reward, her_share=0.8).validate()
