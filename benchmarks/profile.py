@@ -133,6 +133,8 @@ def main(arguments: Sequence[str]) -> int:
         config, run = cli.settings(PRESETS, rest, "profile", ABOUT)
         if known.repeats < 1:
             raise ConfigError(f"repeats={known.repeats}: must be at least 1")
+        if config.agent.method != "crl":
+            raise ConfigError(f"method={config.agent.method!r}: crl profile takes the parts of 'crl' alone")
         folder = known.out or (run / "profile" if run else Path(config.run.runs) / "profile" / config.env.task)
         compilation_cache.enable()
         with console.status("Building ..."):

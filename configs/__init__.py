@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from configs.baselines import BASELINES
 from configs.published import PUBLISHED
 from crl_jax.config import (
     AgentConfig,
@@ -61,7 +62,7 @@ PRESETS: dict[str, Config] = {
     ),
 }
 
-PRESETS |= PUBLISHED
+PRESETS |= BASELINES | PUBLISHED
 
 # The ablation of the README: without noise on its goals the critic tells episodes apart to the millimetre.
 PRESETS["metaworld_cpu_sharp"] = with_overrides(PRESETS["metaworld_cpu"], critic_goal_noise=0.0)

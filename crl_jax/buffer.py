@@ -32,6 +32,7 @@ class Ring(struct.PyTreeNode):
         last_row: (C, E) int32 row number of the newest row of the episode n of that environment for which
             n % C is the index; -1 before any. The C stored rows span at most C consecutive episodes, so no two collide.
         written: () int32 rows ever written.
+        reward: (C, E) float32 of the step from the row's `obs`; None where nothing learns from it.
     """
 
     obs: jax.Array
@@ -40,10 +41,13 @@ class Ring(struct.PyTreeNode):
     episode: jax.Array
     last_row: jax.Array
     written: jax.Array
+    reward: jax.Array | None = None
 
 
-def init(capacity_rows: int, num_envs: int, obs_size: int, action_size: int, goal_size: int) -> Ring:
-    """An empty ring."""
+def init(
+    capacity_rows: int, num_envs: int, obs_size: int, action_size: int, goal_size: int, rewarded: bool = False
+) -> Ring:
+    """An empty ring, with room for rewards where it is to be `rewarded`."""
     shape = (capacity_rows, num_envs)
     return Ring(
         obs=jnp.zeros((*shape, obs_size), jnp.float32),
@@ -52,6 +56,7 @@ def init(capacity_rows: int, num_envs: int, obs_size: int, action_size: int, goa
         episode=jnp.zeros(shape, jnp.int32),
         last_row=jnp.full(shape, -1, jnp.int32),
         written=jnp.zeros((), jnp.int32),
+        reward=jnp.zeros(shape, jnp.float32) if rewarded else None,
     )
 
 
@@ -60,7 +65,14 @@ def num_rows(ring: Ring) -> jax.Array:
     return jnp.minimum(ring.written, ring.obs.shape[0])
 
 
-def insert(ring: Ring, obs: jax.Array, action: jax.Array, commanded: jax.Array, episode: jax.Array) -> Ring:
+def insert(
+    ring: Ring,
+    obs: jax.Array,
+    action: jax.Array,
+    commanded: jax.Array,
+    episode: jax.Array,
+    reward: jax.Array | None = None,
+) -> Ring:
     """Writes T rows over the oldest; in place when the ring is donated.
 
     Every insert into one ring must have the same T: with C a multiple of it no write straddles the end.
@@ -68,8 +80,9 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, commanded: jax.Array, 
     Args:
         obs: (T, E, D). action: (T, E, A). commanded: (T, E, G).
         episode: (T, E) int32, continuing the numbering of the rows before.
+        reward: (T, E), of a ring that keeps rewards.
     Raises:
-        ValueError: C is no multiple of T, or shapes differ (at trace time).
+        ValueError: C is no multiple of T, shapes differ, or rewards are missing or not kept (at trace time).
     """
     capacity, num_envs = ring.episode.shape
     unroll = obs.shape[0]
@@ -79,6 +92,11 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, commanded: jax.Array, 
             f"nearest: {nearest_multiples(capacity, unroll)}"
         )
     rows = {"obs": obs, "action": action, "commanded": commanded, "episode": episode}
+    if (reward is None) != (ring.reward is None):
+        given, kept = ("none" if one is None else "one" for one in (reward, ring.reward))
+        raise ValueError(f"reward: {given} given, {kept} wanted")
+    if reward is not None:
+        rows["reward"] = reward
     for name, value in rows.items():
         wanted = (unroll, *getattr(ring, name).shape[1:])
         if value.shape != wanted:
@@ -88,7 +106,7 @@ def insert(ring: Ring, obs: jax.Array, action: jax.Array, commanded: jax.Array, 
     written = {
         name: jax.lax.dynamic_update_slice_in_dim(getattr(ring, name), value, index, 0) for name, value in rows.items()
     }
-    return Ring(
+    return ring.replace(
         **written,
         # a newer episode has newer rows, so max also replaces what an overwritten episode left in the slot
         last_row=ring.last_row.at[episode % capacity, jnp.arange(num_envs)].max(row),
@@ -205,4 +223,5 @@ def sample(
         episode=ring.episode[index, env],
         offset=offset,
         next_goal=achieved_goal(next_obs),
+        reward=None if ring.reward is None else ring.reward[index, env],
     )

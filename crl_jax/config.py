@@ -136,12 +136,14 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Contrastive RL."""
+    """The method and what it learns with."""
 
+    method: Literal["crl", "sac", "td3"] = "crl"
+    """Contrastive RL; or SAC or TD3, which learn from a reward."""
     discount: float = 0.99
-    """gamma: future goals lie Geom(1 - gamma) steps ahead."""
+    """gamma: future goals lie Geom(1 - gamma) steps ahead; of the return, where there is a reward."""
     critic_lr: float = 3e-4
-    """Adam step size of phi and psi."""
+    """Adam step size of phi and psi, or of both Q."""
     actor_lr: float = 3e-4
     """Adam step size of the actor."""
     alpha_lr: float = 3e-4
@@ -155,7 +157,7 @@ class AgentConfig:
     twin: bool = False
     """Two critics, both trained; the actor climbs the smaller."""
     target_tau: float = 0.005
-    """Step of the target critics of loss=c_learning or nce_c_learning towards the learned ones, per update."""
+    """Step of target networks towards the learned ones, per update: of sac, td3, loss c_learning, nce_c_learning."""
     mask: Literal["none", "same_trajectory", "same_goal"] = "none"
     """Negatives that the critic's loss leaves out: none (as published); goals of the same trajectory; goals within
     mask_radius of the positive."""
@@ -188,6 +190,7 @@ class AgentConfig:
     """SGD updates after which the step sizes of critic and actor are half as large; 0: constant."""
 
     def validate(self) -> None:
+        _require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
         _require(0 < self.discount < 1, "discount", self.discount, "must lie strictly between 0 and 1")
         for name in ("critic_lr", "actor_lr", "alpha_lr", "alpha", "mask_radius"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
@@ -201,6 +204,50 @@ class AgentConfig:
         _require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
         for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk", "lr_half_life"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """What SAC and TD3 learn from: a reward, and hindsight (HER)."""
+
+    reward: Literal["sparse", "negative", "dense"] = "sparse"
+    """Of a step: native success as 1 or 0; as 0 or -1 (HER's choice); the official dense reward, 0 to 10."""
+    reward_scale: float = 1.0
+    """What the reward is multiplied by."""
+    her_share: float = 0.0
+    """Share of a batch that is relabelled: its goal one that its episode reached later, its reward that goal's; 0: no
+    HER."""
+    policy_delay: int = 2
+    """Updates of TD3's critic per update of its actor and targets."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the actions of TD3's targets."""
+    noise_clip: float = 0.5
+    """Bound of that noise."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the noise on TD3's actions while it collects."""
+
+    def validate(self) -> None:
+        kinds = ("sparse", "negative", "dense")
+        _require(self.reward in kinds, "reward", self.reward, f"one of {', '.join(kinds)}")
+        _require(self.reward_scale > 0, "reward_scale", self.reward_scale, "must be positive")
+        _require(0 <= self.her_share <= 1, "her_share", self.her_share, "must lie between 0 and 1")
+        dense = self.reward == "dense" and self.her_share > 0
+        _require(not dense, "her_share", self.her_share, "reward='dense' is no function of goals; take 0, or 'sparse'")
+        _require(self.policy_delay >= 1, "policy_delay", self.policy_delay, "must be at least 1")
+        for name in ("target_noise", "noise_clip", "exploration_noise"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+
+
+METHODS = ("crl", "sac", "td3")
+READERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("embedding", "logsumexp_penalty", "energy", "loss", "twin", "logits_chunk"), ("crl",)),
+    **dict.fromkeys(("mask", "mask_radius", "actor_goals", "critic_goal_noise", "bc_weight"), ("crl",)),
+    **dict.fromkeys(("entropy", "alpha"), ("crl",)),
+    **dict.fromkeys(("alpha_lr", "target_entropy", "actor_average"), ("crl", "sac")),
+    **dict.fromkeys(("reward", "reward_scale", "her_share"), ("sac", "td3")),
+    **dict.fromkeys(("policy_delay", "target_noise", "noise_clip", "exploration_noise"), ("td3",)),
+}
+"""Fields that only some methods read: with another method they keep their default, or are refused."""
 
 
 @dataclass(frozen=True)
@@ -338,6 +385,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
@@ -348,6 +396,8 @@ class Config:
         self.env.validate()
         self.network.validate()
         self.agent.validate()
+        self.baseline.validate()
+        self._check_readers()
         self.train.validate(self.env.num_envs)
         self.explore.validate()
         self.evaluation.validate()
@@ -365,6 +415,15 @@ class Config:
             near = nearest_multiples(value, devices)
             _require(value % devices == 0, name, value, f"must be a multiple of devices = {devices}; nearest: {near}")
         return self
+
+    def _check_readers(self) -> None:
+        """Refuse what was set for a method that is not the chosen one."""
+        method = self.agent.method
+        for section in (self.network, self.agent, self.baseline):
+            for leaf in dataclasses.fields(section):
+                value, readers = getattr(section, leaf.name), READERS.get(leaf.name, METHODS)
+                wanted = f"method={method!r} does not read it; take {leaf.default!r}, or method {' or '.join(readers)}"
+                _require(method in readers or value == leaf.default, leaf.name, value, wanted)
 
     def env_steps_per_iteration(self) -> int:
         """Transitions that one iteration collects."""

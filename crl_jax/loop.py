@@ -49,7 +49,7 @@ _COLUMNS: Any = P(None, parallel.AXIS)
 
 SPECS = LoopState(
     agent=_COPIED,
-    ring=buffer.Ring(_COLUMNS, _COLUMNS, _COLUMNS, _COLUMNS, _COLUMNS, written=_COPIED),
+    ring=buffer.Ring(_COLUMNS, _COLUMNS, _COLUMNS, _COLUMNS, _COLUMNS, written=_COPIED, reward=_COLUMNS),
     env=_BY_ENV,
     key=_COPIED,
 )
@@ -61,17 +61,24 @@ def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array, axis: 
     agent_key, env_key, key = jax.random.split(key, 3)
     env_key = parallel.own(env_key, axis)
     rows = config.replay_capacity // (env.num_envs * parallel.size(axis))
-    ring = buffer.init(rows, env.num_envs, env.spec.obs_size, env.spec.action_size, env.spec.goal_size)
+    sizes = env.spec.obs_size, env.spec.action_size, env.spec.goal_size
+    ring = buffer.init(rows, env.num_envs, *sizes, rewarded=agent.reward is not None)
     return LoopState(agent.init(agent_key), ring, env.reset(env_key), key)
 
 
 def collect(
-    env: GoalEnv, policy: Policy, state: LoopState, length: int, axis: str | None = None
+    env: GoalEnv,
+    policy: Policy,
+    state: LoopState,
+    length: int,
+    axis: str | None = None,
+    reward: Callable[[Metrics], jax.Array] | None = None,
 ) -> tuple[LoopState, EpisodeSums]:
-    """Unroll `length` steps of every environment into the ring."""
+    """Unroll `length` steps of every environment into the ring; `reward`: see `Agent`."""
     key, rollout_key = jax.random.split(state.key)
     env_state, steps = rollout(env, policy, state.env, parallel.own(rollout_key, axis), length)
-    ring = buffer.insert(state.ring, steps.obs, steps.action, steps.goal, steps.episode)
+    paid = None if reward is None else reward(steps.metrics)
+    ring = buffer.insert(state.ring, steps.obs, steps.action, steps.goal, steps.episode, paid)
     return state.replace(ring=ring, env=env_state, key=key), parallel.total(episode_sums(steps), axis)
 
 
@@ -121,9 +128,10 @@ def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
             return agent.act(agent_state, env_state.obs, goal, key, False)
 
         with jax.named_scope("collect"):  # names for the profiler
-            state, episodes = collect(env, policy, state, schedule.unroll_length, axis)
+            state, episodes = collect(env, policy, state, schedule.unroll_length, axis, agent.reward)
         with jax.named_scope("sample"):
             state, batches = sample_batches(env, state, schedule, config.agent.discount, axis)
+            batches = agent.relabel(env, batches) if agent.relabel else batches
         with jax.named_scope("learn"):
             state, metrics = learn(agent, state, batches)
         return state, (metrics, episodes)
@@ -135,12 +143,17 @@ def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
     return round_
 
 
-def make_warm_up(env: GoalEnv, config: TrainConfig, axis: str | None = None) -> Callable[[LoopState], LoopState]:
+def make_warm_up(
+    env: GoalEnv,
+    config: TrainConfig,
+    axis: str | None = None,
+    reward: Callable[[Metrics], jax.Array] | None = None,
+) -> Callable[[LoopState], LoopState]:
     """Random actions for `min_replay` transitions, as one function, to be jitted with its argument donated."""
     policy = random_policy(env.spec.action_size)
 
     def unroll(state: LoopState, _: None) -> tuple[LoopState, None]:
-        return collect(env, policy, state, config.unroll_length, axis)[0], None
+        return collect(env, policy, state, config.unroll_length, axis, reward)[0], None
 
     def warm_up(state: LoopState) -> LoopState:
         unrolls = config.warm_up_unrolls(env.num_envs * parallel.size(axis))

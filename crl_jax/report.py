@@ -42,6 +42,8 @@ PANELS: tuple[tuple[str, str, bool, str], ...] = (
     ("Categorical accuracy of the critic", "fraction", False, r"categorical_accuracy"),
     ("Critic's logits", "energy", False, r"logits_(pos|neg)"),
     ("Logsumexp of the logits", "nats", False, r"logsumexp"),
+    ("Values of the critic, and their targets", "return", False, r"q|q_target"),
+    ("Reward in a batch", "reward", False, r"reward"),
     ("Losses", "loss", False, r".*_loss"),
     ("Entropy coefficient alpha", "alpha", True, r"alpha"),
     ("Policy entropy", "nats", False, r"entropy"),

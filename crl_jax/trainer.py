@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, buffer, loop, parallel
+from crl_jax import agents, buffer, loop, parallel, rewards
 from crl_jax.config import Config, ConfigError, EnvConfig
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.rollout import agent_policy
@@ -71,6 +71,7 @@ def build(config: Config, seeds: tuple[int, ...] = ()) -> Trainer:
     axis, devices = parallel.axis_of(mesh), config.train.devices
     env = make_env(config.env, config.env.num_envs // devices)
     episodes = config.evaluation.eval_episodes // devices
+    rewards.check(config, env)
     eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
     agent = agents.make(config, env.spec, axis)
     _require_trajectories(config, env.spec.horizon)
@@ -130,7 +131,7 @@ def compile_all(trainer: Trainer) -> Trainer:
         return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
 
     split, copies, donated = loop.SPECS, P(), (0,)
-    warm_up = trainer.each(loop.make_warm_up(env, config.train, axis))
+    warm_up = trainer.each(loop.make_warm_up(env, config.train, axis, agent.reward))
     warm_up = parallel.jitted(warm_up, mesh, (split,), split, donated)
     round_ = trainer.each(loop.make_round(env, agent, config, axis))
     round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated)

@@ -1,4 +1,7 @@
-"""A probe environment with known answers: a point on a line that moves by its action; pure jnp, no physics."""
+"""Probe environments with known answers, pure jnp: a point on a line, and five that pay for one thing each."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,9 @@ class Line:
 
     def achieved_goal(self, obs):
         return obs
+
+    def goal_success(self, achieved_goal, goal):
+        return jnp.abs(achieved_goal - goal)[..., 0] <= 0.5
 
     def commanded_goal(self, target):
         return target[:, :1]
@@ -60,3 +66,52 @@ class Line:
             return jnp.where(done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
 
         return jax.tree.map(pick, fresh, now).replace(done=done, metrics=metrics)
+
+
+class Probe(NamedTuple):
+    """Observation after a step, of its action and a coin (1 or -1); its reward, of observation, action and goal."""
+
+    after: Callable
+    reward: Callable
+
+
+PROBES = {
+    # Value 1 / (1 - discount) whatever is done: else the critic's loss, its targets or their bootstrap are broken.
+    "constant": Probe(lambda action, coin: 0 * coin, lambda obs, action, goal: 1 + 0 * obs),
+    # Value by observation: else the critic does not see it.
+    "obs": Probe(lambda action, coin: coin, lambda obs, action, goal: obs),
+    # Best action 0.5: else the actor does not climb the critic.
+    "action": Probe(lambda action, coin: 0 * coin, lambda obs, action, goal: 1 - (action - 0.5) ** 2),
+    # Best action 0.5, paid one step later: else the next observation or the discount is wrong.
+    "delayed": Probe(lambda action, coin: action, lambda obs, action, goal: 1 - (obs - 0.5) ** 2),
+    # Best action half the goal (1 or -1): else actor or critic do not see the goal, or not that of the reward.
+    "goal": Probe(lambda action, coin: 0 * coin, lambda obs, action, goal: 1 - (action - goal / 2) ** 2),
+}
+"""One thing each that a learner from rewards must do (the ladder of rejax's and others' probe environments)."""
+
+
+class Paying(Line):
+    """Environments of the probe whose number `State.memory["probe"]` (E,) holds; paid as `official_reward`."""
+
+    def _start(self, keys, episode):
+        state = super()._start(keys, episode)
+        memory = {"probe": jnp.zeros(self.num_envs, jnp.int32)}
+        return state.replace(metrics={**state.metrics, "official_reward": jnp.zeros(self.num_envs)}, memory=memory)
+
+    def step(self, state, action):
+        which, every = state.memory["probe"], jnp.arange(self.num_envs)
+        obs, goal, action = state.obs[:, 0], state.goal[:, 0], action[:, 0]
+        keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
+        coin = jnp.where(jax.vmap(jax.random.bernoulli)(keys), 1.0, -1.0)
+        after = jnp.stack([probe.after(action, coin) for probe in PROBES.values()])[which, every]
+        reward = jnp.stack([probe.reward(obs, action, goal) for probe in PROBES.values()])[which, every]
+        time = state.time + 1
+        done = time >= self.spec.horizon
+        metrics = {**state.metrics, "official_reward": reward}
+        fresh = self._start(keys, state.episode + 1)
+        now = state.replace(obs=after[:, None], time=time, key=keys)
+
+        def pick(new, old):
+            return jnp.where(done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(pick, fresh, now).replace(done=done, metrics=metrics, memory=state.memory)

@@ -25,6 +25,8 @@ BAD = {
     "alpha": (0.0, "positive"),
     "bc_weight": (1.5, "between 0 and 1"),
     "target_tau": (0.0, "at most 1"),
+    "method": ("ddpg", "one of crl, sac, td3"),
+    "her_share": (-0.5, "between 0 and 1"),
     "discount": (1.0, "strictly between 0 and 1"),
     "critic_lr": (0.0, "positive"),
     "logsumexp_penalty": (-0.1, "0 or more"),

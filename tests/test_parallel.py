@@ -34,8 +34,8 @@ EQUAL = """
 import json, sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
 from crl_jax import parallel
-from crl_jax.agents import crl
-from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax import agents
+from crl_jax.config import AgentConfig, Config, NetworkConfig
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 
@@ -47,10 +47,12 @@ obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.n
 goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
 count = jnp.ones((UPDATES, B), jnp.int32)
 env = count * jnp.arange(B) // 2  # pairs of one trajectory, on one device
-batches = Batch(obs, action, obs, goal, goal, env, count, count, goal + 0.1)
-for loss in sys.argv[1:]:
+batches = Batch(obs, action, obs, goal, goal, env, count, count, goal + 0.1, goal[..., 0])
+for case in map(json.loads, sys.argv[1:]):
+    noise = {} if "method" in case else {"critic_goal_noise": 0.1}
+    loss = str(case)
     def run(axis):
-        agent = crl.make(AgentConfig(**json.loads(loss), critic_goal_noise=0.1), network, spec, axis)
+        agent = agents.make(Config(network=network, agent=AgentConfig(**case, **noise)), spec, axis)
         def train(state, batches):
             step = lambda state, inputs: agent.update(state, *inputs)
             return jax.lax.scan(step, state, (batches, jax.random.split(keys[3], UPDATES)))
@@ -62,7 +64,8 @@ for loss in sys.argv[1:]:
     mapped = parallel.jitted(train, mesh, (P(), P(None, "data")), (P(), P()))
     shared, shared_metrics = mapped(state, batches)
     worst = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone, shared)))
-    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.phi, alone.phi)))
+    first, last = (s.phi if loss not in ("sac", "td3") else s.critic for s in (state, alone))
+    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), first, last)))
     assert moved > 1e-3 and worst < 1e-5, (loss, moved, worst)
     for name in metrics:
         np.testing.assert_allclose(metrics[name], shared_metrics[name], rtol=1e-3, atol=1e-4, err_msg=f"{loss} {name}")
@@ -91,8 +94,9 @@ print("equal")
             ),
             marks=pytest.mark.slow,
         ),
+        pytest.param(({"method": "sac"}, {"method": "td3"}), marks=pytest.mark.slow),
     ],
-    ids=["forward", "losses", "options"],
+    ids=["forward", "losses", "options", "methods"],
 )
 def test_eight_devices_take_the_steps_of_one(cases: tuple[dict[str, Any], ...]) -> None:
     """20 updates from the same global batches: parameters to 1e-5, negatives of all devices, the same metrics."""

@@ -17,6 +17,7 @@ import optax
 from flax import struct
 
 from crl_jax import bootstrap, parallel
+from crl_jax.agents.common import Params, adam, alpha_loss
 from crl_jax.bootstrap import TD_LOSSES
 from crl_jax.config import AgentConfig, NetworkConfig
 from crl_jax.contrast import Extras, contrast, pick
@@ -29,7 +30,6 @@ from crl_jax.relabel import distinct_goal_share
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 
-Params = Any
 TEMPERATURE = "log_temperature"
 """Name of an energy's learned temperature among phi's parameters."""
 
@@ -54,16 +54,6 @@ class CRLState(struct.PyTreeNode):
     actor_opt: optax.OptState
     alpha_opt: optax.OptState
     target: Any = None
-
-
-def _adam(learning_rate: float, config: AgentConfig) -> optax.GradientTransformation:
-    """Adam with the config's decay and clipping."""
-    step_size: optax.ScalarOrSchedule = learning_rate
-    if config.lr_half_life:
-        step_size = optax.exponential_decay(learning_rate, config.lr_half_life, 0.5)
-    if config.max_grad_norm > 0:
-        return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(step_size))
-    return optax.adam(step_size)
 
 
 def _half(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -98,8 +88,8 @@ class CRL:
         contrast(config, self.energy)  # refuses what does not go together
         self.phi, self.psi = Encoder(network), Encoder(network)
         self.actor = Actor(network, spec.action_size)
-        self.critic_adam = _adam(config.critic_lr, config)
-        self.actor_adam = _adam(config.actor_lr, config)
+        self.critic_adam = adam(config.critic_lr, config)
+        self.actor_adam = adam(config.actor_lr, config)
         self.alpha_adam = optax.adam(config.alpha_lr)
         self.target_entropy = config.target_entropy * spec.action_size
 
@@ -197,6 +187,7 @@ class CRL:
         """
         if self.td is None:
             return self.blurred(batch, key), Extras(marks=self.marks(batch))
+        assert batch.next_goal is not None
         blur_key, action_key = jax.random.split(key)
         here, everywhere = batch.env.shape[0], batch.env.shape[0] * parallel.size(self.axis)
         row = parallel.index(self.axis) * here + jnp.arange(here)
@@ -260,7 +251,7 @@ class CRL:
 
     def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
         """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC)."""
-        return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - self.target_entropy)
+        return alpha_loss(log_alpha, log_prob, self.target_entropy)
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""

@@ -1,0 +1,76 @@
+"""What agents share: the optimiser, normalised inputs, the twin Q network.
+
+Axis letters: B batch, D obs, G goal, A action.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax.networks import Encoder
+from crl_jax.rewards import paid
+from crl_jax.types import Batch, Metrics
+from envs_mjx.base import EnvSpec
+
+Params = Any
+
+
+def adam(learning_rate: float, config: AgentConfig) -> optax.GradientTransformation:
+    """Adam with the config's decay of the step size, after its clipping of the gradients' global norm."""
+    step_size: optax.ScalarOrSchedule = learning_rate
+    if config.lr_half_life:
+        step_size = optax.exponential_decay(learning_rate, config.lr_half_life, 0.5)
+    if config.max_grad_norm > 0:
+        return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(step_size))
+    return optax.adam(step_size)
+
+
+def alpha_loss(log_alpha: jax.Array, log_prob: jax.Array, target_entropy: float) -> jax.Array:
+    """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC).
+
+    Args:
+        log_alpha: (). log_prob: () mean log-probability of the policy's actions. target_entropy: nats.
+    """
+    return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - target_entropy)
+
+
+def normalised(spec: EnvSpec, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """obs (B, D) and goal (B, G) in SI units -> the same, as networks take them."""
+    return (obs - spec.obs_shift) / spec.obs_scale, (goal - spec.goal_shift) / spec.goal_scale
+
+
+class TwinQ:
+    """Q1 and Q2 of (s, a, g), whose minimum is the target (TD3, arXiv:1802.09477); each the body of phi, one output."""
+
+    def __init__(self, network: NetworkConfig, spec: EnvSpec) -> None:
+        self.spec, self.body = spec, Encoder(dataclasses.replace(network, embedding=1))
+
+    def init(self, key: jax.Array) -> tuple[Params, Params]:
+        """Parameters of both, from a key each."""
+        spec = self.spec
+        inputs = (jnp.zeros((1, size)) for size in (spec.obs_size, spec.goal_size, spec.action_size))
+        obs, goal, action = inputs
+        first, second = (self.body.init(one, obs, goal, action) for one in jax.random.split(key))
+        return first, second
+
+    def __call__(self, params: tuple[Params, ...], obs: jax.Array, goal: jax.Array, action: jax.Array) -> jax.Array:
+        """obs (B, D), goal (B, G) in SI units, action (B, A) -> values (2, B); (1, B) of one's parameters alone."""
+        inputs = (*normalised(self.spec, obs, goal), action)
+        values: Any = [self.body.apply(one, *inputs) for one in params]
+        return jnp.stack(values)[..., 0]
+
+
+def regression(values: jax.Array, target: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
+    """Loss of both Q, values (2, B), against their target (B,): mean of the sum of both squared errors.
+
+    Returns:
+        () loss, and the means of Q, target and reward.
+    """
+    told = {"q": jnp.mean(values), "q_target": jnp.mean(target), "reward": jnp.mean(paid(batch))}
+    return jnp.mean(jnp.sum(jnp.square(values - target), axis=0)), told

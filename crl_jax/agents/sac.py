@@ -1,0 +1,165 @@
+"""Soft actor-critic: twin Q(s,a,g) regressed on the soft value of the next state, an actor that climbs their minimum.
+
+"Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905) with goals as inputs. Episodes are truncated, never
+terminated, so that every target bootstraps; hindsight (HER) is `rewards.hindsight`.
+
+Axis letters: B batch, E environments, D obs, G goal, A action.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from crl_jax import parallel, rewards
+from crl_jax.agents.common import Params, TwinQ, adam, alpha_loss, normalised, regression
+from crl_jax.config import Config
+from crl_jax.distributions import mode, sample_and_log_prob
+from crl_jax.networks import Actor
+from crl_jax.types import Agent, Batch, Metrics
+from envs_mjx.base import EnvSpec
+
+
+class SACState(struct.PyTreeNode):
+    """All that learns.
+
+    Attributes:
+        critic: parameters of Q1 and Q2. target: their running mean. actor: parameters.
+        average: running mean of `actor`, which deterministic acting uses.
+        log_alpha: () log of the entropy coefficient.
+        critic_opt, actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
+    """
+
+    critic: tuple[Params, Params]
+    target: tuple[Params, Params]
+    actor: Params
+    average: Params
+    log_alpha: jax.Array
+    critic_opt: optax.OptState
+    actor_opt: optax.OptState
+    alpha_opt: optax.OptState
+
+
+class SAC:
+    """The losses and the update of one configuration; immutable, every method is pure.
+
+    With an `axis` (see `parallel`) a batch is this device's part: gradients are those of all devices.
+    """
+
+    def __init__(self, config: Config, spec: EnvSpec, axis: str | None = None) -> None:
+        self.config = config.agent
+        self.spec, self.axis = spec, axis
+        self.q = TwinQ(config.network, spec)
+        self.actor = Actor(config.network, spec.action_size)
+        self.critic_adam = adam(config.agent.critic_lr, config.agent)
+        self.actor_adam = adam(config.agent.actor_lr, config.agent)
+        self.alpha_adam = optax.adam(config.agent.alpha_lr)
+        self.target_entropy = config.agent.target_entropy * spec.action_size
+
+    def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output: Any = self.actor.apply(actor, *normalised(self.spec, obs, goal))
+        return output
+
+    def _draw(self, actor: Params, obs: jax.Array, goal: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Actions (B, A) of the policy and their log-probabilities (B,); noise as one device would draw it."""
+        mean, log_std = self._policy(actor, obs, goal)
+        return sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
+
+    def init(self, key: jax.Array) -> SACState:
+        """Fresh parameters and optimisers; targets equal the critics, alpha starts at 1."""
+        critic_key, actor_key = jax.random.split(key)
+        critic = self.q.init(critic_key)
+        actor = self.actor.init(actor_key, jnp.zeros((1, self.spec.obs_size)), jnp.zeros((1, self.spec.goal_size)))
+        log_alpha = jnp.zeros(())
+        return SACState(
+            critic=critic,
+            target=jax.tree.map(jnp.copy, critic),  # its own buffers: both are donated
+            actor=actor,
+            average=jax.tree.map(jnp.copy, actor),
+            log_alpha=log_alpha,
+            critic_opt=self.critic_adam.init(critic),
+            actor_opt=self.actor_adam.init(actor),
+            alpha_opt=self.alpha_adam.init(log_alpha),
+        )
+
+    def act(self, state: SACState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
+        """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
+        if deterministic:
+            return mode(self._policy(state.average, obs, goal)[0])
+        mean, log_std = self._policy(state.actor, obs, goal)
+        return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
+
+    def targets(self, state: SACState, batch: Batch, key: jax.Array) -> jax.Array:
+        """r + gamma (min_i Q'_i(s', a', g) - alpha log pi(a'|s',g)), a' ~ pi(.|s',g): (B,), eq. 3 and 5."""
+        action, log_prob = self._draw(state.actor, batch.next_obs, batch.goal, key)
+        following = jnp.min(self.q(state.target, batch.next_obs, batch.goal, action), axis=0)
+        return rewards.paid(batch) + self.config.discount * (following - jnp.exp(state.log_alpha) * log_prob)
+
+    def critic_loss(self, critic: tuple[Params, Params], batch: Batch, target: jax.Array) -> tuple[jax.Array, Metrics]:
+        """mean((Q1 - y)^2 + (Q2 - y)^2), y the targets (B,); and the means of Q, y and the reward."""
+        return regression(self.q(critic, batch.obs, batch.goal, batch.action), target, batch)
+
+    def actor_loss(
+        self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """mean(alpha log pi(a|s,g) - min_i Q_i(s,a,g)), a ~ pi(.|s,g) (eq. 9); and the () mean log-probability."""
+        action, log_prob = self._draw(actor, batch.obs, batch.goal, key)
+        value = jnp.min(self.q(critic, batch.obs, batch.goal, action), axis=0)
+        return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
+
+    def update(self, state: SACState, batch: Batch, key: jax.Array) -> tuple[SACState, Metrics]:
+        """One step of critic, actor, alpha and targets from one batch (B,), each gradient at the OLD parameters."""
+        target_key, actor_key = jax.random.split(key)
+        target = self.targets(state, batch, target_key)
+        (critic_loss, told), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
+            state.critic, batch, target
+        )
+        alpha = jnp.exp(state.log_alpha)
+        (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
+            state.actor, state.critic, alpha, batch, actor_key
+        )
+        critic_loss, told, critic_grad, actor_loss, log_prob, actor_grad = parallel.mean(
+            (critic_loss, told, critic_grad, actor_loss, log_prob, actor_grad), self.axis
+        )
+        alpha_grad = jax.grad(alpha_loss)(state.log_alpha, log_prob, self.target_entropy)
+
+        critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
+        actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
+        alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
+        critic, actor = optax.apply_updates(state.critic, critic_step), optax.apply_updates(state.actor, actor_step)
+        new = SACState(
+            critic=critic,
+            target=optax.incremental_update(critic, state.target, self.config.target_tau),
+            actor=actor,
+            average=optax.incremental_update(actor, state.average, 1 - self.config.actor_average),
+            log_alpha=optax.apply_updates(state.log_alpha, alpha_step),
+            critic_opt=critic_opt,
+            actor_opt=actor_opt,
+            alpha_opt=alpha_opt,
+        )
+        metrics = {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "alpha": alpha,
+            "entropy": -log_prob,
+            "critic_grad_norm": optax.global_norm(critic_grad),
+            "actor_grad_norm": optax.global_norm(actor_grad),
+        }
+        return new, metrics | told
+
+
+def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
+    """Soft actor-critic as the loop takes it, with its reward and its hindsight."""
+    sac = SAC(config, spec, axis)
+    return Agent(
+        init=sac.init,
+        act=sac.act,
+        update=sac.update,
+        reward=partial(rewards.of_step, config.baseline),
+        relabel=partial(rewards.hindsight, config.baseline),
+    )
