@@ -44,7 +44,7 @@ keys = jax.random.split(jax.random.PRNGKey(1), 5)
 obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.normal(keys[1], (UPDATES, B, A)))
 goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
 count = jnp.ones((UPDATES, B), jnp.int32)
-batches = Batch(obs, action, obs, goal, goal, count, count, count, goal[..., 0])
+batches = Batch(obs, action, obs, goal, goal, count, count, count, reward=goal[..., 0])
 for loss, chunk in [(case.split("/")[0], int(case.split("/")[1])) for case in sys.argv[1:]]:
     def run(axis):
         contrast = AgentConfig(loss=loss, logits_chunk=chunk, critic_goal_noise=0.1)
