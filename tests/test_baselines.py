@@ -61,7 +61,8 @@ def _batch(seed: int = 0) -> Batch:
     shapes = ((B, D), (B, A), (B, D), (B, G), (B, G))
     obs, action, next_obs, goal, commanded = (jax.random.normal(*pair) for pair in zip(keys, shapes, strict=False))
     ints = jnp.ones(B, jnp.int32)
-    return Batch(obs, jnp.tanh(action), next_obs, goal, commanded, ints, ints, ints, jax.random.normal(keys[5], (B,)))
+    reward = jax.random.normal(keys[5], (B,))
+    return Batch(obs, jnp.tanh(action), next_obs, goal, commanded, ints, ints, ints, reward=reward)
 
 
 @cache
@@ -183,7 +184,7 @@ def test_hindsight_pays_for_its_goals_and_leaves_the_others(seed: int, share: fl
     env, keys = Line(1, horizon=5), jax.random.split(jax.random.key(seed), 4)
     obs, goal, commanded = (jax.random.normal(key, (3, size, 1)) for key in keys[:3])
     ints, paid = jnp.ones((3, size), jnp.int32), jax.random.normal(keys[3], (3, size))
-    batch = Batch(obs, obs, obs, goal, commanded, ints, ints, ints, paid)
+    batch = Batch(obs, obs, obs, goal, commanded, ints, ints, ints, reward=paid)
     config = BaselineConfig(reward=kind, her_share=share)
     learned = rewards.hindsight(config, env, batch)
     relabelled = round(share * size)

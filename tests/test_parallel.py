@@ -47,7 +47,7 @@ obs, action = jax.random.normal(keys[0], (UPDATES, B, D)), jnp.tanh(jax.random.n
 goal = obs[..., :G] + 0.1 * jax.random.normal(keys[2], (UPDATES, B, G))
 count = jnp.ones((UPDATES, B), jnp.int32)
 env = count * jnp.arange(B) // 2  # pairs of one trajectory, on one device
-batches = Batch(obs, action, obs, goal, goal, env, count, count, goal + 0.1, goal[..., 0])
+batches = Batch(obs, action, obs, goal, goal, env, count, count, goal + 0.1, reward=goal[..., 0])
 for case in map(json.loads, sys.argv[1:]):
     noise = {} if "method" in case else {"critic_goal_noise": 0.1}
     loss = str(case)
