@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from crl_jax import buffer, parallel
 from crl_jax.config import Config, TrainConfig
-from crl_jax.explore import behaviour_goal
+from crl_jax.explore import behaviour_goal, replay_goals
+from crl_jax.noise import noisy
 from crl_jax.rollout import Policy, Trajectory, random_policy, rollout
 from crl_jax.types import Agent, AgentState, Batch, Metrics
 from envs_mjx.base import GoalEnv, State
@@ -114,10 +115,12 @@ def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
 
     def iteration(state: LoopState, _: None) -> tuple[LoopState, tuple[Metrics, EpisodeSums]]:
         agent_state = state.agent
+        replayed = replay_goals(env, state.ring, state.env, schedule.unroll_length)
 
         def policy(env_state: State, key: jax.Array) -> jax.Array:
-            goal = behaviour_goal(env, env_state, explore)
-            return agent.act(agent_state, env_state.obs, goal, key, False)
+            goal = behaviour_goal(env, env_state, explore, replayed)
+            action = agent.act(agent_state, env_state.obs, goal, key, False)
+            return noisy(action, env_state, env.spec.horizon, explore)
 
         with jax.named_scope("collect"):  # names for the profiler
             state, episodes = collect(env, policy, state, schedule.unroll_length, axis)
