@@ -103,7 +103,8 @@ def report(full: bool = False, out: Path | None = None) -> int:
     """
     kept = study.kept_runs(STUDY, cells(tuple(TASKS), tuple(ARMS), full))
     out = out or Path("runs") / STUDY / "report"
-    pictures, pooled = [], {}
+    pictures: list[tuple[str, Path]] = []
+    pooled: dict[str, list[Path]] = {}
     for task in TASKS:
         arms = {arm: kept[name] for arm in ARMS if (name := f"{task}-{arm}{'-full' if full else ''}") in kept}
         if arms:
