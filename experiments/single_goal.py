@@ -22,7 +22,7 @@ from experiments import study
 
 STUDY = "single_goal"
 TASKS: dict[str, int] = {
-    "point_Spiral11x11": 600_000,
+    "point_Spiral11x11": 1_000_000,
     "sawyer_bin": 3_000_000,
     "sawyer_box": 3_000_000,
     "sawyer_peg": 3_000_000,
