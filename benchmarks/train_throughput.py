@@ -26,7 +26,6 @@ from benchmarks import common, roofline
 from configs import PRESETS
 from crl_jax import buffer, loop
 from crl_jax.config import Config, with_overrides
-from crl_jax.explore import behaviour_goal
 from crl_jax.rollout import rollout
 from crl_jax.trainer import Trainer, build
 from envs_mjx.physics import resolve
@@ -127,8 +126,7 @@ def parts(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], Any
         def step(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             # The sum ties every step to the one before, so that none is hoisted out of the loop.
             env_state = state.env.replace(obs=state.env.obs + 1e-9 * total.sum())
-            goal = behaviour_goal(env, env_state, config.explore)
-            return total + agent.act(state.agent, env_state.obs, goal, key, False), None
+            return total + loop.exploring_policy(env, agent, state, config)(env_state, key), None
 
         return jax.lax.scan(step, jnp.zeros_like(actions), jax.random.split(key, length))[0]
 

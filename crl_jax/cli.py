@@ -51,7 +51,7 @@ USAGE = """usage: crl COMMAND ...
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
-  report RUN...                          curves, table and one HTML page
+  report RUN...                          curves, tables and one HTML page of runs or folders of runs
   envs                                   list the tasks
   bench [NAME] [options]                 list the benchmarks, or run one
   profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
@@ -321,16 +321,19 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     """Curves, diagnostics and one self-contained HTML page of one or several runs.
 
     Args:
-        run: Folders of runs; several seeds of a task share a curve.
-        out: Folder for the page and pictures; by default the run's own, or `report` beside the runs when several.
+        run: Folders of runs, or folders that hold some; runs whose settings differ in the seed alone share a curve.
+        out: Folder for the page and pictures; by default a single run's own, else `report` beside the runs.
     """
-    from crl_jax import report
+    from crl_jax import recorded, report
 
     if not run:
         raise ConfigError("report: name at least one run folder")
-    page = report.write_report(list(run), out or (run[0] if len(run) == 1 else run[0].parent / "report"))
+    found = recorded.find_runs(run)
+    page = report.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
     console = Console()
-    console.print(report.table(list(run)))
+    console.print(report.table(found))
+    if len(found) > 1:
+        console.print(report.group_table(recorded.groups_of(found)))
     console.print(str(page), highlight=False, soft_wrap=True)
     return 0
 

@@ -315,20 +315,31 @@ class TrainConfig:
 class ExploreConfig:
     """What is asked of the policy while it collects."""
 
-    behaviour_goals: Literal["commanded", "touch_first", "touch_then_near"] = "commanded"
-    """Goals to act towards: the task's; the object where it lies, hand at it; that, then part of its way."""
+    behaviour_goals: Literal["commanded", "replay", "mixed", "touch_first", "touch_then_near"] = "commanded"
+    """Goals to act towards: the task's; one achieved in the replay ring, new in every episode; that in explore_share of
+    the episodes; the object where it lies, hand at it; that, then part of its way."""
     explore_share: float = 0.5
-    """Share of episodes with exploratory goals; the others get the task's."""
+    """Share of episodes with exploratory goals (mixed, touch_first, touch_then_near); the others get the task's."""
     touch_radius: float = 0.05
     """Metres around the object at which the hand's exploratory goal lies."""
     near_radius: float = 0.2
     """Metres around a point of its way to the target where a free object's exploratory goal lies (touch_then_near)."""
+    goal_noise: float = 0.0
+    """Standard deviation of Gaussian noise on every goal to act towards, one draw for each episode, in units of the
+    goal's scale."""
+    action_noise: Literal["none", "white", "pink", "ou"] = "none"
+    """Noise added to the policy's actions while it collects: independent from step to step; 1/f over an episode; or an
+    Ornstein-Uhlenbeck process."""
+    action_noise_scale: float = 0.1
+    """Standard deviation of action_noise, whatever its kind; actions lie in [-1, 1]."""
 
     def validate(self) -> None:
-        kinds = ("commanded", "touch_first", "touch_then_near")
+        kinds = ("commanded", "replay", "mixed", "touch_first", "touch_then_near")
         _require(self.behaviour_goals in kinds, "behaviour_goals", self.behaviour_goals, f"one of {', '.join(kinds)}")
+        noises = ("none", "white", "pink", "ou")
+        _require(self.action_noise in noises, "action_noise", self.action_noise, f"one of {', '.join(noises)}")
         _require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
-        for name in ("touch_radius", "near_radius"):
+        for name in ("touch_radius", "near_radius", "goal_noise", "action_noise_scale"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 

@@ -4,38 +4,95 @@ CRL explores by reaching for goals, and learns nothing of an object that it neve
 throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
 "critic collapse"). `touch_first` asks for the object where it lies, the hand at it; `touch_then_near` does so for the
 first part of an episode and then asks for the object near a random point of its way from start to where
-the episode wants it. Choices are a function of the environment's key, new in every episode, so that there is nothing to
-remember between steps.
+the episode wants it. `replay` asks for a goal that the ring has seen achieved, as the data collection of "Contrastive
+Learning as Goal-Conditioned RL" asks for goals all over the space; `mixed` does so in a share of the episodes. Choices
+are a function of the environment's key, new in every episode, so that there is nothing to remember between steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from crl_jax import buffer
 from crl_jax.config import ExploreConfig
 from envs_mjx.base import GoalEnv, State
 
+# Numbers folded into an episode's key: 1 its start, 2, 4 and 6 here, 3 the mazes' own noise, 5 the noise on actions.
 SWITCH = (20, 100)
 """Env steps (of 150, scaled with the horizon) between which `touch_then_near` turns to its second phase."""
 
 
-def behaviour_goal(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
-    """(E, G) goals to act towards: the commanded ones, or for a share of the episodes exploratory ones."""
-    if config.behaviour_goals == "commanded":
-        return state.goal
-    keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
-    explores = jax.vmap(jax.random.uniform)(keys[:, 0]) < config.explore_share
+def behaviour_goal(
+    env: GoalEnv, state: State, config: ExploreConfig, replayed: Callable[[State], jax.Array] | None = None
+) -> jax.Array:
+    """(E, G) goals to act towards: the commanded ones, or for a share of the episodes exploratory ones.
+
+    Args:
+        replayed: `replay_goals`, which the kinds "replay" and "mixed" ask.
+    """
+    goal = state.goal
+    if config.behaviour_goals in ("replay", "mixed"):
+        assert replayed is not None
+        goal = replayed(state)
+    elif config.behaviour_goals != "commanded":
+        goal = _touching(env, state, config)
+    if config.behaviour_goals not in ("commanded", "replay"):
+        explores = jax.vmap(jax.random.uniform)(_phase_keys(state)[:, 0]) < config.explore_share
+        goal = jnp.where(explores[:, None], goal, state.goal)
+    if config.goal_noise > 0:
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 6), goal.shape[1:]))(state.key)
+        goal = goal + config.goal_noise * env.spec.goal_scale * noise
+    return goal
+
+
+def replay_goals(env: GoalEnv, ring: buffer.Ring, state: State, unroll_length: int) -> Callable[[State], jax.Array]:
+    """What "replay" asks for during one unroll: state -> (E, G), the goal achieved in a random stored row of the ring.
+
+    An episode keeps its goal to its end, whatever unrolls it spans: its row is drawn by its key from the rows that were
+    stored when the unroll began in which it did, but for those that may be overwritten while it runs (in a ring so
+    small that none is left, the goal may change with it). Of several devices, each asks for goals of its own part.
+
+    Args:
+        ring: as it is when the unroll begins. state: the environments then.
+    """
+    capacity, num_envs = ring.episode.shape
+    written, last = ring.written, env.spec.horizon + unroll_length
+
+    def goals(now: State) -> jax.Array:
+        began = jnp.where(now.episode == state.episode, written - state.time, written)
+        end = jnp.maximum(began // unroll_length, 1) * unroll_length
+        oldest = jnp.clip(end + last - capacity, 0, end - 1)
+
+        def draw(key: jax.Array, low: jax.Array, high: jax.Array) -> tuple[jax.Array, jax.Array]:
+            row_key, env_key = jax.random.split(jax.random.fold_in(key, 4))
+            return jax.random.randint(row_key, (), low, high), jax.random.randint(env_key, (), 0, num_envs)
+
+        row, column = jax.vmap(draw)(now.key, oldest, end)
+        return env.achieved_goal(ring.obs[row % capacity, column])
+
+    return goals
+
+
+def _phase_keys(state: State) -> jax.Array:
+    """(E, 5, 2) keys of the running episodes: whether it explores, and where to."""
+    return jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
+
+
+def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
+    """(E, G) goals of touch_first or touch_then_near, as if every episode explored."""
+    keys = _phase_keys(state)
     touch = env.commanded_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
-    goal = touch
-    if config.behaviour_goals == "touch_then_near":
-        way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)
-        aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
-        near = env.commanded_goal(state.start + way + aside)
-        low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
-        switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
-        goal = jnp.where((state.time >= switch)[:, None], near, touch)
-    return jnp.where(explores[:, None], goal, state.goal)
+    if config.behaviour_goals == "touch_first":
+        return touch
+    way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)
+    aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
+    near = env.commanded_goal(state.start + way + aside)
+    low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
+    switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
+    return jnp.where((state.time >= switch)[:, None], near, touch)
 
 
 def _in_disc(keys: jax.Array, radius: float) -> jax.Array:

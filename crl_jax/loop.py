@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from crl_jax import buffer, parallel
 from crl_jax.config import Config, TrainConfig
-from crl_jax.explore import behaviour_goal
+from crl_jax.explore import behaviour_goal, replay_goals
+from crl_jax.noise import noisy
 from crl_jax.rollout import Policy, Trajectory, random_policy, rollout
 from crl_jax.types import Agent, AgentState, Batch, Metrics
 from envs_mjx.base import GoalEnv, State
@@ -113,21 +114,29 @@ def learn(agent: Agent, state: LoopState, batches: Batch) -> tuple[LoopState, Me
     return state.replace(agent=agent_state, key=key), jax.tree.map(jnp.mean, metrics)
 
 
+def exploring_policy(env: GoalEnv, agent: Agent, state: LoopState, config: Config) -> Policy:
+    """What acts while an unroll is collected from `state`: the agent, with behaviour goals and noise on its actions."""
+    explore = config.explore
+    replayed = replay_goals(env, state.ring, state.env, config.train.unroll_length)
+
+    def policy(env_state: State, key: jax.Array) -> jax.Array:
+        goal = behaviour_goal(env, env_state, explore, replayed)
+        action = agent.act(state.agent, env_state.obs, goal, key, False)
+        return noisy(action, env_state, env.spec.horizon, explore)
+
+    return policy
+
+
 Round = Callable[[LoopState], tuple[LoopState, Metrics, EpisodeSums]]
 
 
 def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Round:
     """`iterations_per_round` iterations as one function, to be jitted with its argument donated."""
-    schedule, explore = config.train, config.explore
+    schedule = config.train
 
     def iteration(state: LoopState, _: None) -> tuple[LoopState, tuple[Metrics, EpisodeSums]]:
-        agent_state = state.agent
-
-        def policy(env_state: State, key: jax.Array) -> jax.Array:
-            goal = behaviour_goal(env, env_state, explore)
-            return agent.act(agent_state, env_state.obs, goal, key, False)
-
         with jax.named_scope("collect"):  # names for the profiler
+            policy = exploring_policy(env, agent, state, config)
             state, episodes = collect(env, policy, state, schedule.unroll_length, axis, agent.reward)
         with jax.named_scope("sample"):
             state, batches = sample_batches(env, state, schedule, config.agent.discount, axis)

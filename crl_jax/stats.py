@@ -6,7 +6,7 @@ library rliable (`metrics.py`, `library.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,32 @@ def iqm(scores: ArrayLike) -> float:
     Raises:
         ValueError: no score, or one that is not finite.
     """
-    flat = np.sort(_finite(scores), axis=None)
-    cut = flat.size // 4
-    return float(flat[cut : flat.size - cut].mean())
+    return float(_middle(_finite(scores).ravel()))
+
+
+def iqm_curve(strata: Sequence[ArrayLike]) -> np.ndarray:
+    """Interquartile mean of runs and tasks pooled, at each of some points.
+
+    Args:
+        strata: one (R, ...) for each task; R may differ.
+    """
+    return _middle(np.concatenate([_finite(scores) for scores in strata]))
+
+
+def iqm_interval(
+    strata: Sequence[ArrayLike], repetitions: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stratified percentile bootstrap interval of `iqm_curve`: low and high, each of the shape of a run's scores.
+
+    Runs are drawn with replacement within each task; the same draw serves all points of a curve.
+
+    Args:
+        strata: one (R, ...) for each task; R may differ.
+    """
+    drawn = _resampled([_finite(scores) for scores in strata], repetitions, seed)
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(_middle(np.moveaxis(drawn, 1, 0)), [tail, 100 - tail], axis=0)
+    return low, high
 
 
 def bootstrap_interval(
@@ -53,9 +76,8 @@ def bootstrap_interval(
     if table.ndim != 2:
         raise ValueError(f"scores of shape {table.shape}: (runs, tasks) or (runs,) wanted")
     runs, tasks = table.shape
-    generator = np.random.default_rng(seed)
-    chosen = generator.integers(runs, size=(repetitions, runs, tasks))
-    values = [statistic(np.take_along_axis(table, rows, axis=0)) for rows in chosen]
+    drawn = _resampled(list(table.T), repetitions, seed)
+    values = [statistic(one.reshape(tasks, runs).T) for one in drawn]
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(values, [tail, 100 - tail])
     return float(low), float(high)
@@ -87,6 +109,19 @@ def best_and_last(values: ArrayLike) -> tuple[float, float]:
     """
     curve = _finite(values)
     return float(curve.max()), float(curve[-1])
+
+
+def _middle(scores: np.ndarray) -> Any:
+    """Mean of the middle half along the first axis; a quarter of the scores, rounded down, is cut at either end."""
+    ordered, cut = np.sort(scores, axis=0), len(scores) // 4
+    return ordered[cut : len(ordered) - cut].mean(axis=0)
+
+
+def _resampled(strata: Sequence[np.ndarray], repetitions: int, seed: int) -> np.ndarray:
+    """Strata of (R, ...) -> (repetitions, sum of R, ...): rows drawn with replacement within each stratum."""
+    generator = np.random.default_rng(seed)
+    chosen = [generator.integers(len(scores), size=(repetitions, len(scores))) for scores in strata]
+    return np.concatenate([scores[rows] for scores, rows in zip(strata, chosen, strict=True)], axis=1)
 
 
 def _finite(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:

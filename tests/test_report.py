@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import trim_mean
 
-from crl_jax import report, stats
+from crl_jax import recorded, report, stats
 from crl_jax.config import ConfigError
 from crl_jax.loggers import JsonlLogger
 from crl_jax.video import write_video
@@ -93,13 +93,95 @@ def test_report_of_one_run_is_self_contained(tmp_path):
 
 def test_report_of_seeds_and_tasks(tmp_path):
     runs = [make_run(tmp_path / f"{task}{seed}", seed, task) for task in ("reach", "push") for seed in range(3)]
-    page = report.write_report(runs, tmp_path / "both")
-    assert page.read_text().count("data:image/png") == 1 + len(runs)
+    page = report.write_report(tmp_path, tmp_path / "both")
+    text = page.read_text()
+    assert text.count("data:image/png") == 3 + len(runs), "by task, all tasks, side by side, and each run's own"
+    assert "http" not in text and all(f"<td>{name}</td>" in text for name in ("push", "reach", "all tasks"))
     for band in ("range", "bootstrap"):
         path = report.curve_figure({"reach": runs[:3], "push": runs[3:]}, tmp_path / f"{band}.png", band)
         assert path.stat().st_size > 10_000
     with pytest.raises(ConfigError, match="6 runs need a folder"):
         report.write_report(runs)
+
+
+@given(st.lists(st.lists(st.floats(-10, 10), min_size=1, max_size=4), min_size=1, max_size=3))
+def test_the_interval_of_ragged_tasks_holds_what_was_seen(strata):
+    low, high = stats.iqm_interval(strata, repetitions=50)
+    pooled = [score for scores in strata for score in scores]
+    assert min(pooled) - 1e-9 <= low <= high <= max(pooled) + 1e-9
+    assert stats.iqm_curve(strata) == pytest.approx(stats.iqm(pooled), abs=1e-9)
+
+
+def test_the_interval_of_a_curve_is_that_of_each_point():
+    curves = np.random.default_rng(0).normal(size=(5, 2, 7))  # runs, tasks, points
+    low, high = stats.iqm_interval([curves[:, 0], curves[:, 1]])
+    for point in range(7):
+        assert stats.bootstrap_interval(curves[..., point]) == pytest.approx((low[point], high[point]))
+
+
+def test_runs_are_grouped_by_what_differs_but_the_seed(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / f"a{seed}", seed, "push", agent={"discount": 0.99}, run={"name": f"a{seed}"})
+        make_run(tmp_path / f"b{seed}", seed, "push", agent={"discount": 0.9}, network={"width": 256})
+        make_run(tmp_path / "deeper" / f"c{seed}", seed, "reach")  # an older config.json: what it lacks has its default
+    runs = recorded.find_runs([tmp_path])
+    assert [run.name for run in runs] == ["a0", "a1", "b0", "b1", "c0", "c1"]
+    assert recorded.find_runs([tmp_path / "a0", tmp_path]) == runs, "none twice"
+    names = {label: [run.name for run in group] for label, group in recorded.groups_of(runs).items()}
+    assert names == {
+        "push, discount 0.99": ["a0", "a1"],
+        "push, discount 0.9": ["b0", "b1"],
+        "reach, discount 0.99": ["c0", "c1"],
+    }
+    pooled = recorded.groups_of(runs, apart=False)
+    assert {label: len(group) for label, group in pooled.items()} == {"discount 0.99": 4, "discount 0.9": 2}
+    assert list(recorded.groups_of(runs[:2])) == ["push"]
+    with pytest.raises(ConfigError, match="nothing_here is no run folder"):
+        recorded.find_runs([tmp_path / "nothing_here"])
+
+
+def test_groups_that_differ_in_many_fields_keep_apart(tmp_path):
+    for index in range(2):
+        agent = {name: index + 1 for name in ("discount", "critic_lr", "actor_lr", "alpha_lr", "max_grad_norm")}
+        make_run(tmp_path / f"r{index}", 0, agent=agent)
+    make_run(tmp_path / "r2", 0, agent=agent | {"max_grad_norm": 9})
+    assert len(recorded.groups_of(recorded.find_runs([tmp_path]))) == 3
+
+
+def test_aggregates_are_those_of_the_summaries(tmp_path):
+    runs = [make_run(tmp_path / f"{task}{seed}", seed, task) for task in ("reach", "push") for seed in range(4)]
+    (row,) = report.aggregate({"all": runs})
+    assert (row["runs"], row["tasks"]) == (8, 2)
+    scores = np.array([report.summary(run)["auc_success_any"] for run in runs]).reshape(2, 4)
+    assert row["auc_success_any"] == pytest.approx((stats.iqm(scores), *stats.bootstrap_interval(scores.T)))
+    assert report.interval(row["best_success_any"]) == "1.00 [1.00, 1.00]" and report.interval(None) == "-"
+
+
+def test_the_seconds_of_a_run_are_split(tmp_path):
+    run = tmp_path / "a"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    logger = JsonlLogger(run)
+    logger.log({"time/compile_seconds": 7.0, "time/seconds": 0.0}, 0)
+    seconds = 5.0  # of the warm-up
+    for index in range(4):
+        seconds += 2.0
+        speed = {"time/env_steps_per_s": 50.0, "updates": 10 * (index + 1)}
+        logger.log(speed | {"time/seconds": seconds}, 1000 + 100 * (index + 1))
+        if index % 2:
+            seconds += 0.5
+            logger.log({"eval/success_any": 0.0, "time/seconds": seconds}, 1000 + 100 * (index + 1))
+    logger.close()
+    assert recorded.throughput(run) == {
+        "compile_seconds": 7.0,
+        "warm_up_seconds": 5.0,
+        "training_seconds": 8.0,
+        "evaluation_seconds": 1.0,
+        "env_steps_per_s": 50.0,
+        "updates_per_s": 5.0,
+    }
+    page = report.write_report(run)
+    assert "warm up seconds" in page.read_text()
 
 
 def test_runs_that_cannot_be_reported(tmp_path):

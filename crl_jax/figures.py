@@ -1,0 +1,218 @@
+"""Figures of run folders: success over env steps and minutes; diagnostics of one run, or of several side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from crl_jax.config import ConfigError
+from crl_jax.recorded import Curve, curve_of, minutes_at, records_of, task_of
+from crl_jax.stats import iqm_curve, iqm_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Band = Literal["range", "bootstrap"]
+POINTS = 200
+"""At most so many points of a curve are drawn."""
+
+# Okabe and Ito's palette, told apart by every kind of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+Panel = tuple[str, str, bool, str]
+# (title, y label, log scale, what the metric's name after its last "/" must match)
+PANELS: tuple[Panel, ...] = (
+    ("Categorical accuracy of the critic", "fraction", False, r"categorical_accuracy"),
+    ("Critic's logits", "energy", False, r"logits_(pos|neg)"),
+    ("Logsumexp of the logits", "nats", False, r"logsumexp"),
+    ("Values of the critic, and their targets", "return", False, r"q|q_target"),
+    ("Reward in a batch", "reward", False, r"reward"),
+    ("Losses", "loss", False, r".*_loss"),
+    ("Entropy coefficient alpha", "alpha", True, r"alpha"),
+    ("Policy entropy", "nats", False, r"entropy"),
+    ("Gradient norms", "global norm", True, r".*grad_norm.*"),
+    ("Dimensions that phi uses (participation ratio)", "dimensions", False, r"participation_ratio"),
+    ("Episodes in which the object moved", "fraction", False, r"object_moved.*"),
+    ("Distinct goals in a batch", "share of the goals", False, r"distinct_goals.*"),
+    ("Distance to the goal at evaluation", "m", False, r"(min|final)_distance"),
+    ("Throughput", "env steps/s", False, r"env_steps_per_s"),
+)
+
+COMPARED: dict[str, tuple[str, str]] = {
+    "eval/success_final": ("Success at the last step", "success rate"),
+    "train/categorical_accuracy": ("Categorical accuracy of the critic", "fraction"),
+    "train/logits_neg": ("Mean negative logit", "energy"),
+    "train/participation_ratio": ("Dimensions that phi uses", "participation ratio"),
+    "train/distinct_goals": ("Distinct goals in a batch", "share of the goals"),
+    "train/object_moved": ("Episodes in which the object moved", "fraction"),
+}
+"""Metric -> title and y label: what tells a critic that collapsed from one that sees objects move."""
+
+
+def curve_figure(groups: Mapping[str, Sequence[Path]], path: Path, band: Band = "range") -> Path:
+    """Success over env steps and over training time, a line for each group.
+
+    Args:
+        groups: label -> run folders (the seeds of one setting, of one task or several).
+        path: a .png (or any format that matplotlib writes).
+        band: "range": the mean over the runs, and their range; "bootstrap": the interquartile mean over runs and tasks,
+            and its stratified 95% bootstrap interval.
+
+    Raises:
+        ConfigError: a folder is no run, or no run was evaluated yet.
+    """
+    from matplotlib.ticker import EngFormatter, PercentFormatter
+
+    runs = {label: [records_of(Path(folder)) for folder in folders] for label, folders in groups.items()}
+    tasks = {label: [task_of(Path(folder)) for folder in folders] for label, folders in groups.items()}
+    figure = _figure(2, 2, 8.5)
+    (any_steps, any_time), (final_steps, final_time) = figure.subplots(2, 2, sharey=True, sharex="col")
+    drawn = 0
+    rows = ((any_steps, any_time, "success_any"), (final_steps, final_time, "success_final"))
+    for steps_axes, time_axes, name in rows:
+        for colour, (label, seeds) in zip(_colours(len(runs)), runs.items(), strict=True):
+            told = f"{label} (n={len(seeds)})" if len(seeds) > 1 else label
+            curves = [curve_of(records, f"eval/{name}") for records in seeds]
+            drawn += _draw(steps_axes, curves, tasks[label], told, colour, band)
+            timed = [(minutes_at(records, curve[0]), curve[1]) for records, curve in zip(seeds, curves, strict=True)]
+            _draw(time_axes, timed, tasks[label], told, colour, band)
+    if not drawn:
+        raise ConfigError(f"no evaluation recorded yet under {', '.join(str(f) for g in groups.values() for f in g)}")
+    for axes, title in ((any_steps, "Success at any step of the episode"), (final_steps, "Success at the last step")):
+        axes.set_title(title, loc="left")
+        axes.set(ylabel="success rate", ylim=(-0.03, 1.03))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    final_steps.set_xlabel("env steps")
+    final_steps.xaxis.set_major_formatter(EngFormatter(sep=""))
+    final_time.set_xlabel("training time (min, without compilation)")
+    any_steps.legend(loc="best", frameon=False, fontsize=8)
+    return saved(figure, path)
+
+
+def diagnostics_figure(folder: Path, path: Path) -> Path | None:
+    """What the critic, the actor and the data did over env steps; only what was recorded. None when nothing was."""
+    from matplotlib.ticker import EngFormatter
+
+    records = records_of(Path(folder))
+    keys = sorted({key for record in records for key in record})
+    panels = [(panel, [key for key in keys if re.fullmatch(panel[3], key.split("/")[-1])]) for panel in PANELS]
+    panels = [(panel, matching) for panel, matching in panels if matching]
+    if not panels:
+        return None
+    figure, grid = _grid(len(panels))
+    for axes, ((title, unit, logarithmic, _), matching) in zip(grid, panels, strict=False):
+        for colour, key in zip(_colours(len(matching)), matching, strict=True):
+            steps, values = curve_of(records, key)
+            axes.plot(steps, values, color=colour, linewidth=1.4, marker="o" if len(steps) < 3 else None, label=key)
+            if logarithmic and (values > 0).all():
+                axes.set_yscale("log")
+        axes.set(title=title, ylabel=unit, xlabel="env steps")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.legend(frameon=False, fontsize=8)
+    return saved(figure, path)
+
+
+def comparison_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path | None:
+    """The metrics of `COMPARED` over env steps, a line for each group: the mean over its runs, and their range.
+
+    Returns:
+        The picture; None when no run recorded any of them.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    runs = {label: [records_of(Path(folder)) for folder in folders] for label, folders in groups.items()}
+    recorded = {key for seeds in runs.values() for records in seeds for record in records for key in record}
+    panels = [(key, *told) for key, told in COMPARED.items() if key in recorded]
+    if not panels:
+        return None
+    figure, grid = _grid(len(panels))
+    for axes, (key, title, unit) in zip(grid, panels, strict=False):
+        for colour, (label, seeds) in zip(_colours(len(runs)), runs.items(), strict=True):
+            curves = [curve_of(records, key) for records in seeds]
+            _draw(axes, curves, [label] * len(curves), label, colour, "range")
+        axes.set(title=title, ylabel=unit, xlabel="env steps")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    lines, labels = max((axes.get_legend_handles_labels() for axes in grid), key=lambda told: len(told[1]))
+    figure.legend(lines, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3)
+    return saved(figure, path)
+
+
+def heat_map(
+    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path, unit: str = "success"
+) -> Path:
+    """A table of (len(rows), len(columns)) values in [0, 1] as a picture; NaN is left blank."""
+    figure = _figure(1, 1, 1.6 + 1.1 * len(columns), height=1.4 + 0.6 * len(rows))
+    axes = figure.subplots()
+    picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(title, loc="left")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.6 else "k")
+    figure.colorbar(picture, ax=axes, label=unit)
+    return saved(figure, path, grid=False)
+
+
+def _draw(axes: Axes, curves: list[Curve], tasks: list[str], label: str, colour: str, band: Band) -> int:
+    """One group's line and band; nothing, and 0, when none of its runs recorded the metric."""
+    pairs = [(curve, task) for curve, task in zip(curves, tasks, strict=True) if len(curve[0])]
+    if not pairs:
+        return 0
+    curves, tasks = [curve for curve, _ in pairs], [task for _, task in pairs]
+    low, high = max(xs[0] for xs, _ in curves), min(xs[-1] for xs, _ in curves)
+    grid = np.unique(np.concatenate([xs[(xs >= low) & (xs <= high)] for xs, _ in curves]))
+    if not len(grid):
+        raise ConfigError(f"runs of {label} do not overlap: no span that all of them were evaluated on")
+    if len(grid) > POINTS:
+        grid = np.linspace(low, high, POINTS)
+    values = np.stack([np.interp(grid, xs, ys) for xs, ys in curves])
+    strata = [values[[other == task for other in tasks]] for task in dict.fromkeys(tasks)]
+    line = values.mean(0) if band == "range" else iqm_curve(strata)
+    axes.plot(grid, line, color=colour, label=label, linewidth=2, marker="o" if len(grid) < 3 else None)
+    if len(curves) > 1:
+        between = (values.min(0), values.max(0)) if band == "range" else iqm_interval(strata)
+        axes.fill_between(grid, *between, color=colour, alpha=0.2, linewidth=0)
+    return 1
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+
+
+def _grid(panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, three in a row."""
+    columns = min(3, panels)
+    rows = -(-panels // columns)
+    figure = _figure(rows, columns, 4.6 * columns)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flatten())
+    for axes in grid[panels:]:
+        axes.set_axis_off()
+    return figure, grid[:panels]
+
+
+def _figure(rows: int, columns: int, width: float, height: float | None = None) -> Figure:
+    # A Figure without pyplot: no display, no global list of figures.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height or 3.1 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def saved(figure: Figure, path: Path, grid: bool = True) -> Path:
+    """The figure in a file, its axes plain."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        if grid:
+            axes.grid(alpha=0.3)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    return path

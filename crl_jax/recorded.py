@@ -1,0 +1,160 @@
+"""Run folders read back: records, curves, and which runs are the seeds of one setting.
+
+Reads config.json and metrics.jsonl only, so that a run can be reported while it trains or long after.
+Axis letters: T evaluations over time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crl_jax.config import Config, ConfigError
+from crl_jax.loggers import METRICS_FILE, read_metrics
+from crl_jax.runs import CONFIG, MAY_CHANGE
+
+Curve = tuple[np.ndarray, np.ndarray]
+NO_SETTING = (*MAY_CHANGE, "seed", "threads", "checkpoint_every", "command")
+"""Fields in which the runs of one setting may differ."""
+_IN_LABEL = 4
+
+
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """The run folders among `paths`, and below those that are none, in order of their names.
+
+    Raises:
+        ConfigError: a path with no run in it.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        below = [path] if (path / CONFIG).exists() else sorted(file.parent for file in path.rglob(METRICS_FILE))
+        below = [folder for folder in below if (folder / CONFIG).exists()]
+        if not below:
+            raise ConfigError(f"{path} is no run folder: it has no {CONFIG}, nor has a folder in it")
+        found += below
+    return list(dict.fromkeys(found))
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """A run's config.json as it stands, perhaps of another version.
+
+    Raises:
+        ConfigError: not there, or no JSON.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder} is no run folder: it has no {CONFIG}") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder / CONFIG} is no JSON ({error})") from error
+    return config
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """A run's records, in order.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    records = [record for record in read_metrics(folder) if "env_steps" in record]
+    if not records:
+        raise ConfigError(f"no metrics under {folder}: {METRICS_FILE} is missing or empty")
+    return records
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaf fields of a config.json, whatever section they are in."""
+    sections = [value for value in config.values() if isinstance(value, Mapping)]
+    leaves = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    return {key: value for section in sections for key, value in section.items()} | leaves
+
+
+def task_of(folder: Path) -> str:
+    """The run's task; its folder's name where the config tells none."""
+    return str(flat(config_of(folder)).get("task") or folder.resolve().name)
+
+
+def groups_of(runs: Sequence[Path], apart: bool = True) -> dict[str, list[Path]]:
+    """Label -> the runs of one setting: those whose configs differ in nothing but the seed and what changes no result.
+
+    A label tells the task and the fields that differ between groups. What an older config.json lacks has its default.
+
+    Args:
+        apart: tasks are settings apart; False: a group holds its setting's runs of every task.
+    """
+    ignored = {*NO_SETTING, *(() if apart else ("task", "horizon"))}
+    defaults = flat(Config().to_dict())
+    settings = []
+    for run in runs:
+        values = defaults | flat(config_of(run)) | ({"task": task_of(run)} if apart else {})
+        settings.append({key: value for key, value in values.items() if key not in ignored})
+    differ = [key for key in dict.fromkeys(key for one in settings for key in one) if _several(settings, key)]
+    groups: dict[str, list[Path]] = {}
+    members: dict[str, dict[str, Any]] = {}
+    for run, setting in zip(runs, settings, strict=True):
+        label = _label(setting, differ) or (task_of(run) if apart else "all tasks")
+        if members.setdefault(label, setting) != setting:  # the fields left out of the label tell them apart
+            label = f"{label} ({run.resolve().name})"
+            members[label] = setting
+        groups.setdefault(label, []).append(run)
+    return groups
+
+
+def _several(settings: list[dict[str, Any]], key: str) -> bool:
+    return len({json.dumps(one.get(key)) for one in settings}) > 1
+
+
+def _label(setting: dict[str, Any], differ: list[str]) -> str:
+    named = [key for key in differ if key != "task"]
+    told = [str(setting["task"])] if "task" in differ else []
+    told += [f"{key} {setting.get(key)}" for key in named[:_IN_LABEL]]
+    return ", ".join([*told, *(["..."] if len(named) > _IN_LABEL else [])])
+
+
+def curve_of(records: list[dict[str, Any]], key: str) -> Curve:
+    """(T,) env steps and (T,) values of the records that hold a metric; empty when none does."""
+    points = sorted((record["env_steps"], record[key]) for record in records if key in record)
+    return np.array([step for step, _ in points], float), np.array([value for _, value in points], float)
+
+
+def minutes_at(records: list[dict[str, Any]], steps: np.ndarray) -> np.ndarray:
+    """Training time at given env steps, interpolated between the records that carry it; empty when none does."""
+    known, seconds = curve_of(records, "time/seconds")
+    return np.interp(steps, known, seconds) / 60 if len(known) else np.array([])
+
+
+def throughput(folder: Path) -> dict[str, float]:
+    """Where a run's seconds went; what was never recorded is absent.
+
+    Returns:
+        compile_seconds, warm_up_seconds, training_seconds (collecting and learning), evaluation_seconds; and over the
+        training seconds alone, env_steps_per_s and updates_per_s. `crl profile` splits the training further.
+    """
+    records = records_of(folder)
+    found: dict[str, float] = {}
+    compiled = [record["time/compile_seconds"] for record in records if "time/compile_seconds" in record]
+    if compiled:
+        found["compile_seconds"] = max(compiled)
+    evaluation, last = 0.0, 0.0
+    rounds: list[tuple[int, int, float]] = []  # env steps, updates, seconds at the end of each
+    for record in (record for record in records if "time/seconds" in record):
+        if any(key.startswith("eval/") for key in record):
+            evaluation += record["time/seconds"] - last
+        elif "time/env_steps_per_s" in record:
+            rounds.append((record["env_steps"], record.get("updates", 0), record["time/seconds"] - last))
+        last = record["time/seconds"]
+    if evaluation:
+        found["evaluation_seconds"] = evaluation
+    if len(rounds) > 1:  # the first holds the warm-up too, and is as long as the others
+        later = sum(seconds for _, _, seconds in rounds[1:])
+        each = later / (len(rounds) - 1)
+        found["training_seconds"] = later + each
+        found["warm_up_seconds"] = max(rounds[0][2] - each, 0.0)
+        if later > 0:
+            found["env_steps_per_s"] = (rounds[-1][0] - rounds[0][0]) / later
+            found["updates_per_s"] = (rounds[-1][1] - rounds[0][1]) / later
+    return found

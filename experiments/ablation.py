@@ -1,0 +1,113 @@
+"""Every loss with every energy: `python -m experiments.ablation run | report`.
+
+The grid of the tables LOSSES and ENERGIES on two tasks, one preset, nothing else changed; the report draws a heat map
+for each task.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+
+from crl_jax import report as reports
+from crl_jax.energies import ENERGIES
+from crl_jax.figures import heat_map
+from crl_jax.losses import LOSSES
+from experiments import study
+
+STUDY = "ablation"
+TASKS = ("reach", "point_U")
+PRESET_OF = {"reach": "reach_cpu", "point_U": "reach_cpu"}
+"""Task -> preset; of the others `OTHERS`."""
+OTHERS = "metaworld_cpu"
+STEPS = 250_000
+
+Score = Literal["auc_success_any", "last_success_any", "best_success_any", "auc_success_final", "last_success_final"]
+
+
+def cells(
+    tasks: Sequence[str],
+    losses: Sequence[str] = tuple(LOSSES),
+    energies: Sequence[str] = tuple(ENERGIES),
+    steps: int = STEPS,
+) -> list[study.Cell]:
+    """A cell for each task, loss and energy."""
+    return [
+        study.Cell(
+            f"{task}-{loss}-{energy}",
+            PRESET_OF.get(task, OTHERS),
+            {"task": task, "loss": loss, "energy": energy, "total_env_steps": steps},
+        )
+        for task, loss, energy in itertools.product(tasks, losses, energies)
+    ]
+
+
+def run(
+    tasks: tuple[str, ...] = TASKS,
+    losses: tuple[str, ...] = tuple(LOSSES),
+    energies: tuple[str, ...] = tuple(ENERGIES),
+    seeds: tuple[int, ...] = (0,),
+    total_env_steps: int = STEPS,
+    threads: int = 0,
+    dry_run: bool = False,
+) -> int:
+    """Train the grid; what is kept already is skipped, what was stopped continues.
+
+    Args:
+        tasks: Tasks of `crl envs`.
+        losses: Names of crl_jax/losses.py.
+        energies: Names of crl_jax/energies.py.
+        seeds: Seeds.
+        total_env_steps: Env steps of each run.
+        threads: Threads of the C engine; 0 takes every core.
+        dry_run: Tell the runs and do nothing.
+    """
+    study.known(losses, LOSSES, "losses")
+    study.known(energies, ENERGIES, "energies")
+    wanted = cells(tasks, losses, energies, total_env_steps)
+    return study.run_cells(STUDY, wanted, seeds, dry_run=dry_run, threads=threads)
+
+
+def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out: Path | None = None) -> int:
+    """Table, a heat map for each task, and one HTML page of the kept runs.
+
+    Args:
+        tasks: Tasks, of which those with kept runs are shown.
+        score: What the heat maps show, the mean over seeds; auc: the mean height of the learning curve.
+        out: Folder of the page and pictures; runs/ablation/report by default.
+    """
+    kept = study.kept_runs(STUDY, cells(tasks))
+    out = out or Path("runs") / STUDY / "report"
+    pictures = []
+    for task in tasks:
+        values = grid(kept, task, score)
+        if np.isfinite(values).any():
+            title = f"{task}: {score.replace('_', ' ')}"
+            pictures.append((title, heat_map(values, list(LOSSES), list(ENERGIES), title, out / f"{task}.png", score)))
+    runs = [folder for folders in kept.values() for folder in folders]
+    notes = ["Made by: python -m experiments.ablation run"]
+    page = reports.write_report(runs, out, kept, pictures=pictures, notes=notes)
+    console = Console()
+    for text in (study.markdown_table(kept), str(page)):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def grid(kept: dict[str, list[Path]], task: str, score: str) -> np.ndarray:
+    """(losses, energies) of a task: the mean over the kept runs; NaN where there is none."""
+    values = np.full((len(LOSSES), len(ENERGIES)), np.nan)
+    for row, column in np.ndindex(values.shape):
+        folders = kept.get(f"{task}-{list(LOSSES)[row]}-{list(ENERGIES)[column]}", [])
+        scores = [told[score] for folder in folders if score in (told := reports.summary(folder))]
+        if scores:
+            values[row, column] = np.mean(scores)
+    return values
+
+
+if __name__ == "__main__":
+    study.cli({"run": run, "report": report})

@@ -1,0 +1,125 @@
+"""One goal or many to explore with: `python -m experiments.single_goal run | report`.
+
+The question of "A Single Goal is All You Need" (arXiv:2408.05804): does a policy that is only ever asked for the one
+hard goal explore better than one that is asked for goals all over the space? Arms: single_goal; mixed_goals and
+replay_goals, which ask for goals that the ring has seen, in half of the episodes or in all; sac_her, which learns from
+success.
+By default the point maze of the paper, for a CPU; `--tasks sawyer_bin sawyer_box sawyer_peg` takes far longer. `--full`
+is the paper's setting, for a GPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from crl_jax import report as reports
+from crl_jax.figures import curve_figure
+from experiments import study
+
+STUDY = "single_goal"
+TASKS: dict[str, int] = {
+    "point_Spiral11x11": 1_000_000,
+    "sawyer_bin": 3_000_000,
+    "sawyer_box": 3_000_000,
+    "sawyer_peg": 3_000_000,
+}
+"""Task -> env steps of a run on a CPU."""
+FULL_STEPS: dict[str, int] = {
+    "point_Spiral11x11": 1_000_000,
+    "sawyer_bin": 20_000_000,
+    "sawyer_box": 20_000_000,
+    "sawyer_peg": 20_000_000,
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "single_goal": {"behaviour_goals": "commanded"},
+    "mixed_goals": {"behaviour_goals": "mixed"},
+    "replay_goals": {"behaviour_goals": "replay"},
+    "sac_her": {"behaviour_goals": "commanded"},
+}
+"""Arm -> what it changes of its preset."""
+PRESET_OF = {
+    "point_Spiral11x11": "point_cpu",
+    "sawyer_bin": "metaworld_cpu",
+    "sawyer_box": "metaworld_cpu",
+    "sawyer_peg": "metaworld_cpu",
+}
+CRL_ARMS = ("single_goal", "mixed_goals", "replay_goals")
+
+
+def cells(
+    tasks: tuple[str, ...], arms: tuple[str, ...], full: bool = False, steps: int | None = None
+) -> list[study.Cell]:
+    """A cell for each task and arm.
+
+    Raises:
+        ConfigError: an unknown task or arm.
+    """
+    found = []
+    steps_of = study.known(tasks, FULL_STEPS if full else TASKS, "tasks")
+    for (task, env_steps), (arm, changes) in itertools.product(
+        steps_of.items(), study.known(arms, ARMS, "arms").items()
+    ):
+        preset = "sac_her_cpu" if arm == "sac_her" else "sgcrl" if full else PRESET_OF[task]
+        # As SGCRL: half of the actor's goals are another trajectory's.
+        goals = {} if arm == "sac_her" else {"actor_goals": "mixed"}
+        whole = {"task": task, "total_env_steps": steps or env_steps, **goals, **changes}
+        found.append(study.Cell(f"{task}-{arm}{'-full' if full else ''}", preset, whole))
+    return found
+
+
+def run(
+    tasks: tuple[str, ...] = ("point_Spiral11x11",),
+    arms: tuple[str, ...] = CRL_ARMS,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    full: bool = False,
+    total_env_steps: int | None = None,
+    threads: int = 0,
+    dry_run: bool = False,
+) -> int:
+    """Train every task, arm and seed; what is kept already is skipped, what was stopped continues.
+
+    Args:
+        tasks: point_Spiral11x11, sawyer_bin, sawyer_box, sawyer_peg.
+        arms: single_goal, mixed_goals, replay_goals, sac_her.
+        seeds: Seeds.
+        full: The paper's setting (preset sgcrl), for a GPU.
+        total_env_steps: Env steps of each run; the task's own by default.
+        threads: Threads of the C engine; 0 takes every core.
+        dry_run: Tell the runs and do nothing.
+    """
+    return study.run_cells(STUDY, cells(tasks, arms, full, total_env_steps), seeds, dry_run=dry_run, threads=threads)
+
+
+def report(full: bool = False, out: Path | None = None) -> int:
+    """Table, curves and one HTML page of the kept runs.
+
+    Args:
+        full: Of the runs of the paper's setting.
+        out: Folder of the page and pictures; runs/single_goal/report by default.
+    """
+    kept = study.kept_runs(STUDY, cells(tuple(TASKS), tuple(ARMS), full))
+    out = out or Path("runs") / STUDY / "report"
+    pictures: list[tuple[str, Path]] = []
+    pooled: dict[str, list[Path]] = {}
+    for task in TASKS:
+        arms = {arm: kept[name] for arm in ARMS if (name := f"{task}-{arm}{'-full' if full else ''}") in kept}
+        if arms:
+            pictures.append((task, curve_figure(arms, out / f"{task}.png", "bootstrap")))
+        for arm, folders in arms.items():
+            pooled.setdefault(arm, []).extend(folders)
+    command = f"python -m experiments.single_goal run{' --full' if full else ''}"
+    runs = [folder for folders in kept.values() for folder in folders]
+    page = reports.write_report(runs, out, kept, pooled, pictures, [f"Made by: {command}"])
+    console = Console()
+    console.print(study.markdown_table(kept), markup=False, highlight=False, soft_wrap=True)
+    console.print(reports.group_table(pooled))
+    console.print(str(page), highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    study.cli({"run": run, "report": report})

@@ -1,0 +1,133 @@
+"""The studies: cells that validate, a real run that is stopped, continued, kept and skipped, and what is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs import PRESETS
+from crl_jax import runs
+from crl_jax.config import ConfigError, with_overrides
+from crl_jax.loggers import read_metrics
+from crl_jax.train import train
+from experiments import ablation, lab_journal, single_goal, study
+from tests.test_report import make_run
+from tests.test_train import SMALL
+
+STUDIES = {
+    "single_goal": lambda: single_goal.cells(tuple(single_goal.TASKS), single_goal.CRL_ARMS),
+    "lab_journal": lambda: lab_journal.cells(lab_journal.TASKS),
+    "ablation": lambda: ablation.cells(("reach", "point_U", "faucet-close")),
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_cell_validates_under_a_name_of_its_own(name: str) -> None:
+    cells = STUDIES[name]()
+    configs = [cell.config(name, seed=3) for cell in cells]
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert all(config.run.name == f"{cell.name}-s3" for config, cell in zip(configs, cells, strict=True))
+    assert len({str(with_overrides(config, name="").to_dict()) for config in configs}) == len(cells), "two are the same"
+
+
+def test_the_journal_varies_one_factor_at_a_time() -> None:
+    cells = lab_journal.cells(("push-back",))
+    assert len(cells) == 1 + sum(len(levels) - 1 for levels in lab_journal.LEVELS.values())
+    centre = cells[0].config("x")
+    assert centre.env.num_envs == 128 and centre.network.critic_depth == 4
+    for cell in cells:
+        config = cell.config("x")
+        ratio = 40 if "-utd-" not in cell.name else int(cell.name.split("-")[-1])
+        assert config.env_steps_per_iteration() == ratio * config.train.updates_per_iteration
+        assert 0.98e6 < config.train.replay_capacity <= 1e6
+    short = [cell.name for cell in cells if cell.changes["total_env_steps"] < lab_journal.STEPS]
+    assert short == ["push-back-utd-1"], "the others are within the rule"
+
+
+def test_unknown_rows_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="tasks='sawyer_bim': unknown; nearest: sawyer_bin"):
+        single_goal.cells(("sawyer_bim",), ("single_goal",))
+    with pytest.raises(ConfigError, match="preset='reach_cp': no such preset; nearest: reach_cpu"):
+        study.Cell("a", "reach_cp").config("x")
+    with pytest.raises(ConfigError, match="energies='nrm': unknown"):
+        ablation.run(energies=("nrm",))
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = {**SMALL, "task": "point_U", "behaviour_goals": "mixed", "action_noise": "pink"}
+    cell = study.Cell("tiny", "reach_cpu", changes)
+    stopped = train(cell.config("tests", total_env_steps=160), console=False)  # as a kill leaves it: not kept
+    results = tmp_path / "results"
+    assert study.run_cells("tests", [cell], [0], results, dry_run=True) == 0 and not results.exists()
+    assert study.run_cells("tests", [cell], [0], results) == 0
+    kept = results / "tests" / "tiny-s0"
+    assert sorted(path.name for path in kept.iterdir()) == ["config.json", "metrics.jsonl"]
+    steps = [record["env_steps"] for record in read_metrics(kept)]
+    assert steps == sorted(steps) and steps[-1] >= 880 and steps[0] == 0
+    assert stopped.counters.env_steps in steps, "continued, not begun anew"
+    before = read_metrics(kept)
+    assert study.run_cells("tests", [cell], [0], results) == 0
+    assert "kept already, skipped" in capsys.readouterr().out and read_metrics(kept) == before
+    other = study.Cell("tiny", "reach_cpu", {**changes, "discount": 0.5})
+    with pytest.raises(ConfigError, match=r"keeps another run \(discount: 0.99 -> 0.5"):
+        study.run_cells("tests", [other], [0], results)
+    assert study.kept_runs("tests", [cell], results) == {"tiny": [kept]}
+    assert "| tiny | 1 |" in study.markdown_table({"tiny": [kept]})
+
+
+def test_keeping_is_all_or_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0)
+    (tmp_path / "kept.partial").mkdir()
+    study.keep(run, tmp_path / "kept")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "run"]
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(FileNotFoundError):
+        study.keep(run, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert not study.is_kept(tmp_path / "other", PRESETS["reach_cpu"])
+
+
+def kept_cells(folder: Path, name: str, cells: list[study.Cell]) -> None:
+    """Made-up metrics under each cell's real config; later cells were evaluated longer, and reached more."""
+    for index, cell in enumerate(cells):
+        for seed in range(2):
+            run = make_run(folder / name / f"{cell.name}-s{seed}", seed, evaluations=3 + index)
+            runs.write_json(run / "config.json", cell.config(name, seed).to_dict())
+
+
+REPORTS = {
+    "single_goal": (single_goal, STUDIES["single_goal"], {"learning_curve.png", "all_tasks.png", "sawyer_bin.png"}),
+    "lab_journal": (
+        lab_journal,
+        lambda: lab_journal.cells(("push",)),
+        {
+            "learning_curve.png",
+            "push-goal.png",
+            "push-envs.png",
+            "push-utd.png",
+            "push-depth.png",
+            "push-behaviour.png",
+        },
+    ),
+    "ablation": (ablation, lambda: ablation.cells(("reach",), energies=("norm", "dot")), {"reach.png"}),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_reports_of_kept_cells(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    module, cells, files = REPORTS[name]
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    with pytest.raises(ConfigError, match="no kept runs under"):
+        module.report(out=tmp_path / "out")
+    kept_cells(tmp_path / "results", name, cells())
+    assert module.report(out=tmp_path / "out") == 0
+    assert files | {"report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    page, told = (tmp_path / "out" / "report.html").read_text(), capsys.readouterr().out
+    assert f"python -m experiments.{name} run" in page and "http" not in page
+    assert all(f"| {cell.name} | 2 |" in told for cell in cells())
+    if name == "lab_journal":
+        lines = lab_journal.five_lines(study.kept_runs(name, cells()), ("push",))
+        assert len(lines) == 5 and all(line in told for line in lines)
+        assert lines[3].startswith("depth: push: 16 ") and ", 4 " in lines[3], "the better level first"
