@@ -56,6 +56,11 @@ SCALING_CRL = Config(
     run=RunConfig(checkpoint_every=5_000_000),
 )
 
+# The same at its deepest: phi and psi of 1,024 layers, the actor of 512, beyond which the paper's did not train.
+# Departures: every block times 1 / sqrt(blocks), without which phi learns nothing in its first 100 updates
+# (benchmarks/gradient_norms.py); blocks are computed again for their gradient.
+SCALING_1024 = with_overrides(SCALING_CRL, critic_depth=1024, actor_depth=512, residual_scale="depth", remat=True)
+
 # "A Single Goal is All You Need" (arXiv:2408.05804), contrastive_cpc of its code (contrastive/config.py, learning.py):
 # dot product of ReLU 256-256-64, InfoNCE + .01 logsumexp^2, the actor's goals half future and half another
 # trajectory's, no entropy bonus, one update of 256 per env step, a million transitions of replay.
@@ -109,6 +114,7 @@ STABLE_CRL_NCE = with_overrides(STABLE_CRL_C, loss="binary_nce")
 PUBLISHED: dict[str, Config] = {
     "jaxgcrl": JAXGCRL,
     "scaling_crl": SCALING_CRL,
+    "scaling_1024": SCALING_1024,
     "sgcrl": SGCRL,
     "contrastive_nce": CONTRASTIVE_NCE,
     "c_learning": C_LEARNING,

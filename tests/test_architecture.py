@@ -66,14 +66,14 @@ def test_every_config_field_is_read():
 
     read: set[str] = set()
     for path in FILES:
-        tree = ast.parse(path.read_text())
+        tree, is_config = ast.parse(path.read_text()), path.name.startswith("config")
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and node.name == "validate":
                 node.body = []
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 read.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name != "config.py":
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not is_config:
                 read.add(node.value)
     for part in dataclasses.fields(Config):
         for field in dataclasses.fields(part.default_factory):

@@ -1,0 +1,43 @@
+"""Checks of settings: one line that names the field, the value and the nearest values that would do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A bad setting, told in one line."""
+
+
+def require(ok: bool, name: str, value: object, wanted: str) -> None:
+    """Refuse `name=value` unless `ok`.
+
+    Raises:
+        ConfigError: with what is `wanted`.
+    """
+    if not ok:
+        raise ConfigError(f"{name}={value!r}: {wanted}")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Names close to a mistyped one, for an error message."""
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    return ", ".join(close or choices)
+
+
+def nearest_multiples(value: int, base: int) -> str:
+    """The multiples of `base` on both sides of `value`, for an error message."""
+    low = max(base, value // base * base)
+    return f"{low} or {low + base}" if low != value else f"{low}"
+
+
+def nearest_divisors(value: int, number: int) -> str:
+    """The divisors of `number` on both sides of `value`, for an error message; empty if `value` is one."""
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    near = {
+        max((d for d in divisors if d <= value), default=1),
+        min((d for d in divisors if d >= value), default=number),
+    }
+    return "" if value in near else " or ".join(map(str, sorted(near)))

@@ -1,0 +1,170 @@
+"""Settings of the learner: networks, the method, what SAC and TD3 learn from. Sections of `config.Config`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crl_jax.checks import require
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Residual MLPs for phi, psi and the actor ("1000 Layer Networks for Self-Supervised RL", fig. 2)."""
+
+    width: int = 256
+    """Units of every hidden layer."""
+    critic_depth: int = 4
+    """Hidden layers of phi and psi: 1, 2, 3 (plain MLP), or a multiple of 4 (residual; stem and head uncounted)."""
+    actor_depth: int = 4
+    """Hidden layers of the actor, counted likewise."""
+    embedding: int = 64
+    """Size of phi(s,a) and psi(g)."""
+    layer_norm: bool = True
+    """LayerNorm after every Dense of phi, psi and the actor."""
+    skip_last_norm: bool = False
+    """No LayerNorm after the last hidden layer (Stable CRL)."""
+    cold_init: bool = False
+    """Weights of phi's and psi's last layer start at U[-1e-12, 1e-12] (Stable CRL): all embeddings start together."""
+    activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
+    """Activation of hidden layers."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of products and activations; parameters, losses, LayerNorm's statistics and the residual sum stay float32."""
+    remat: bool = False
+    """Compute the inside of each block again for its gradient: less memory, one more forward pass."""
+    residual_scale: Literal["one", "depth"] = "one"
+    """What a block's output is multiplied by: 1 (as published), or 1 / sqrt(number of blocks)."""
+    unroll: int = 1
+    """Blocks per step of the scan over blocks: more than 1 compiles longer and may run faster."""
+
+    def validate(self) -> None:
+        for name, choices in (("dtype", ("float32", "bfloat16")), ("residual_scale", ("one", "depth"))):
+            require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
+        for name in ("width", "embedding", "unroll"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        skips = self.layer_norm or not self.skip_last_norm
+        require(skips, "skip_last_norm", self.skip_last_norm, "layer_norm=False leaves none to skip; take False")
+        activations = ("swish", "relu", "gelu", "tanh")
+        require(self.activation in activations, "activation", self.activation, f"one of {', '.join(activations)}")
+        for name in ("critic_depth", "actor_depth"):
+            depth = getattr(self, name)
+            require(depth >= 1, name, depth, "must be at least 1; nearest: 1")
+            if depth > 3 and depth % 4:
+                low = depth // 4 * 4
+                require(False, name, depth, f"must be 1, 2, 3 or a multiple of 4; nearest: {low} or {low + 4}")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The method and what it learns with."""
+
+    method: Literal["crl", "sac", "td3"] = "crl"
+    """Contrastive RL; or SAC or TD3, which learn from a reward."""
+    discount: float = 0.99
+    """gamma: future goals lie Geom(1 - gamma) steps ahead; of the return, where there is a reward."""
+    critic_lr: float = 3e-4
+    """Adam step size of phi and psi, or of both Q."""
+    actor_lr: float = 3e-4
+    """Adam step size of the actor."""
+    alpha_lr: float = 3e-4
+    """Adam step size of the entropy coefficient."""
+    logsumexp_penalty: float = 0.1
+    """c in InfoNCE + c * mean(logsumexp^2): pins the constant per (s,a) that InfoNCE leaves free."""
+    energy: str = "norm"
+    """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
+    loss: str = "fwd_infonce"
+    """Critic's loss: a name of crl_jax/losses.py, or c_learning or nce_c_learning of crl_jax/bootstrap.py."""
+    twin: bool = False
+    """Two critics, both trained; the actor climbs the smaller."""
+    target_tau: float = 0.005
+    """Step of target networks towards the learned ones, per update: of sac, td3, loss c_learning, nce_c_learning."""
+    mask: Literal["none", "same_trajectory", "same_goal"] = "none"
+    """Negatives that the critic's loss leaves out: none (as published); goals of the same trajectory; goals within
+    mask_radius of the positive."""
+    mask_radius: float = 0.1
+    """Euclidean distance up to which mask=same_goal takes goals for the same, in units of the goal's scale (0.15 m
+    across and 0.1 m up in Meta-World)."""
+    logits_chunk: int = 0
+    """Rows of the (batch_size, batch_size) logits held at once, a divisor of batch_size; 0: all. Less memory, one more
+    pass over the logits; the loss and its gradient are the same."""
+    actor_goals: Literal["future", "commanded", "mixed", "half_commanded"] = "future"
+    """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
+    (SGCRL); half future and half the task's own."""
+    critic_goal_noise: float = 0.0
+    """Standard deviation of Gaussian noise on the goals of the critic's loss, in units of the goal's scale (0.15 m
+    across and 0.1 m up in Meta-World): bounds how finely the critic tells episodes apart by where an object stands."""
+    actor_average: float = 0.0
+    """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
+    bc_weight: float = 0.0
+    """Weight w of behavioural cloning in the actor's loss: (1 - w) * its own + w * -log pi(a|s,g) of the replayed
+    action (Stable CRL)."""
+    entropy: Literal["auto", "fixed", "none"] = "auto"
+    """The actor's entropy bonus: its coefficient learned, fixed at alpha, or none."""
+    alpha: float = 0.1
+    """Coefficient of entropy=fixed."""
+    target_entropy: float = -0.5
+    """Target entropy per action dimension of the automatic entropy coefficient."""
+    max_grad_norm: float = 0.0
+    """Global-norm gradient clipping; 0 is off."""
+    lr_half_life: int = 0
+    """SGD updates after which the step sizes of critic and actor are half as large; 0: constant."""
+
+    def validate(self) -> None:
+        require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
+        require(0 < self.discount < 1, "discount", self.discount, "must lie strictly between 0 and 1")
+        for name in ("critic_lr", "actor_lr", "alpha_lr", "alpha", "mask_radius"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
+        require(0 < self.target_tau <= 1, "target_tau", self.target_tau, "must be above 0 and at most 1")
+        require(0 <= self.bc_weight <= 1, "bc_weight", self.bc_weight, "must lie between 0 and 1")
+        masks, entropies = ("none", "same_trajectory", "same_goal"), ("auto", "fixed", "none")
+        require(self.mask in masks, "mask", self.mask, f"one of {', '.join(masks)}")
+        require(self.entropy in entropies, "entropy", self.entropy, f"one of {', '.join(entropies)}")
+        require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
+        kinds = ("future", "commanded", "mixed", "half_commanded")
+        require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
+        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk", "lr_half_life"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """What SAC and TD3 learn from: a reward, and hindsight (HER)."""
+
+    reward: Literal["sparse", "negative", "dense"] = "sparse"
+    """Of a step: native success as 1 or 0; as 0 or -1 (HER's choice); the official dense reward, 0 to 10."""
+    reward_scale: float = 1.0
+    """What the reward is multiplied by."""
+    her_share: float = 0.0
+    """Share of a batch that is relabelled: its goal one that its episode reached later, its reward that goal's; 0: no
+    HER."""
+    policy_delay: int = 2
+    """Updates of TD3's critic per update of its actor and targets."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the actions of TD3's targets."""
+    noise_clip: float = 0.5
+    """Bound of that noise."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the noise on TD3's actions while it collects."""
+
+    def validate(self) -> None:
+        kinds = ("sparse", "negative", "dense")
+        require(self.reward in kinds, "reward", self.reward, f"one of {', '.join(kinds)}")
+        require(self.reward_scale > 0, "reward_scale", self.reward_scale, "must be positive")
+        require(0 <= self.her_share <= 1, "her_share", self.her_share, "must lie between 0 and 1")
+        dense = self.reward == "dense" and self.her_share > 0
+        require(not dense, "her_share", self.her_share, "reward='dense' is no function of goals; take 0, or 'sparse'")
+        require(self.policy_delay >= 1, "policy_delay", self.policy_delay, "must be at least 1")
+        for name in ("target_noise", "noise_clip", "exploration_noise"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+
+
+METHODS = ("crl", "sac", "td3")
+READERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("embedding", "logsumexp_penalty", "energy", "loss", "twin", "logits_chunk"), ("crl",)),
+    **dict.fromkeys(("mask", "mask_radius", "actor_goals", "critic_goal_noise", "bc_weight"), ("crl",)),
+    **dict.fromkeys(("entropy", "alpha"), ("crl",)),
+    **dict.fromkeys(("alpha_lr", "target_entropy", "actor_average"), ("crl", "sac")),
+    **dict.fromkeys(("reward", "reward_scale", "her_share"), ("sac", "td3")),
+    **dict.fromkeys(("policy_delay", "target_noise", "noise_clip", "exploration_noise"), ("td3",)),
+}
+"""Fields that only some methods read: with another method they keep their default, or are refused."""
