@@ -192,7 +192,9 @@ def test_hindsight_pays_for_its_goals_and_leaves_the_others(seed: int, share: fl
     np.testing.assert_array_equal(learned.goal[:, relabelled:], commanded[:, relabelled:])
     np.testing.assert_array_equal(learned.reward[:, relabelled:], paid[:, relabelled:])
     reached = np.abs(np.asarray(obs - goal))[..., 0] <= 0.5
-    np.testing.assert_array_equal(learned.reward[:, :relabelled], (reached - (kind == "negative"))[:, :relabelled])
+    np.testing.assert_array_equal(
+        learned.reward[:, :relabelled], (reached.astype(float) - (kind == "negative"))[:, :relabelled]
+    )
 
 
 def test_the_ring_keeps_the_reward_of_each_step_only_where_something_learns_from_it() -> None:
