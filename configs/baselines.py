@@ -13,8 +13,8 @@ from crl_jax.config import (
     with_overrides,
 )
 
-# As reach_cpu: 128 environments, 1 update per 39.7 transitions, two hidden layers. Not yet run to the end: what they
-# reach is not measured.
+# As reach_cpu: 128 environments, 1 update per 39.7 transitions, two hidden layers. On reach all but
+# td3_cpu hold the goal (one seed each, README).
 _SAC = Config(
     env=EnvConfig(task="reach", num_envs=128),
     network=NetworkConfig(width=256, critic_depth=2, actor_depth=2),
