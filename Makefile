@@ -24,10 +24,10 @@ train: $(RUNTIME) ## Train the reach task on this machine's CPU
 	$(BIN)/crl train reach --preset reach_cpu
 
 test: $(DEV) ## Run the tests that are not slow
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(DEV) ## Run every test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(DEV) ## Lint, formatting and types
 	$(BIN)/ruff check .

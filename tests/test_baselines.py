@@ -390,9 +390,8 @@ def _small(preset: str, folder: Path, **changes: Any) -> Config:
     return with_overrides(PRESETS[preset], **{**small, **changes})
 
 
-@pytest.mark.parametrize(
-    "preset", [pytest.param(name, marks=[pytest.mark.slow] * ("her" not in name)) for name in BASELINES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", BASELINES)
 def test_every_preset_trains_two_iterations(preset: str, tmp_path: Path) -> None:
     result = train(_small(preset, tmp_path), console=False)
     assert result.counters.updates == 12 and set(result.evaluation) >= {"success_any", "success_final"}
@@ -400,7 +399,8 @@ def test_every_preset_trains_two_iterations(preset: str, tmp_path: Path) -> None
     assert all(np.isfinite(last[f"train/{name}"]) for name in ("q", "q_target", "reward", "actor_grad_norm"))
 
 
-@pytest.mark.parametrize("preset", ["sac_her_cpu", pytest.param("td3_her_cpu", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["sac_her_cpu", "td3_her_cpu"])
 def test_resume_equals_the_uninterrupted_run_to_the_last_bit(preset: str, tmp_path: Path) -> None:
     whole = train(_small(preset, tmp_path, name="whole", total_env_steps=400), console=False)
     half = train(_small(preset, tmp_path, name="half"), console=False)

@@ -54,6 +54,7 @@ def test_unknown_rows_are_refused_by_name() -> None:
         ablation.run(energies=("nrm",))
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     changes = {**SMALL, "task": "point_U", "behaviour_goals": "mixed", "action_noise": "pink"}

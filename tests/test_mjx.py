@@ -269,6 +269,7 @@ def test_one_jax_step_of_reach_is_near_c() -> None:
     assert not ours.diverged.any()
 
 
+@pytest.mark.slow
 def test_levels_of_the_body_tree_are_kept_apart_on_the_cpu() -> None:
     """Without barriers XLA computes parents anew for each child: an env step of reach takes 3 s instead of 4 ms."""
     physics, barrier = environment("reach", "jax").physics, "optimization_barrier"

@@ -15,7 +15,7 @@ def test_the_readme_has_examples() -> None:
 
 
 def _case(block: str) -> object:
-    marks = [pytest.mark.slow] if "crl_jax.train" in block else []
+    marks = [pytest.mark.slow] if "train(" in block else []
     return pytest.param(block, marks=marks, id=block.split("\n")[0][:40])
 
 
