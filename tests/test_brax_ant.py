@@ -66,6 +66,7 @@ def test_a_thousand_random_steps_stay_finite_and_every_episode_is_new() -> None:
     assert np.abs(starts[:, :2]).max() <= 0.11
 
 
+@pytest.mark.slow
 def test_falling_ends_an_episode_and_a_broken_simulation_is_undone() -> None:
     _, state, step = _started()
     raised = {

@@ -182,10 +182,8 @@ def test_goal_noise_is_in_goal_scales_and_holds_for_an_episode(filled):
     np.testing.assert_array_equal(away, again)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"behaviour_goals": "mixed", "action_noise": "pink"}, pytest.param({"goal_noise": 0.1}, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"behaviour_goals": "mixed", "action_noise": "pink"}, {"goal_noise": 0.1}])
 def test_the_loop_explores_so(changes):
     """A whole round, donated: the ring is written in place also where the policy reads it."""
     config = with_overrides(

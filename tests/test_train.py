@@ -283,6 +283,7 @@ def test_render_of_a_task_makes_a_film_of_its_name(tmp_path, monkeypatch, capsys
     assert "point_U.mp4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sheet_of_two_tasks(tmp_path):
     import io
 
