@@ -182,6 +182,7 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
     total = sum(medians[name] for name in PARTS)
     return {
         "case": case.name,
+        "repeats": settings.repeats,
         "preset": case.preset,
         "changes": dict(case.changes),
         "engine": resolve(config.env.physics),

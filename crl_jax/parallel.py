@@ -74,7 +74,7 @@ def copied(value: jax.Array, mesh: Mesh | None) -> jax.Array:
 
 
 def mean(tree: Any, axis: str | None) -> Any:
-    """Mean over the devices, as one message: between hosts the latency of one for each leaf is most of an update."""
+    """Mean over the devices, as one message: between hosts one for each leaf would wait for the network each time."""
     if axis is None:
         return tree
     message, unravel = ravel_pytree(tree)

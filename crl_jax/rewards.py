@@ -8,6 +8,8 @@ is short without seeing how short ("Time Limits in Reinforcement Learning", arXi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -48,8 +50,8 @@ def paid(batch: Batch) -> jax.Array:
 def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
     """The goals to learn from and their rewards: HER (arXiv:1707.01495) with its strategy `future`.
 
-    The first `her_share` of the rows keep their relabelled goal, and the reward is that of having reached it at
-    `next_obs`; the others get the commanded goal and the reward that was paid. Reaching a goal ends nothing, as in
+    The first `her_share` of the rows keep their relabelled goal, and the reward is that of having reached it with
+    `next_goal`; the others get the commanded goal and the reward that was paid. Reaching a goal ends nothing, as in
     HER's own environments: the value is the discounted time at the goal. Future goals lie Geom(1 - gamma) steps ahead
     as in CRL, where HER draws them uniformly.
 
@@ -60,12 +62,20 @@ def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
         return batch.replace(goal=batch.commanded)
     size = batch.offset.shape[-1]
     relabelled = jnp.arange(size) < round(config.her_share * size)
-    success = env.goal_success(env.achieved_goal(batch.next_obs), batch.goal)
+    assert batch.next_goal is not None
+    success = env.goal_success(batch.next_goal, batch.goal)
     reward = of_step(config, {"success": success.astype(jnp.float32)})
     return batch.replace(
         goal=jnp.where(relabelled[:, None], batch.goal, batch.commanded),
         reward=jnp.where(relabelled, reward, paid(batch)),
     )
+
+
+def functions(
+    config: BaselineConfig,
+) -> tuple[Callable[[Metrics], jax.Array], Callable[[GoalEnv, Batch], Batch]]:
+    """`Agent.reward` and `Agent.relabel` of a method that learns from a reward."""
+    return partial(of_step, config), partial(hindsight, config)
 
 
 def check(config: Config, env: GoalEnv) -> None:

@@ -6,26 +6,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
-import tyro
 
-from configs import PRESETS
-from crl_jax import report as reports
 from crl_jax import runs
 from crl_jax.config import ConfigError
+from crl_jax.figures import curve_figure
 from crl_jax.loggers import read_metrics
-from crl_jax.machine import machine
 from crl_jax.stats import best_and_last
-from crl_jax.train import train
+from experiments import study
+from experiments.study import RESULTS, ROOT
 
-RESULTS = Path(__file__).parent / "results"
-ROOT = Path(__file__).parent.parent
 SOLVED = 0.9
 
 
@@ -35,8 +28,9 @@ def run(
     preset: str = "metaworld_cpu",
     total_env_steps: int | None = None,
     threads: int = 0,
+    dry_run: bool = False,
 ) -> int:
-    """Train every task with every seed; a pair already kept is skipped.
+    """Train every task with every seed; what is kept already is skipped, what was stopped continues.
 
     Args:
         tasks: Tasks of `crl envs`.
@@ -44,38 +38,11 @@ def run(
         preset: Preset of `configs`.
         total_env_steps: Env steps of each run; the preset's by default.
         threads: Threads of the C engine (1 when two runs share two cores).
+        dry_run: Tell the runs and do nothing.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"preset={preset!r}: no such preset; one of {', '.join(PRESETS)}")
-    for task in tasks:
-        for seed in seeds:
-            kept = RESULTS / preset / f"{task}-s{seed}"
-            if kept.exists():
-                print(f"{kept}: kept already, skipped")
-                continue
-            base = PRESETS[preset]
-            steps = total_env_steps or base.train.total_env_steps
-            config = dataclasses.replace(
-                base,
-                env=dataclasses.replace(base.env, task=task, threads=threads),
-                train=dataclasses.replace(base.train, total_env_steps=steps),
-                run=dataclasses.replace(base.run, seed=seed, runs=f"runs/{preset}"),
-            )
-            print(f"{task}, seed {seed}")
-            result = train(config)
-            if result.stopped_by:
-                print(f"stopped; continue this run with: crl train --resume {result.folder}")
-                return 0
-            keep(result.folder, kept)
-    return 0
-
-
-def keep(folder: Path, kept: Path) -> None:
-    """Copy what a claim needs of a run: config, metrics, and the machine and versions it was made with."""
-    kept.mkdir(parents=True)
-    for name in (runs.CONFIG, "metrics.jsonl"):
-        shutil.copy(folder / name, kept / name)
-    runs.write_json(kept / "machine.json", machine())
+    length = {"total_env_steps": total_env_steps} if total_env_steps else {}
+    cells = [study.Cell(task, preset, {"task": task, **length}) for task in tasks]
+    return study.run_cells(preset, cells, seeds, dry_run=dry_run, threads=threads)
 
 
 def report(presets: tuple[str, ...] = ("metaworld_cpu", "metaworld_cpu_sharp")) -> int:
@@ -97,7 +64,7 @@ def _report(preset: str) -> None:
     for folder in folders:
         groups.setdefault(runs.load(folder).env.task, []).append(folder)
     table = "\n".join(_table(groups))
-    figure = reports.curve_figure(groups, ROOT / "docs" / f"{preset}.png")
+    figure = curve_figure(groups, ROOT / "docs" / f"{preset}.png")
     _replace_between(ROOT / "README.md", preset, f"{table}\n\n![Learning curves]({figure.relative_to(ROOT)})")
     print(table)
 
@@ -145,7 +112,4 @@ def _replace_between(path: Path, mark: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(tyro.extras.subcommand_cli_from_dict({"run": run, "report": report}))
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
+    study.cli({"run": run, "report": report})

@@ -1,8 +1,9 @@
 """What the studies of this folder share: cells that are run once, kept, and reported together.
 
 A cell is a name, a preset and what it changes: data. `run_cells` trains every (cell, seed) that is not kept yet and
-keeps its config.json and metrics.jsonl under experiments/results/<study>/<cell>-s<seed>/. Stopped at any time, the same
-command goes on: kept runs are skipped, an unfinished one continues from its checkpoint under runs/<study>/.
+keeps its config.json, metrics.jsonl and machine.json under experiments/results/<study>/<cell>-s<seed>/. Stopped at any
+time, the same command goes on: kept runs are skipped, an unfinished one continues from its checkpoint under
+runs/<study>/.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from crl_jax import runs
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
 from crl_jax.loggers import METRICS_FILE
+from crl_jax.machine import machine
 from envs_mjx.base import EnvError
 from experiments.slurm import resumed
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 _FILES = (runs.CONFIG, METRICS_FILE)
+MACHINE = "machine.json"
 _RESOLVED = ("physics", "horizon", "threads")
 """Fields in which a kept run may differ from the config that asked for it."""
 
@@ -116,12 +119,13 @@ def is_kept(kept: Path, config: Config) -> bool:
 
 
 def keep(folder: Path, kept: Path) -> None:
-    """Copy a run's config and metrics, all or nothing."""
+    """Copy a run's config and metrics, with the machine and versions that made them; all or nothing."""
     partial = kept.with_name(kept.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name in _FILES:
         shutil.copy(folder / name, partial / name)
+    runs.write_json(partial / MACHINE, machine())
     shutil.rmtree(kept, ignore_errors=True)
     partial.rename(kept)
 

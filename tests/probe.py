@@ -8,6 +8,18 @@ import jax.numpy as jnp
 
 from envs_mjx.base import EnvSpec, State
 
+TINY = {
+    "width": 8,
+    "critic_depth": 1,
+    "actor_depth": 1,
+    "num_envs": 4,
+    "unroll_length": 6,
+    "replay_capacity": 48,
+    "min_replay": 48,
+    "batch_size": 8,
+}
+"""What makes any preset small enough for four of these environments."""
+
 
 class Line:
     """obs = goal = position (1,); every episode starts at 0 with goal +1 or -1; success within 0.5 of the goal.

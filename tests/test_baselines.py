@@ -184,7 +184,7 @@ def test_hindsight_pays_for_its_goals_and_leaves_the_others(seed: int, share: fl
     env, keys = Line(1, horizon=5), jax.random.split(jax.random.key(seed), 4)
     obs, goal, commanded = (jax.random.normal(key, (3, size, 1)) for key in keys[:3])
     ints, paid = jnp.ones((3, size), jnp.int32), jax.random.normal(keys[3], (3, size))
-    batch = Batch(obs, obs, obs, goal, commanded, ints, ints, ints, reward=paid)
+    batch = Batch(obs, obs, obs, goal, commanded, ints, ints, ints, next_goal=obs, reward=paid)
     config = BaselineConfig(reward=kind, her_share=share)
     learned = rewards.hindsight(config, env, batch)
     relabelled = round(share * size)

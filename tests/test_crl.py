@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from crl_jax.agents import crl
+from crl_jax.agents.common import alpha_loss
 from crl_jax.config import AgentConfig, ConfigError, NetworkConfig
 from crl_jax.energies import ENERGIES
 from crl_jax.losses import LOSSES
@@ -105,8 +106,8 @@ def test_update_moves_everything_and_reports_measured_scalars() -> None:
 def test_alpha_moves_towards_the_target_entropy() -> None:
     agent = _crl(target_entropy=-0.5)
     assert agent.target_entropy == -0.5 * A
-    too_random = jax.grad(agent.alpha_loss)(jnp.zeros(()), jnp.asarray(-5.0))
-    too_certain = jax.grad(agent.alpha_loss)(jnp.zeros(()), jnp.asarray(5.0))
+    too_random = jax.grad(alpha_loss)(jnp.zeros(()), jnp.asarray(-5.0), agent.target_entropy)
+    too_certain = jax.grad(alpha_loss)(jnp.zeros(()), jnp.asarray(5.0), agent.target_entropy)
     assert too_random > 0 > too_certain  # descent: alpha falls when the entropy is above the target
 
 

@@ -64,7 +64,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     assert study.run_cells("tests", [cell], [0], results, dry_run=True) == 0 and not results.exists()
     assert study.run_cells("tests", [cell], [0], results) == 0
     kept = results / "tests" / "tiny-s0"
-    assert sorted(path.name for path in kept.iterdir()) == ["config.json", "metrics.jsonl"]
+    assert sorted(path.name for path in kept.iterdir()) == ["config.json", "machine.json", "metrics.jsonl"]
     steps = [record["env_steps"] for record in read_metrics(kept)]
     assert steps == sorted(steps) and steps[-1] >= 880 and steps[0] == 0
     assert stopped.counters.env_steps in steps, "continued, not begun anew"

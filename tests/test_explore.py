@@ -16,7 +16,7 @@ from crl_jax.explore import behaviour_goal, replay_goals
 from crl_jax.noise import COLOURS, THETA, action_noise, noisy, ornstein_uhlenbeck, pink
 from crl_jax.rollout import random_policy
 from crl_jax.types import Agent
-from tests.probe import Line
+from tests.probe import TINY, Line
 
 KEY = jax.random.PRNGKey(0)
 T, E = 100, 2048
@@ -188,14 +188,7 @@ def test_the_loop_explores_so(changes):
     """A whole round, donated: the ring is written in place also where the policy reads it."""
     config = with_overrides(
         PRESETS["reach_cpu"],
-        width=8,
-        critic_depth=1,
-        actor_depth=1,
-        num_envs=4,
-        unroll_length=6,
-        replay_capacity=48,
-        min_replay=48,
-        batch_size=8,
+        **TINY,
         updates_per_iteration=1,
         iterations_per_round=2,
         **changes,

@@ -12,7 +12,7 @@ from crl_jax.config import ExploreConfig, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.explore import SWITCH, behaviour_goal
 from crl_jax.rollout import random_policy, rollout
-from tests.probe import Line
+from tests.probe import TINY, Line
 
 KEY = jax.random.PRNGKey(0)
 
@@ -69,14 +69,7 @@ def test_rollout_records_what_the_policy_saw():
 def iteration():
     config = with_overrides(
         PRESETS["metaworld_cpu"],
-        width=8,
-        critic_depth=1,
-        actor_depth=1,
-        num_envs=4,
-        unroll_length=6,
-        replay_capacity=48,
-        min_replay=48,
-        batch_size=8,
+        **TINY,
         updates_per_iteration=3,
         iterations_per_round=2,
         behaviour_goals="commanded",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from crl_jax.config import AgentConfig, NetworkConfig
-from crl_jax.networks import Encoder
+from crl_jax.networks import Actor, Encoder
 from crl_jax.rewards import paid
 from crl_jax.types import Batch, Metrics
 from envs_mjx.base import EnvSpec
@@ -40,9 +40,20 @@ def alpha_loss(log_alpha: jax.Array, log_prob: jax.Array, target_entropy: float)
     return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - target_entropy)
 
 
-def normalised(spec: EnvSpec, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """obs (B, D) and goal (B, G) in SI units -> the same, as networks take them."""
-    return (obs - spec.obs_shift) / spec.obs_scale, (goal - spec.goal_shift) / spec.goal_scale
+def normalised_obs(spec: EnvSpec, obs: jax.Array) -> jax.Array:
+    """obs (B, D) in SI units -> the same, as networks take them."""
+    return (obs - spec.obs_shift) / spec.obs_scale
+
+
+def normalised_goal(spec: EnvSpec, goal: jax.Array) -> jax.Array:
+    """goal (B, G) in SI units -> the same, as networks take them."""
+    return (goal - spec.goal_shift) / spec.goal_scale
+
+
+def policy(actor: Actor, params: Params, spec: EnvSpec, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """obs (B, D), goal (B, G) in SI units -> mean and log_std (B, A) of the Gaussian before the tanh."""
+    output: Any = actor.apply(params, normalised_obs(spec, obs), normalised_goal(spec, goal))
+    return output
 
 
 class TwinQ:
@@ -61,7 +72,7 @@ class TwinQ:
 
     def __call__(self, params: tuple[Params, ...], obs: jax.Array, goal: jax.Array, action: jax.Array) -> jax.Array:
         """obs (B, D), goal (B, G) in SI units, action (B, A) -> values (2, B); (1, B) of one's parameters alone."""
-        inputs = (*normalised(self.spec, obs, goal), action)
+        inputs = (normalised_obs(self.spec, obs), normalised_goal(self.spec, goal), action)
         values: Any = [self.body.apply(one, *inputs) for one in params]
         return jnp.stack(values)[..., 0]
 

@@ -17,7 +17,7 @@ import optax
 from flax import struct
 
 from crl_jax import bootstrap, parallel
-from crl_jax.agents.common import Params, adam, alpha_loss
+from crl_jax.agents.common import Params, adam, alpha_loss, normalised_goal, normalised_obs, policy
 from crl_jax.bootstrap import TD_LOSSES
 from crl_jax.config import AgentConfig, NetworkConfig
 from crl_jax.contrast import Extras, contrast, pick
@@ -93,15 +93,8 @@ class CRL:
         self.alpha_adam = optax.adam(config.alpha_lr)
         self.target_entropy = config.target_entropy * spec.action_size
 
-    def _obs(self, obs: jax.Array) -> jax.Array:
-        return (obs - self.spec.obs_shift) / self.spec.obs_scale
-
-    def _goal(self, goal: jax.Array) -> jax.Array:
-        return (goal - self.spec.goal_shift) / self.spec.goal_scale
-
     def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-        output: Any = self.actor.apply(actor, self._obs(obs), self._goal(goal))
-        return output
+        return policy(self.actor, actor, self.spec, obs, goal)
 
     def _embed(self, encoder: Encoder, params: Params, *inputs: jax.Array) -> jax.Array:
         embedding: Any = encoder.apply(params, *inputs)
@@ -123,8 +116,8 @@ class CRL:
         """f(s, a, g) of a critic (B,), or of both (2, B): obs (B, D), goal (B, G) in SI units, action (B, A)."""
 
         def one(phi: Params, psi: Params) -> jax.Array:
-            embedded = self._embed(self.phi, phi, self._obs(obs), action)
-            return self._scaled(phi).diagonal(embedded, self._embed(self.psi, psi, self._goal(goal)))
+            embedded = self._embed(self.phi, phi, normalised_obs(self.spec, obs), action)
+            return self._scaled(phi).diagonal(embedded, self._embed(self.psi, psi, normalised_goal(self.spec, goal)))
 
         values: jax.Array = self._each(one)(*critic)
         return values
@@ -212,8 +205,8 @@ class CRL:
         given = Extras(marks=self.marks(batch)) if extras is None else extras
 
         def one(phi: Params, psi: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-            left = self._embed(self.phi, phi, self._obs(batch.obs), batch.action)
-            right = self._embed(self.psi, psi, self._goal(batch.goal))
+            left = self._embed(self.phi, phi, normalised_obs(self.spec, batch.obs), batch.action)
+            right = self._embed(self.psi, psi, normalised_goal(self.spec, batch.goal))
             left, right = parallel.gathered(self.axis, left, right)
             loss, told = contrast(self.config, self._scaled(phi))(left, right, given)
             if self.energy.learned_temperature:
@@ -248,10 +241,6 @@ class CRL:
         """() the entropy coefficient."""
         fixed = {"none": 0.0, "fixed": self.config.alpha}.get(self.config.entropy)
         return jnp.exp(state.log_alpha) if fixed is None else jnp.full((), fixed)
-
-    def alpha_loss(self, log_alpha: jax.Array, log_prob: jax.Array) -> jax.Array:
-        """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC)."""
-        return alpha_loss(log_alpha, log_prob, self.target_entropy)
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
@@ -293,7 +282,7 @@ class CRL:
             actor_opt=actor_opt,
         )
         if self.config.entropy == "auto":
-            alpha_grad = jax.grad(self.alpha_loss)(state.log_alpha, log_density)
+            alpha_grad = jax.grad(alpha_loss)(state.log_alpha, log_density, self.target_entropy)
             alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
             new = new.replace(log_alpha=optax.apply_updates(state.log_alpha, alpha_step), alpha_opt=alpha_opt)
         if state.target is not None:

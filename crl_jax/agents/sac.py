@@ -8,16 +8,13 @@ Axis letters: B batch, E environments, D obs, G goal, A action.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from crl_jax import parallel, rewards
-from crl_jax.agents.common import Params, TwinQ, adam, alpha_loss, normalised, regression
+from crl_jax.agents.common import Params, TwinQ, adam, alpha_loss, policy, regression
 from crl_jax.config import Config
 from crl_jax.distributions import mode, sample_and_log_prob
 from crl_jax.networks import Actor
@@ -62,8 +59,7 @@ class SAC:
         self.target_entropy = config.agent.target_entropy * spec.action_size
 
     def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-        output: Any = self.actor.apply(actor, *normalised(self.spec, obs, goal))
-        return output
+        return policy(self.actor, actor, self.spec, obs, goal)
 
     def _draw(self, actor: Params, obs: jax.Array, goal: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions (B, A) of the policy and their log-probabilities (B,); noise as one device would draw it."""
@@ -156,10 +152,4 @@ class SAC:
 def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
     """Soft actor-critic as the loop takes it, with its reward and its hindsight."""
     sac = SAC(config, spec, axis)
-    return Agent(
-        init=sac.init,
-        act=sac.act,
-        update=sac.update,
-        reward=partial(rewards.of_step, config.baseline),
-        relabel=partial(rewards.hindsight, config.baseline),
-    )
+    return Agent(sac.init, sac.act, sac.update, *rewards.functions(config.baseline))

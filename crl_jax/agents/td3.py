@@ -8,16 +8,13 @@ Axis letters: B batch, E environments, D obs, G goal, A action.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from crl_jax import parallel, rewards
-from crl_jax.agents.common import Params, TwinQ, adam, normalised, regression
+from crl_jax.agents.common import Params, TwinQ, adam, policy, regression
 from crl_jax.config import Config
 from crl_jax.distributions import mode
 from crl_jax.networks import Actor
@@ -71,8 +68,7 @@ class TD3:
 
     def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> jax.Array:
         """The action (B, A) in [-1, 1]: the mode of the tanh-Gaussian, whose deviation stays unused."""
-        output: Any = self.actor.apply(actor, *normalised(self.spec, obs, goal))
-        return mode(output[0])
+        return mode(policy(self.actor, actor, self.spec, obs, goal)[0])
 
     def init(self, key: jax.Array) -> TD3State:
         """Fresh parameters and optimisers; targets equal what they follow, and the first update moves the actor."""
@@ -145,10 +141,4 @@ class TD3:
 def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
     """TD3 as the loop takes it, with its reward and its hindsight."""
     td3 = TD3(config, spec, axis)
-    return Agent(
-        init=td3.init,
-        act=td3.act,
-        update=td3.update,
-        reward=partial(rewards.of_step, config.baseline),
-        relabel=partial(rewards.hindsight, config.baseline),
-    )
+    return Agent(td3.init, td3.act, td3.update, *rewards.functions(config.baseline))
