@@ -31,13 +31,14 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=250_000),
         evaluation=EvalConfig(eval_every=30_000),
     ),
-    # Point mazes on a CPU: small networks, more random steps at first, half of the actor's goals another trajectory's
-    # as in SGCRL. Not yet measured.
+    # Point mazes on a CPU: a small network, 1 update per 9.9 transitions, noise that keeps its direction for some steps
+    # (it finds the way round walls), half of the actor's goals those that the episodes were asked for.
     "point_cpu": Config(
         env=EnvConfig(task="point_Spiral11x11", num_envs=128),
         network=NetworkConfig(width=128, critic_depth=2, actor_depth=2),
-        agent=AgentConfig(critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_goals="mixed"),
-        train=TrainConfig(total_env_steps=1_000_000, min_replay=63_488),
+        agent=AgentConfig(critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_goals="half_commanded"),
+        explore=ExploreConfig(action_noise="ou", action_noise_scale=0.7),
+        train=TrainConfig(total_env_steps=500_000, min_replay=63_488, updates_per_iteration=800),
         evaluation=EvalConfig(eval_every=30_000),
     ),
     # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, goals that make the

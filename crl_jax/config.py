@@ -152,6 +152,9 @@ class ExploreConfig:
     """Metres around the object at which the hand's exploratory goal lies."""
     near_radius: float = 0.2
     """Metres around a point of its way to the target where a free object's exploratory goal lies (touch_then_near)."""
+    near_steps: int = 0
+    """Env steps after which touch_then_near asks for another place, so that the object is put right again and again;
+    0: one place for the rest of the episode."""
     goal_noise: float = 0.0
     """Standard deviation of Gaussian noise on every goal to act towards, one draw for each episode, in units of the
     goal's scale."""
@@ -167,7 +170,7 @@ class ExploreConfig:
         noises = ("none", "white", "pink", "ou")
         require(self.action_noise in noises, "action_noise", self.action_noise, f"one of {', '.join(noises)}")
         require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
-        for name in ("touch_radius", "near_radius", "goal_noise", "action_noise_scale"):
+        for name in ("touch_radius", "near_radius", "goal_noise", "action_noise_scale", "near_steps"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 

@@ -87,12 +87,17 @@ def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
     touch = env.commanded_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
     if config.behaviour_goals == "touch_first":
         return touch
+    low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
+    switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
+    since = state.time - switch
+    if config.near_steps > 0:  # the first place's keys are the episode's own
+        place = jnp.maximum(since, 0) // config.near_steps
+        again = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(keys, place)
+        keys = jnp.where((place > 0)[:, None, None], again, keys)
     way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)
     aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
     near = env.commanded_goal(state.start + way + aside)
-    low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
-    switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
-    return jnp.where((state.time >= switch)[:, None], near, touch)
+    return jnp.where((since >= 0)[:, None], near, touch)
 
 
 def _in_disc(keys: jax.Array, radius: float) -> jax.Array:

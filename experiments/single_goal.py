@@ -16,13 +16,15 @@ from typing import Any
 
 from rich.console import Console
 
+from configs import PRESETS
 from crl_jax import report as reports
+from crl_jax.config import Config
 from crl_jax.figures import curve_figure
 from experiments import study
 
 STUDY = "single_goal"
 TASKS: dict[str, int] = {
-    "point_Spiral11x11": 1_000_000,
+    "point_Spiral11x11": 500_000,
     "sawyer_bin": 3_000_000,
     "sawyer_box": 3_000_000,
     "sawyer_peg": 3_000_000,
@@ -63,12 +65,19 @@ def cells(
     for (task, env_steps), (arm, changes) in itertools.product(
         steps_of.items(), study.known(arms, ARMS, "arms").items()
     ):
-        preset = "sac_her_cpu" if arm == "sac_her" else "sgcrl" if full else PRESET_OF[task]
-        # As SGCRL: half of the actor's goals are another trajectory's.
-        goals = {} if arm == "sac_her" else {"actor_goals": "mixed"}
-        whole = {"task": task, "total_env_steps": steps or env_steps, **goals, **changes}
+        preset = "sgcrl" if full else PRESET_OF[task]
+        whole = {"task": task, "total_env_steps": steps or env_steps, **changes}
+        if arm == "sac_her":
+            preset, whole = "sac_her_cpu", collecting(PRESETS[preset]) | whole
         found.append(study.Cell(f"{task}-{arm}{'-full' if full else ''}", preset, whole))
     return found
+
+
+def collecting(config: Config) -> dict[str, Any]:
+    """How a preset collects and how much it learns from it, as changes for another method's preset."""
+    schedule = {name: value for name, value in vars(config.train).items() if name != "distinct_trajectories"}
+    noise = {name: getattr(config.explore, name) for name in ("action_noise", "action_noise_scale")}
+    return {"num_envs": config.env.num_envs, "eval_every": config.evaluation.eval_every, **noise, **schedule}
 
 
 def run(
