@@ -84,7 +84,7 @@ def _phase_keys(state: State) -> jax.Array:
 def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
     """(E, G) goals of touch_first or touch_then_near, as if every episode explored."""
     keys = _phase_keys(state)
-    touch = env.commanded_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
+    touch = env.touch_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
     if config.behaviour_goals == "touch_first":
         return touch
     low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)

@@ -128,6 +128,10 @@ class GoalEnv(Protocol):
         """(E, 3) -> (E, 3): where episodes with that `State.target` ask the object to go; often the target itself."""
         ...
 
+    def touch_goal(self, start: jax.Array) -> jax.Array:
+        """(E, 3) where the object lies -> (E, G): the goal of being about to take it: the hand at it, open."""
+        ...
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position."""
         ...

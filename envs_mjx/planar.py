@@ -72,6 +72,10 @@ class Planar(abc.ABC):
         """(E, 3): the target itself."""
         return target
 
+    def touch_goal(self, start: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, 2): where the body starts."""
+        return self.commanded_goal(start)
+
     def hand_in_goal(self) -> jax.Array:
         """(3, 2): the body is all of its goal."""
         return jnp.eye(3, 2)

@@ -133,6 +133,12 @@ class MetaWorld:
         """(E, 3) official target -> (E, 3) where an episode asks the achieved point to go: shifted in some tasks."""
         return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
+    def touch_goal(self, start: jax.Array) -> jax.Array:
+        """(E, 3) where the object lies -> (E, G): the hand at it, open where the goal states the gripper's opening."""
+        goal = self.commanded_goal(start)
+        opens = self.task.full_state or (self.goal == "hand_object" and self.task.hand_opening is not None)
+        return goal.at[..., 3].set(1.0) if opens else goal
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position."""
         return hand_in_goal(self.task, self.goal)

@@ -46,6 +46,9 @@ class Line:
     def commanded_point(self, target):
         return target
 
+    def touch_goal(self, start):
+        return self.commanded_goal(start)
+
     def hand_in_goal(self):
         return jnp.eye(3, 1)
 

@@ -1,5 +1,7 @@
 """Rollout, evaluation, iteration and exploration on environments with known answers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,6 +157,35 @@ def test_near_goals_lie_in_a_disc_around_the_way(pushes):
     assert distance.max() <= 0.2 + 1e-6
     # Uniform in the disc: the median of the distance is radius / sqrt(2).
     assert abs(np.median(distance) - 0.2 / np.sqrt(2)) < 0.015
+
+
+def test_near_steps_ask_for_another_place_each_time(pushes):
+    env, state = pushes
+    config = ExploreConfig("touch_then_near", explore_share=1.0, near_radius=0.05, near_steps=25)
+    once = dataclasses.replace(config, near_steps=0)
+    at = jax.jit(
+        lambda time, config: behaviour_goal(env, state.replace(time=jnp.full(512, time)), config), static_argnums=1
+    )
+    goals = np.stack([np.asarray(at(time, config))[:, -3:] for time in range(150)])  # (150, 512, 3)
+    first = np.stack([np.asarray(at(time, once))[:, -3:] for time in (0, 149)])
+    changed = np.abs(np.diff(goals, axis=0)).max(axis=-1) > 1e-6
+    for env_index in range(512):
+        turns = np.flatnonzero(changed[:, env_index]) + 1
+        assert SWITCH[0] <= turns[0] <= SWITCH[1] and (np.diff(turns) == 25).all() and turns[-1] + 25 >= 150
+        np.testing.assert_array_equal(goals[turns[0], env_index], first[1, env_index], "the first place is the same")
+    places = np.stack([goals[-1], goals[-26]])
+    assert np.linalg.norm(places[0] - places[1], axis=1).mean() > 0.02
+
+
+@pytest.mark.parametrize("task", ["pick-place", "push", "push-wall", "sawyer_bin"])
+def test_to_touch_is_to_have_the_open_hand_at_the_object(task):
+    env = envs_mjx.make(task, 2, physics="c")
+    start = np.array([[0.1, 0.7, 0.02], [0.0, 0.6, 0.02]], np.float32)
+    commanded, touch = np.asarray(env.commanded_goal(start)), np.asarray(env.touch_goal(start))
+    states_opening = env.spec.goal_size == 7
+    assert states_opening == (task != "push-wall")
+    wanted = np.where(np.arange(env.spec.goal_size) == 3, 1.0, commanded) if states_opening else commanded
+    np.testing.assert_array_equal(touch, wanted)
 
 
 @pytest.mark.parametrize("task", ["assembly", "disassemble", "push"])

@@ -99,6 +99,8 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(GEOM,),
         quat_order="xyzw",
+        hand_offset=(0.0, 0.0, 0.04),
+        hand_opening=0.5,
     ),
     TaskSpec(
         name="pick-place-wall",
@@ -154,6 +156,8 @@ ROWS: tuple[TaskSpec, ...] = (
         mocap_low=(-0.5, 0.4, 0.07),
         objects=(OBJ,),
         quats=(OBJ,),
+        hand_offset=(0.0, 0.0, 0.04),
+        hand_opening=0.5,
     ),
     TaskSpec(
         name="box-close",
@@ -176,6 +180,8 @@ ROWS: tuple[TaskSpec, ...] = (
         settle_extra=1,
         objects=(Part("body", "top_link"),),
         quats=(Part("body", "top_link"),),
+        hand_offset=(0.0, -0.01, 0.07),
+        hand_opening=0.3,
     ),
     TaskSpec(
         name="shelf-place",
@@ -190,6 +196,8 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(GEOM,),
         quat_order="xyzw",
+        hand_offset=(0.0, 0.0, 0.05),
+        hand_opening=0.35,
     ),
     TaskSpec(
         name="basketball",

@@ -89,6 +89,8 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("site", "pegGrasp"),),
         quat_order="xyzw",
         extras=(Part("site", "pegGrasp"),),
+        hand_offset=(0.14, 0.0, 0.035),
+        hand_opening=0.32,
     ),
     TaskSpec(
         name="peg-unplug-side",
