@@ -50,7 +50,7 @@ PRESETS: dict[str, Config] = {
         agent=dataclasses.replace(_AGENT, critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3),
         explore=_TOUCH,
         train=TrainConfig(total_env_steps=1_500_000),
-        evaluation=EvalConfig(eval_every=50_000),
+        evaluation=EvalConfig(eval_every=100_000),
     ),
     # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
     # metaworld_cpu. Not yet run on a GPU.

@@ -72,11 +72,11 @@ def schedule(envs: int, utd: int, depth: int, steps: int | None = None) -> Sched
     assert transitions % utd == 0, (envs, utd)
     slow = STEPS / utd * depth / 4 > TOO_SLOW
     total = steps or (SHORT_STEPS if slow else STEPS)
-    eval_every = max(total // 33, 1)
+    eval_every = max(total // 10, 1)
     return Schedule(
         unroll_length=unroll,
         updates_per_iteration=transitions // utd,
-        iterations_per_round=max(1, eval_every // transitions),
+        iterations_per_round=max(1, eval_every // (4 * transitions)),
         replay_capacity=max(CAPACITY // transitions, 1) * transitions,
         min_replay=MIN_REPLAY,
         total_env_steps=total,
