@@ -36,7 +36,9 @@ PRESETS: dict[str, Config] = {
     "point_cpu": Config(
         env=EnvConfig(task="point_Spiral11x11", num_envs=128),
         network=NetworkConfig(width=128, critic_depth=2, actor_depth=2),
-        agent=AgentConfig(critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_goals="half_commanded"),
+        agent=AgentConfig(
+            critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_goals="half_commanded", actor_average=0.999
+        ),
         explore=ExploreConfig(action_noise="ou", action_noise_scale=0.7),
         train=TrainConfig(total_env_steps=500_000, min_replay=63_488, updates_per_iteration=800),
         evaluation=EvalConfig(eval_every=30_000),
