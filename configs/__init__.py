@@ -19,8 +19,10 @@ from crl_jax.config import (
 )
 
 _SMALL = NetworkConfig(width=256, critic_depth=2, actor_depth=2)
-_AGENT = AgentConfig(actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.03)
-_TOUCH = ExploreConfig(behaviour_goals="touch_then_near", explore_share=0.5, touch_radius=0.03, near_radius=0.05)
+_AGENT = AgentConfig(discount=0.98, actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.03)
+_TOUCH = ExploreConfig(
+    behaviour_goals="touch_then_near", explore_share=0.5, touch_radius=0.03, near_radius=0.05, near_steps=25
+)
 
 PRESETS: dict[str, Config] = {
     # A laptop's minute: reach on 2 CPU cores.
@@ -51,7 +53,7 @@ PRESETS: dict[str, Config] = {
         network=_SMALL,
         agent=dataclasses.replace(_AGENT, critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3),
         explore=_TOUCH,
-        train=TrainConfig(total_env_steps=1_500_000),
+        train=TrainConfig(total_env_steps=3_000_000),
         evaluation=EvalConfig(eval_every=100_000),
     ),
     # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
@@ -76,5 +78,9 @@ PRESETS: dict[str, Config] = {
 
 PRESETS |= BASELINES | PUBLISHED
 
-# The ablation of the README: without noise on its goals the critic tells episodes apart to the millimetre.
-PRESETS["metaworld_cpu_sharp"] = with_overrides(PRESETS["metaworld_cpu"], critic_goal_noise=0.0)
+# The ablations of the README: goals further ahead and one place for the object in each episode; then also without noise
+# on its goals, whose critic tells episodes apart to the millimetre.
+PRESETS["metaworld_cpu_99"] = with_overrides(
+    PRESETS["metaworld_cpu"], discount=0.99, near_steps=0, total_env_steps=1_500_000
+)
+PRESETS["metaworld_cpu_sharp"] = with_overrides(PRESETS["metaworld_cpu_99"], critic_goal_noise=0.0)

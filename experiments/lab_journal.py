@@ -36,6 +36,8 @@ LEVELS: dict[str, tuple[Any, ...]] = {
 STEPS, SHORT_STEPS = 1_000_000, 100_000
 TOO_SLOW = 250_000
 """A cell of STEPS whose updates x depth / 4 are more than this runs SHORT_STEPS: an estimate of its time on a CPU."""
+WIDTH = 128
+"""Of every network: half of the preset's, so that 60 runs of a million steps fit into some hours of two cores."""
 CAPACITY, MIN_REPLAY = 1_000_000, 15_000
 CONCLUSIONS = study.ROOT / "docs" / "lab_journal_conclusions.md"
 """Written by who has read the runs; the report shows it where there is one."""
@@ -91,6 +93,7 @@ def cell(task: str, factor: str = "centre", level: Any = "", steps: int | None =
         "task": task,
         "goal": values["goal"],
         "num_envs": values["envs"],
+        "width": WIDTH,
         "critic_depth": values["depth"],
         "actor_depth": values["depth"],
         "behaviour_goals": values["behaviour"],

@@ -1,12 +1,11 @@
 """CRL, reward-free, on a list of Meta-World tasks and seeds: `python -m experiments.metaworld_suite run | report`.
 
 `run` trains every (task, seed) with one preset and keeps its config and metrics under experiments/results/<preset>/.
-`report` makes the README's table and docs/<preset>.png from what is kept there: no number is typed by hand.
+`report` makes tables and docs/<preset>.png from what is kept there (`experiments.readme` writes them into the README).
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,8 @@ from experiments import study
 from experiments.study import RESULTS, ROOT
 
 SOLVED = 0.9
+PRESETS = ("metaworld_cpu", "metaworld_cpu_99", "metaworld_cpu_sharp")
+"""The default and what the README compares it with."""
 
 
 def run(
@@ -45,35 +46,38 @@ def run(
     return study.run_cells(preset, cells, seeds, dry_run=dry_run, threads=threads)
 
 
-def report(presets: tuple[str, ...] = ("metaworld_cpu", "metaworld_cpu_sharp")) -> int:
-    """Tables into README.md (between each preset's marks) and figures docs/<preset>.png, from the kept runs.
+def report(presets: tuple[str, ...] = PRESETS) -> int:
+    """Print a table for each preset and draw docs/<preset>.png, from the kept runs.
 
     Args:
         presets: Presets whose runs are kept under experiments/results/.
     """
     for preset in presets:
-        _report(preset)
+        print(section(preset))
     return 0
 
 
-def _report(preset: str) -> None:
+def section(preset: str) -> str:
+    """The README's table and figure of a preset's kept runs, as Markdown; the figure is drawn.
+
+    Raises:
+        ConfigError: none is kept.
+    """
     folders = sorted(path.parent for path in (RESULTS / preset).glob("*/metrics.jsonl"))
     if not folders:
         raise ConfigError(f"no kept runs under {RESULTS / preset}; make them with `run`")
     groups: dict[str, list[Path]] = {}
     for folder in folders:
         groups.setdefault(runs.load(folder).env.task, []).append(folder)
-    table = "\n".join(_table(groups))
     figure = curve_figure(groups, ROOT / "docs" / f"{preset}.png")
-    _replace_between(ROOT / "README.md", preset, f"{table}\n\n![Learning curves]({figure.relative_to(ROOT)})")
-    print(table)
+    return "\n".join([*_table(groups), "", f"![Learning curves]({figure.relative_to(ROOT)})"])
 
 
 def _table(groups: dict[str, list[Path]]) -> list[str]:
     lines = [
-        "| task | seeds | success_any, best | success_any, last | success_final, last |"
+        "| task | seeds | any, best | any, last | final, best | final, last |"
         f" env steps to {SOLVED:.0%} any | trained for | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for task, folders in groups.items():
         evaluations = [[r for r in read_metrics(folder) if "eval/success_any" in r] for folder in folders]
@@ -89,6 +93,7 @@ def _table(groups: dict[str, list[Path]]) -> list[str]:
             str(len(folders)),
             _spread([best for best, _ in any_]),
             _spread([last for _, last in any_]),
+            _spread([best for best, _ in final]),
             _spread([last for _, last in final]),
             ", ".join("never" if steps is None else f"{steps / 1e6:.2f} M" for steps in solved),
             ", ".join(f"{records[-1]['env_steps'] / 1e6:.2f} M" for records in evaluations),
@@ -100,15 +105,6 @@ def _table(groups: dict[str, list[Path]]) -> list[str]:
 
 def _spread(values: list[float]) -> str:
     return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
-
-
-def _replace_between(path: Path, mark: str, text: str) -> None:
-    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
-    content = path.read_text()
-    if begin not in content or end not in content:
-        raise ConfigError(f"{path}: no marks {begin} ... {end}")
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    path.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", content))
 
 
 if __name__ == "__main__":

@@ -130,5 +130,19 @@ def report(full: bool = False, out: Path | None = None) -> int:
     return 0
 
 
+def section() -> str:
+    """The README's table and figure of the point maze, as Markdown; the figure is drawn.
+
+    Raises:
+        ConfigError: no run of it is kept.
+    """
+    task = "point_Spiral11x11"
+    kept = study.kept_runs(STUDY, cells((task,), tuple(ARMS)))
+    groups = {name.removeprefix(f"{task}-"): folders for name, folders in kept.items()}
+    figure = curve_figure(groups, study.ROOT / "docs" / "single_goal.png")
+    table = study.markdown_table(groups, study.SUCCESS[:2], "arm")
+    return f"{table}\n\n![Learning curves]({figure.relative_to(study.ROOT)})"
+
+
 if __name__ == "__main__":
     study.cli({"run": run, "report": report})

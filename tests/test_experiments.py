@@ -11,7 +11,7 @@ from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.loggers import read_metrics
 from crl_jax.train import train
-from experiments import ablation, lab_journal, single_goal, study
+from experiments import ablation, lab_journal, metaworld_suite, readme, single_goal, study
 from tests.test_report import make_run
 from tests.test_train import SMALL
 
@@ -132,3 +132,20 @@ def test_reports_of_kept_cells(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         lines = lab_journal.five_lines(study.kept_runs(name, cells()), ("push",))
         assert len(lines) == 5 and all(line in told for line in lines)
         assert lines[3].startswith("depth: push: 16 ") and ", 4 " in lines[3], "the better level first"
+
+
+def test_the_readme_s_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("a\n<!-- one:begin -->\nold\n<!-- one:end -->\nb\n")
+    readme.write(page, {"one": lambda: r"new \1"})
+    assert page.read_text() == "a\n<!-- one:begin -->\nnew \\1\n<!-- one:end -->\nb\n"
+    before = page.read_text()
+    with pytest.raises(ConfigError, match="no marks <!-- two:begin"):
+        readme.write(page, {"one": lambda: "newer", "two": lambda: ""})
+    assert page.read_text() == before
+    for module in (metaworld_suite, single_goal):  # pictures stay as they are
+        monkeypatch.setattr(module, "curve_figure", lambda groups, path, *_: path)
+    real = (Path(__file__).parent.parent / "README.md").read_text()
+    for mark, section in readme.SECTIONS.items():
+        between = real.split(f"<!-- {mark}:begin -->\n")[1].split(f"\n<!-- {mark}:end -->")[0]
+        assert between == section(), f"{mark}: run `make results`"

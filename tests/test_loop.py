@@ -177,13 +177,13 @@ def test_near_steps_ask_for_another_place_each_time(pushes):
     assert np.linalg.norm(places[0] - places[1], axis=1).mean() > 0.02
 
 
-@pytest.mark.parametrize("task", ["pick-place", "push", "push-wall", "sawyer_bin"])
+@pytest.mark.parametrize("task", ["pick-place", "push", "faucet-close", "sawyer_bin"])
 def test_to_touch_is_to_have_the_open_hand_at_the_object(task):
     env = envs_mjx.make(task, 2, physics="c")
     start = np.array([[0.1, 0.7, 0.02], [0.0, 0.6, 0.02]], np.float32)
     commanded, touch = np.asarray(env.commanded_goal(start)), np.asarray(env.touch_goal(start))
     states_opening = env.spec.goal_size == 7
-    assert states_opening == (task != "push-wall")
+    assert states_opening == (task != "faucet-close")
     wanted = np.where(np.arange(env.spec.goal_size) == 3, 1.0, commanded) if states_opening else commanded
     np.testing.assert_array_equal(touch, wanted)
 

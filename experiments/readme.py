@@ -1,0 +1,47 @@
+"""The README's tables and figures, made from the kept runs: `python -m experiments.readme` (`make results`).
+
+Each stands between two marks, <!-- name:begin --> and <!-- name:end -->: no number there is typed by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from crl_jax.config import ConfigError
+from experiments import metaworld_suite, single_goal
+from experiments.study import ROOT
+
+README = ROOT / "README.md"
+SECTIONS: dict[str, Callable[[], str]] = {
+    **{preset: functools.partial(metaworld_suite.section, preset) for preset in metaworld_suite.PRESETS},
+    "single_goal": single_goal.section,
+}
+"""Mark -> the Markdown that stands there."""
+
+
+def write(path: Path = README, sections: dict[str, Callable[[], str]] | None = None) -> None:
+    """Write every section between its marks.
+
+    Raises:
+        ConfigError: marks that are missing, or a section without kept runs; the file is as it was.
+    """
+    content = path.read_text()
+    for mark, section in (SECTIONS if sections is None else sections).items():
+        begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+        if begin not in content or end not in content:
+            raise ConfigError(f"{path}: no marks {begin} ... {end}")
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        text = f"{begin}\n{section()}\n{end}"
+        content = pattern.sub(lambda _, text=text: text, content)
+    path.write_text(content)
+
+
+if __name__ == "__main__":
+    try:
+        write()
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
