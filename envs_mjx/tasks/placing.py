@@ -88,6 +88,8 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(GEOM,),
         quats=(GEOM,),
         quat_order="xyzw",
+        hand_offset=(0.0, 0.0, 0.045),
+        hand_opening=0.65,
     ),
     TaskSpec(
         name="pick-place",
