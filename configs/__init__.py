@@ -53,7 +53,7 @@ PRESETS: dict[str, Config] = {
         network=_SMALL,
         agent=dataclasses.replace(_AGENT, critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3),
         explore=_TOUCH,
-        train=TrainConfig(total_env_steps=3_000_000),
+        train=TrainConfig(total_env_steps=3_000_000, replay_capacity=2_999_808),
         evaluation=EvalConfig(eval_every=100_000),
     ),
     # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
@@ -81,6 +81,6 @@ PRESETS |= BASELINES | PUBLISHED
 # The ablations of the README: goals further ahead and one place for the object in each episode; then also without noise
 # on its goals, whose critic tells episodes apart to the millimetre.
 PRESETS["metaworld_cpu_99"] = with_overrides(
-    PRESETS["metaworld_cpu"], discount=0.99, near_steps=0, total_env_steps=1_500_000
+    PRESETS["metaworld_cpu"], discount=0.99, near_steps=0, total_env_steps=1_500_000, replay_capacity=999_936
 )
 PRESETS["metaworld_cpu_sharp"] = with_overrides(PRESETS["metaworld_cpu_99"], critic_goal_noise=0.0)
