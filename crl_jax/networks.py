@@ -16,6 +16,7 @@ from flax import struct
 
 from crl_jax.config import ConfigError, NetworkConfig
 
+
 def crelu(x: jax.Array) -> jax.Array:
     """[relu(x), relu(-x)]: (B, H) -> (B, 2 H), a unit of either sign always passes its gradient (arXiv:1603.05201)."""
     return jnp.concatenate([nn.relu(x), nn.relu(-x)], axis=-1)

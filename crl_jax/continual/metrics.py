@@ -1,8 +1,10 @@
-"""Scores of a sequence of tasks from its evaluations S[t, task], in NumPy.  Axis letters: T evaluations, N tasks, R runs.
+"""Scores of a sequence of tasks from its evaluations S[t, task], in NumPy.
 
-Performance, forgetting and forward transfer are those of Continual World (arXiv:2105.10919, section 4.2). A task that
+Performance, forgetting and forward transfer are those of Continual World (arXiv:2105.10919). A task that
 comes twice in a sequence has a column for each time. Success may be the share of episodes successful at any step
 (Continual World) or at the last one (CompoNet, CKA-RL): a score is of one of the two, and both are reported.
+
+Axis letters: T evaluations, N tasks, R runs.
 """
 
 from __future__ import annotations

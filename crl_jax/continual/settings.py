@@ -37,7 +37,7 @@ class ContinualConfig:
     pool_size: int = 8
     """Knowledge vectors that cka_rl keeps; one more, and the two most alike become their mean."""
     adapt: Literal["heads", "all"] = "all"
-    """What a knowledge vector of cka_rl spans: the last layer (as in its code), or all of the actor (as in its paper)."""
+    """What a vector of cka_rl spans: the last layer (as in its code), or all of the actor (as in its paper)."""
     trunk: Literal["frozen", "finetune"] = "frozen"
     """With adapt=heads, the layers below after the first task: as they were, or trained on."""
     retrain_updates: int = 100_000
