@@ -112,7 +112,7 @@ class Laterals(struct.PyTreeNode):
 class Layers(nn.Module):
     """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`.
 
-    `bare_last`: the last of them has no LayerNorm. Its hidden activations can be read as Flax's `intermediates`.
+    `bare_last`: the last of them has no LayerNorm. Its activations can be read as Flax's `intermediates`, `active_<index>`.
     """
 
     width: int
@@ -133,7 +133,7 @@ class Layers(nn.Module):
             if self.layer_norm and not (self.bare_last and index == self.count - 1):
                 x = LayerNorm(name=f"norm_{index}")(x)
             x = ACTIVATIONS[self.activation](x)
-            self.sow("intermediates", f"dense_{index}", x)
+            self.sow("intermediates", f"active_{index}", x)
         return x
 
 

@@ -114,7 +114,7 @@ def test_bad_settings_are_refused_in_one_line(changes, words: str) -> None:
 
 
 def test_crelus_take_an_even_width() -> None:
-    with pytest.raises(ConfigError, match="width=7.*nearest: 8"):
+    with pytest.raises(ConfigError, match=r"width=7.*nearest: 8"):
         continual.make(ContinualConfig(method="crelus"), dataclasses.replace(PLAIN, width=7), SIZES)
     params = continual.make(ContinualConfig(method="crelus"), PLAIN, SIZES).init(jax.random.key(0))[0]
     body = params["params"]["mlp"]["hidden"]

@@ -171,7 +171,8 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
             here, there = at(mlp, path), at(mlp, following)
             layer = Layer(here["kernel"], here["bias"], there["kernel"], there["bias"])
             key, own = jax.random.split(key)
-            hidden = at(told["intermediates"]["mlp"], path)[0]
+            active = (*path[:-1], path[-1].replace("dense", "active"))
+            hidden = at(told["intermediates"]["mlp"], active)[0]
             layer, units, marked = renewed(layer, units, hidden, own)
             layers.append(units)
             mlp = replaced(mlp, path, {"kernel": layer.kernel, "bias": layer.bias})

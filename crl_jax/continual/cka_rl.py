@@ -58,8 +58,8 @@ class Knowledge(struct.PyTreeNode):
 def combination(pool: Pool, beta: jax.Array) -> Any:
     """sum_j softmax(beta)_j v_j over the vectors in use; zeros of an empty pool."""
     used = jnp.arange(beta.size) < pool.count
-    logits = jnp.where(used, beta, -jnp.inf)
-    powers = jnp.where(used, jnp.exp(beta - jnp.max(logits, initial=jnp.finfo(beta.dtype).min)), 0.0)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.where(used, beta, jnp.finfo(beta.dtype).min)))
+    powers = jnp.where(used, jnp.exp(jnp.where(used, beta - largest, 0.0)), 0.0)
     weights = powers / jnp.maximum(jnp.sum(powers), 1.0)  # At least 1 where any is in use: the largest gives exp(0).
     return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), pool.vectors)
 

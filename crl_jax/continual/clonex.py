@@ -1,7 +1,7 @@
 """ClonEx (BC): the actor keeps what it did on stored states of earlier tasks, by the KL divergence.
 
-"Disentangling Transfer in Continual Reinforcement Learning" (arXiv:2209.13900, behavioural cloning): at a task's end some states
-of its replay are stored with the policy's mean and log_std there; later the actor's loss gains
+"Disentangling Transfer in Continual Reinforcement Learning" (arXiv:2209.13900): at a task's end some states of its
+replay are stored with the policy's mean and log_std there; later the actor's loss gains
 clone_weight * E[KL(stored policy || current policy)] over them. Each task has a last layer of its own; those of earlier
 tasks are trained by this term alone. With one task it is the plain actor.
 

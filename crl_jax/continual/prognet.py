@@ -51,7 +51,7 @@ def streams(intermediates: Any) -> jax.Array:
     """(S + 1, B, H): what the layers with laterals read in a column, and last what its output layer reads."""
     body = intermediates["mlp"]
     if "hidden" in body:
-        return jnp.stack([body["hidden"][f"dense_{index}"][0] for index in range(len(body["hidden"]))])
+        return jnp.stack([body["hidden"][f"active_{index}"][0] for index in range(len(body["hidden"]))])
     blocks = [body["blocks"]["stream"][0]] if "blocks" in body else []
     last = [body["last"]["stream"][0][None]] if "last" in body else []
     return jnp.concatenate([*blocks, *last, body["stream"][0][None]])

@@ -103,8 +103,8 @@ def _method(
 
     def init(key: jax.Array) -> Carried:
         params = base.init(key)
-        zeros = trees.scaled(0.0, params)
-        return params, Anchored(first_task(), zeros, zeros, trees.shelf(trees.head_of(params), base.sizes.tasks))
+        anchor, importance = trees.scaled(0.0, params), trees.scaled(0.0, params)  # Each its own buffers, for donation.
+        return params, Anchored(first_task(), anchor, importance, trees.shelf(trees.head_of(params), base.sizes.tasks))
 
     def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
         return base(params, inputs)
