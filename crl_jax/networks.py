@@ -112,7 +112,7 @@ class Laterals(struct.PyTreeNode):
 class Layers(nn.Module):
     """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`.
 
-    `bare_last`: the last of them has no LayerNorm. Its activations can be read as Flax's `intermediates`, `active_<index>`.
+    `bare_last`: the last of them has no LayerNorm. Flax's `intermediates` name the activations active_0, active_1, ...
     """
 
     width: int

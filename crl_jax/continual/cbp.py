@@ -166,7 +166,8 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         mlp = step.after["params"]["mlp"]
         mlp = with_own_count(step, memory.layers, mlp, trees.adam_count(step.opt_state))
         _, told = base.actor.apply({"params": {"mlp": mlp}}, inputs.obs, inputs.goal, mutable=["intermediates"])
-        keep, layers = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), mlp), []
+        keep = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), mlp)
+        layers: list[Units] = []
         for (path, following), units in zip(treated(mlp), memory.layers, strict=True):
             here, there = at(mlp, path), at(mlp, following)
             layer = Layer(here["kernel"], here["bias"], there["kernel"], there["bias"])
