@@ -26,8 +26,8 @@ class NetworkConfig:
     """No LayerNorm after the last hidden layer (Stable CRL)."""
     cold_init: bool = False
     """Weights of phi's and psi's last layer start at U[-1e-12, 1e-12] (Stable CRL): all embeddings start together."""
-    activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
-    """Activation of hidden layers."""
+    activation: Literal["swish", "relu", "gelu", "tanh", "crelu"] = "swish"
+    """Activation of hidden layers; crelu is [relu(x), relu(-x)], of half as many units as the width."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of products and activations; parameters, losses, LayerNorm's statistics and the residual sum stay float32."""
     remat: bool = False
@@ -44,8 +44,10 @@ class NetworkConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         skips = self.layer_norm or not self.skip_last_norm
         require(skips, "skip_last_norm", self.skip_last_norm, "layer_norm=False leaves none to skip; take False")
-        activations = ("swish", "relu", "gelu", "tanh")
+        activations = ("swish", "relu", "gelu", "tanh", "crelu")
         require(self.activation in activations, "activation", self.activation, f"one of {', '.join(activations)}")
+        even = self.activation != "crelu" or self.width % 2 == 0
+        require(even, "width", self.width, f"activation='crelu' takes an even one; nearest: {self.width + 1}")
         for name in ("critic_depth", "actor_depth"):
             depth = getattr(self, name)
             require(depth >= 1, name, depth, "must be at least 1; nearest: 1")

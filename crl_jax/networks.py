@@ -12,15 +12,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 
 from crl_jax.config import ConfigError, NetworkConfig
+
+
+def crelu(x: jax.Array) -> jax.Array:
+    """[relu(x), relu(-x)]: (B, H) -> (B, 2 H), a unit of either sign always passes its gradient (arXiv:1603.05201)."""
+    return jnp.concatenate([nn.relu(x), nn.relu(-x)], axis=-1)
+
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "swish": nn.swish,
     "relu": nn.relu,
     "gelu": nn.gelu,
     "tanh": nn.tanh,
+    "crelu": crelu,
 }
+OUTPUTS_PER_UNIT = {"crelu": 2}
+"""Activations that give more than one output for a unit: layers have the fewer units for it, and the same width."""
 LAYERS_PER_BLOCK = 4
 LAYER_NORM_EPSILON = 1e-6
 COLD = 1e-12
@@ -87,10 +97,22 @@ class LayerNorm(nn.Module):
         return layer_norm(x.astype(jnp.float32), scale, bias).astype(x.dtype)
 
 
+class Laterals(struct.PyTreeNode):
+    """What other networks add before the activations of one (progressive networks); all zeros changes nothing.
+
+    Attributes:
+        hidden: (S, B, H) to each hidden layer but the first, S = depth - 1; or to the first layer of each block, S = L.
+        head: (B, output) to the output.
+    """
+
+    hidden: jax.Array
+    head: jax.Array
+
+
 class Layers(nn.Module):
     """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`.
 
-    `bare_last`: the last of them has no LayerNorm.
+    `bare_last`: the last of them has no LayerNorm. Flax's `intermediates` name the activations active_0, active_1, ...
     """
 
     width: int
@@ -101,12 +123,17 @@ class Layers(nn.Module):
     bare_last: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, laterals: jax.Array | None = None) -> jax.Array:
+        """`laterals` (count, B, units) or fewer, for the first layers: added to what their Dense gives."""
+        units = self.width // OUTPUTS_PER_UNIT.get(self.activation, 1)
         for index in range(self.count):
-            x = _dense(self.width, f"dense_{index}", self.dtype)(x)
+            x = _dense(units, f"dense_{index}", self.dtype)(x)
+            if laterals is not None and index < laterals.shape[0]:
+                x = x + laterals[index].astype(x.dtype)
             if self.layer_norm and not (self.bare_last and index == self.count - 1):
                 x = LayerNorm(name=f"norm_{index}")(x)
             x = ACTIVATIONS[self.activation](x)
+            self.sow("intermediates", f"active_{index}", x)
         return x
 
 
@@ -124,10 +151,12 @@ class Block(nn.Module):
     bare_last: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def __call__(self, x: jax.Array, lateral: jax.Array | None) -> tuple[jax.Array, None]:
+        self.sow("intermediates", "stream", x)
         settings = (self.width, LAYERS_PER_BLOCK, self.layer_norm, self.activation, self.dtype, self.bare_last)
         layers = Layers(*settings, name="layers")
-        return x + self.scale * layers(x).astype(jnp.float32), None
+        inside = layers(x, None if lateral is None else lateral[None])
+        return x + self.scale * inside.astype(jnp.float32), None
 
 
 class ResidualMLP(nn.Module):
@@ -162,13 +191,14 @@ class ResidualMLP(nn.Module):
     cold: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, laterals: Laterals | None = None) -> jax.Array:
         if self.activation not in ACTIVATIONS:
             raise ConfigError(f"activation={self.activation!r}: must be one of {', '.join(ACTIVATIONS)}")
         NetworkConfig(critic_depth=self.depth).validate()
         if self.depth < LAYERS_PER_BLOCK:
-            return self._head(Layers(self.width, self.depth, *self._layers(), self.skip_last_norm, name="hidden")(x))
+            return self._head(self._plain(x, laterals), laterals)
         blocks = self.depth // LAYERS_PER_BLOCK
+        hidden = None if laterals is None else laterals.hidden
         scale = blocks**-0.5 if self.residual_scale == "depth" else 1.0
         x = Layers(self.width, 1, *self._layers(), name="stem")(x).astype(jnp.float32)
         block = nn.remat(Block, prevent_cse=False) if self.remat else Block
@@ -176,21 +206,33 @@ class ResidualMLP(nn.Module):
         if alike:
             scanned = nn.scan(
                 block,
-                variable_axes={"params": 0},
+                variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True},
                 length=alike,
                 unroll=min(self.unroll, alike),
             )
-            x, _ = scanned(self.width, *self._layers(), scale, name="blocks")(x, None)
+            x, _ = scanned(self.width, *self._layers(), scale, name="blocks")(
+                x, None if hidden is None else hidden[:alike]
+            )
         if self.skip_last_norm:
-            x, _ = block(self.width, *self._layers(), scale, True, name="last")(x, None)
-        return self._head(x)
+            x, _ = block(self.width, *self._layers(), scale, True, name="last")(
+                x, None if hidden is None else hidden[-1]
+            )
+        self.sow("intermediates", "stream", x)
+        return self._head(x, laterals)
+
+    def _plain(self, x: jax.Array, laterals: Laterals | None) -> jax.Array:
+        layers = Layers(self.width, self.depth, *self._layers(), self.skip_last_norm, name="hidden")
+        if laterals is None:
+            return layers(x)
+        return layers(x, jnp.pad(laterals.hidden, ((1, 0), (0, 0), (0, 0))))
 
     def _layers(self) -> tuple[bool, str, str]:
         return self.layer_norm, self.activation, self.dtype
 
-    def _head(self, x: jax.Array) -> jax.Array:
-        return _dense(self.output, "head", cold=self.cold)(x.astype(jnp.float32))
+    def _head(self, x: jax.Array, laterals: Laterals | None) -> jax.Array:
+        output: jax.Array = _dense(self.output, "head", cold=self.cold)(x.astype(jnp.float32))
+        return output if laterals is None else output + laterals.head
 
 
 def _mlp(config: NetworkConfig, output: int, depth: int, cold: bool = False) -> ResidualMLP:
@@ -232,8 +274,10 @@ class Actor(nn.Module):
     action_size: int
 
     @nn.compact
-    def __call__(self, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, obs: jax.Array, goal: jax.Array, laterals: Laterals | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         x = jnp.concatenate([obs, goal], axis=-1)
-        x = _mlp(self.config, 2 * self.action_size, self.config.actor_depth)(x)
+        x = _mlp(self.config, 2 * self.action_size, self.config.actor_depth)(x, laterals)
         mean, raw = jnp.split(x, 2, axis=-1)
         return mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1)

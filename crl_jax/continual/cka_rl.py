@@ -1,0 +1,142 @@
+"""CKA-RL: an actor is a base, a learned combination of earlier tasks' knowledge vectors, and a vector of its own.
+
+"Continual Knowledge Adaptation for Reinforcement Learning" (arXiv:2510.19314): theta_base is the first task's solution;
+of task k, theta_k = theta_base + sum_j alpha_j v_j + v_k with alpha = softmax(beta) over the pool, v_k = 0 and
+beta ~ N(0, 1) at its start; v_k and beta alone are trained. When the pool has more than `pool_size` vectors, the two of
+largest cosine similarity, taken over the whole vectors, become their mean.
+
+Departures: `adapt="heads"` is the published code's choice, where vectors span the last layer only, and
+`trunk="finetune"` its training of the rest. There merging is never reached; here it happens as the paper says. The pool
+starts with the second task's vector, since the first task's is the base. Each finished task is scored with theta_k as
+its training left it: a merge changes later tasks' pools and no score.
+
+The functions on trees know nothing of actors: they serve a critic's parameters as well.  Axis letter: P pool.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from crl_jax.config import NetworkConfig
+from crl_jax.continual import trees
+from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Params, Sizes, first_task
+from crl_jax.continual.settings import ContinualConfig
+
+
+class Pool(struct.PyTreeNode):
+    """Knowledge vectors: leaves (P, ...), of which the first `count`, () int32, are in use."""
+
+    vectors: Any
+    count: jax.Array
+
+
+class Adapted(struct.PyTreeNode):
+    """What is trained: the task's own vector, spanning all of the actor, and beta (P,)."""
+
+    vector: Any
+    beta: jax.Array
+
+
+class Knowledge(struct.PyTreeNode):
+    """What is kept.
+
+    Attributes:
+        task: () int32. base: theta_base; of the first task, its start. pool: vectors of what is adapted.
+        finished: theta_k of each finished task, leaves (N, ...).
+    """
+
+    task: jax.Array
+    base: Any
+    pool: Pool
+    finished: Any
+
+
+def combination(pool: Pool, beta: jax.Array) -> Any:
+    """sum_j softmax(beta)_j v_j over the vectors in use; zeros of an empty pool."""
+    used = jnp.arange(beta.size) < pool.count
+    largest = jax.lax.stop_gradient(jnp.max(jnp.where(used, beta, jnp.finfo(beta.dtype).min)))
+    powers = jnp.where(used, jnp.exp(jnp.where(used, beta - largest, 0.0)), 0.0)
+    weights = powers / jnp.maximum(jnp.sum(powers), 1.0)  # At least 1 where any is in use: the largest gives exp(0).
+    return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), pool.vectors)
+
+
+def most_alike(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rows i < j of (P + 1, F) with the largest cosine similarity."""
+    unit = vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosine = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
+    pairs = jnp.where(jnp.triu(jnp.ones_like(cosine, bool), 1), cosine, -jnp.inf)
+    first, second = jnp.unravel_index(jnp.argmax(pairs), pairs.shape)
+    return first, second
+
+
+def pushed(pool: Pool, vector: Any) -> Pool:
+    """The pool with one more vector; of a full one, the two most alike of all P + 1 become their mean."""
+    size = jax.tree.leaves(pool.vectors)[0].shape[0]
+    everything = jax.tree.map(lambda kept, leaf: jnp.concatenate([kept, leaf[None]]), pool.vectors, vector)
+    rows = jnp.concatenate([leaf.reshape(size + 1, -1) for leaf in jax.tree.leaves(everything)], axis=1)
+    first, second = most_alike(rows)
+
+    def merged(leaf: jax.Array) -> jax.Array:
+        mean = (leaf[first] + leaf[second]) / 2
+        # The new vector, last, moves to the place that the merge frees; if it was merged itself, it is the mean's part.
+        return leaf.at[second].set(leaf[size]).at[first].set(mean)[:size]
+
+    full = pool.count == size
+    put = trees.put(pool.vectors, vector, jnp.minimum(pool.count, size - 1))
+    return Pool(trees.choose(full, jax.tree.map(merged, everything), put), jnp.minimum(pool.count + 1, size))
+
+
+def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
+    """CKA-RL for the actor; in the first task it trains the plain actor, as base + v."""
+    base, heads = Base(network, sizes), config.adapt == "heads"
+
+    def adapted(tree: Any) -> Any:
+        return trees.head_of(tree) if heads else tree
+
+    def compose(params: Adapted, memory: Knowledge) -> Params:
+        """theta_k, all of the actor."""
+        theta = trees.add(memory.base, params.vector)
+        known = combination(memory.pool, params.beta)
+        if not heads:
+            return trees.add(theta, known)
+        if config.trunk == "frozen":  # Not only its gradient: moments of the first task would move it.
+            theta = trees.choose(memory.task > 0, trees.with_head(memory.base, trees.head_of(theta)), theta)
+        return trees.with_head(theta, trees.add(trees.head_of(theta), known))
+
+    def init(key: jax.Array) -> Carried:
+        theta = base.init(key)
+        zeros = trees.scaled(0.0, theta)
+        pool = Pool(trees.shelf(adapted(theta), config.pool_size), jnp.zeros((), jnp.int32))
+        memory = Knowledge(first_task(), theta, pool, trees.shelf(theta, sizes.tasks))
+        return Adapted(zeros, jnp.zeros(config.pool_size)), memory
+
+    def apply(params: Adapted, memory: Memory, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
+        return base(compose(params, memory), inputs)
+
+    def start(params: Adapted, memory: Knowledge, key: jax.Array) -> Carried:
+        finished = trees.put(memory.finished, compose(params, memory), memory.task)
+        first = memory.task == 0
+        whole = trees.add(memory.base, params.vector)
+        kept = (
+            trees.with_head(whole, trees.head_of(memory.base)) if heads and config.trunk == "finetune" else memory.base
+        )
+        pool = trees.choose(first, memory.pool, pushed(memory.pool, adapted(params.vector)))
+        following = Knowledge(memory.task + 1, trees.choose(first, whole, kept), pool, finished)
+        fresh = Adapted(trees.scaled(0.0, params.vector), jax.random.normal(key, params.beta.shape))
+        return fresh, following
+
+    def view(params: Adapted, memory: Knowledge, task: jax.Array) -> Carried:
+        # A finished task is the first of its own sequence: its theta_k the base, nothing added.
+        alone = memory.replace(
+            task=first_task(),
+            base=trees.take(memory.finished, task),
+            pool=memory.pool.replace(count=jnp.zeros((), jnp.int32)),
+        )
+        old = Adapted(trees.scaled(0.0, params.vector), params.beta), alone
+        return trees.choose(task < memory.task, old, (params, memory))
+
+    return Method(init, apply, start, view)
