@@ -355,7 +355,7 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     for title in ("state", "goal", "action", "horizon"):
         table.add_column(title, justify="right")
     table.add_column("success (native)")
-    table.add_column("engines", no_wrap=True)
+    table.add_column("engines", min_width=len("c, warp, jax*"))
     for row in rows:
         sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
         engines = [name + "*" * (name in row.unfaithful) for name in row.engines]

@@ -34,10 +34,14 @@ PUBLISHED = {
     "reacher": (10, 3, 2),
     "pusher": (20, 3, 7),
     "simple": (4, 2, 2),
+    "arm": (18, 3, 5),
+    "arm_reach": (13, 3, 4),
 }
 """Body or family -> sizes of state, goal and action (JaxGCRL, arXiv:2408.11052: `state_dim`, `goal_indices`)."""
-RADII = {"reacher": 0.05, "pusher": 0.1}
+RADII = {"reacher": 0.05, "pusher": 0.1, "arm": 0.1}
 """Radius of success where it is not half a metre."""
+HORIZONS = {"arm": 150, "arm_reach": 100}
+"""Env steps of an episode where they are not a thousand."""
 ON_C = [name for name, row in TASKS.items() if "c" in row.engines]
 
 
@@ -73,7 +77,8 @@ def test_sizes_and_radii_are_those_published(name: str, tmp_path, monkeypatch) -
     monkeypatch.chdir(tmp_path)  # Assets are found from any folder.
     row = envs_mjx.describe(name)
     assert (row.obs_size, row.goal_size, row.action_size) == of_family(name, PUBLISHED)
-    assert TASKS[name].radius == of_family(name, RADII, 0.5) and row.horizon == 1000
+    assert TASKS[name].radius == of_family(name, RADII, 0.5)
+    assert row.horizon == of_family(name, HORIZONS, 1000)
     assert TASKS[name].backend in row.engines == TASKS[name].engines
     model = load_model(TASKS[name])
     assert start_of(model).shape == (model.nq,)
@@ -226,17 +231,25 @@ def test_a_cached_reset_restarts_where_it_started() -> None:
 
 
 def test_engine_c_is_mujoco_under_the_same_torques() -> None:
-    """An oracle: the same model stepped by `mj_step` from the same start."""
-    env, start, states = _unrolled("ant_u_maze", "c", 40, 100)
-    model, nq = env.simulation.physics.scene.model, 15
-    actions = np.random.default_rng(0).uniform(-1, 1, (100, ENVS, 8)).astype(np.float32)
-    data = mujoco.MjData(model)
-    data.qpos[:], data.qvel[:] = start.vector[0, :nq], start.vector[0, nq:29]
-    for step in range(10):
-        assert not states.done[step, 0]
-        data.ctrl[:] = actions[step, 0]
-        mujoco.mj_step(model, data, nstep=5)
-        np.testing.assert_allclose(states.obs[step, 0], np.append(data.qpos, data.qvel), rtol=1e-5, atol=1e-6)
+    """An oracle: the same model stepped by `mj_step` from the same start, actions beyond 1 clipped."""
+    env = envs_mjx.make("ant_u_maze", ENVS, physics="c")
+    physics, model = env.simulation.physics, load_model(env.task)  # type: ignore[attr-defined]
+    generator, nq = np.random.default_rng(0), model.nq
+    vector = np.zeros((ENVS, nq + model.nv + 2), np.float32)
+    vector[:, :nq] = start_of(model) + generator.uniform(-0.1, 0.1, (ENVS, nq))
+    vector[:, :2] = 4.0
+    actions = generator.uniform(-1.5, 1.5, (6, ENVS, 8)).astype(np.float32)
+    state = physics.reset(physics.initial(), jnp.ones(ENVS, bool), jnp.asarray(vector))
+    worlds = [mujoco.MjData(model) for _ in range(ENVS)]
+    for data, start in zip(worlds, vector, strict=True):
+        data.qpos[:], data.qvel[:] = start[:nq], start[nq:-2]
+    for action in actions:
+        state = physics.step(state, jnp.asarray(action))
+        for data, own in zip(worlds, action, strict=True):
+            data.ctrl[:] = np.clip(own, -1, 1)
+            mujoco.mj_step(model, data, nstep=5)
+        expected = np.stack([np.append(data.qpos, data.qvel) for data in worlds])
+        np.testing.assert_allclose(state.joints, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.slow

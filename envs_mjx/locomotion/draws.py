@@ -20,7 +20,7 @@ from envs_mjx.locomotion.tasks import LocomotionTask
 Rule = Callable[[LocomotionTask, jax.Array], tuple[jax.Array, dict[int, jax.Array]]]
 """Key -> goal (G,), and coordinates that the start is given: index into q -> values (n,)."""
 
-_ANT_Q = 15
+_ANT_Q, _CUBE_Q = 15, 9
 _APART = 0.17
 """Metres: least distance of the pusher's object from its goal."""
 REACHER_HEIGHT, PUSHER_HEIGHT = 0.01, -0.323
@@ -107,7 +107,37 @@ def _on_table(low: tuple[float, float], high: tuple[float, float]) -> Rule:
     return rule
 
 
-GOALS: dict[str, Rule] = {
+def reach(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
+    """For the arm's hand: in a box of 0.4 m."""
+    return jnp.array([0.0, 0.5, 0.3]) + jax.random.uniform(key, (3,), minval=-0.2, maxval=0.2), {}
+
+
+def _cube(away: float, y: float, lying: float, going: float, start: float | None = None) -> Rule:
+    """A cube over a square left of the arm's middle, its goal in one on the right; metres.
+
+    Args:
+        away: x of both squares' middles, one negative. y: of the middles. start: x of the cube's, where another.
+        lying, going: half sides of the squares.
+    """
+
+    def rule(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
+        cube_key, goal_key = jax.random.split(key)
+        spread = jax.random.uniform(cube_key, (2,), minval=-lying, maxval=lying)
+        at = jnp.array([-away if start is None else start, y]) + spread
+        goal = jnp.array([away, y]) + jax.random.uniform(goal_key, (2,), minval=-going, maxval=going)
+        return jnp.append(goal, 0.03), {_CUBE_Q: jnp.concatenate([at, jnp.array([0.07, 1.0, 0.0, 0.0, 0.0])])}
+
+    return rule
+
+
+CUBES: dict[str, Rule] = {
+    "push_easy": _cube(0.1, 0.6, 0.1, 0.1),
+    "push_hard": _cube(0.25, 0.65, 0.25, 0.25),
+    "binpick_easy": _cube(0.17, 0.6, 0.07, 0.005, start=-0.15),
+    "binpick_hard": _cube(0.3, 0.6, 0.15, 0.15),
+}
+GOALS: dict[str, Rule] = CUBES | {
+    "reach": reach,
     "circle": circle,
     "ring": ring,
     "ahead": ahead,
@@ -120,7 +150,7 @@ GOALS: dict[str, Rule] = {
     "pusher_hard": _on_table((-0.65, -0.55), (0.35, 0.45)),
 }
 
-OBJECT_RULES = ("ball", "ball_cells", "pusher_easy", "pusher_hard")
+OBJECT_RULES = ("ball", "ball_cells", "pusher_easy", "pusher_hard", *CUBES)
 """Of them, those whose goal is where an object is to be."""
 
 
@@ -143,6 +173,5 @@ def draw(task: LocomotionTask, start: np.ndarray, velocities: int, key: jax.Arra
     for index, values in given.items():
         q = q.at[index : index + len(values)].set(values)
         if index:  # An object or target, which lies still; a start only moves the body.
-            first = velocities - (len(start) - index)
-            qd = qd.at[first : first + len(values)].set(0.0)
+            qd = qd.at[velocities - (len(start) - index) :].set(0.0)
     return jnp.concatenate([q, qd, goal])

@@ -93,7 +93,7 @@ class Locomotion(Planar):
         reading = Reading(q[:, :nq], qd[:, :nv], x, xd, control, goal)
         spring, observe = self.simulation.spring, OBSERVE[self._body.observe]
         obs = jax.vmap(lambda one: observe(system, spring, one))(reading)
-        if not self.task.object:
+        if not OBJECT_JOINTS[self.task.object]:
             return obs
         lying = q[:, nq : nq + 2] + OBJECT_AT[self.task.object]
         return jnp.concatenate([obs, lying], axis=-1)
@@ -147,4 +147,4 @@ def sizes(task: LocomotionTask) -> tuple[int, int, int]:
     """D, G and A, from the compiled model alone."""
     model = load_model(task)
     obs_size = size(task.physique.observe, *_own_sizes(task), model.nbody - 1)
-    return obs_size + 2 * bool(task.object), task.goal_size, model.nu
+    return obs_size + 2 * bool(OBJECT_JOINTS[task.object]), task.goal_size, control_of(task).action_size

@@ -105,13 +105,29 @@ def pusher(system: Any, spring: bool, reading: Reading) -> jax.Array:
     return jnp.concatenate([reading.q[:7], hand, lying, reading.qd[:7]])
 
 
-OBSERVE: dict[str, Observe] = {"joints": joints, "humanoid": humanoid, "reacher": reacher, "pusher": pusher}
+def arm(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """Joints, position and velocity of the hand's link (13,); with a cube (18,): its position before them, and after
+    them the distance between the fingers and a tenth of their mean motor force (JaxGCRL takes the other joints')."""
+    from brax import actuator
+
+    place = system.link_names.index("link7")
+    hand = [reading.q[:7], reading.x.pos[place], reading.xd.vel[place]]
+    if len(reading.q) == 7:
+        return jnp.concatenate(hand)
+    fingers = [reading.x.pos[system.link_names.index(name)] for name in ("left_finger", "right_finger")]
+    force = actuator.to_tau(system, reading.control, reading.q, reading.qd)[7:9]
+    wide = jnp.linalg.norm(fingers[0] - fingers[1])
+    return jnp.concatenate([reading.q[9:12], *hand, jnp.stack([wide, 0.1 * force.mean()])])
+
+
+OBSERVE: dict[str, Observe] = {"joints": joints, "humanoid": humanoid, "reacher": reacher, "pusher": pusher, "arm": arm}
 
 
 def size(name: str, nq: int, nv: int, links: int) -> int:
     """D of a row of `OBSERVE` for a body of nq coordinates, nv velocities and so many links."""
     humanoid_size = (nq + 2) + 2 * (nv + 2) + 16 * (links + 1)
-    return {"joints": nq + nv, "humanoid": humanoid_size, "reacher": 10, "pusher": 20}[name]
+    arm_size = 13 if nq == 7 else 18
+    return {"joints": nq + nv, "humanoid": humanoid_size, "reacher": 10, "pusher": 20, "arm": arm_size}[name]
 
 
 def needs_links(name: str) -> bool:

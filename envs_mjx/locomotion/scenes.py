@@ -9,6 +9,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from envs_mjx.locomotion import panda
 from envs_mjx.locomotion.mazes import boxes
 from envs_mjx.locomotion.tasks import LocomotionTask
 
@@ -20,7 +21,7 @@ _BALL_DENSITY = (1.0, 0.1)
 """kg/m3 of the two spheres that the ball is made of: one inside, one that touches."""
 _GREEN, _WALL, _OBJECT = (0.16, 0.67, 0.31, 0.7), (0.7, 0.5, 0.3, 1.0), (0.9, 0.1, 0.1, 1.0)
 _FAR = (-100.0, 100.0)
-OBJECT_JOINTS = {"": 0, "ball": 2, "box": 3}
+OBJECT_JOINTS = {"": 0, "ball": 2, "box": 3, "cube": 0}
 OBJECT_AT = {"ball": 0.0, "box": 8.0}
 """Metres: x and y of an object whose coordinates are zero."""
 
@@ -32,20 +33,23 @@ def load_model(task: LocomotionTask, drawn: bool = False) -> mujoco.MjModel:
     Args:
         drawn: with what a picture needs beside: camera `CAMERA` and a mocap body at the goal.
     """
-    spec = mujoco.MjSpec.from_file(str(_assets() / task.physique.file))
+    if task.body == "panda":
+        spec = panda.build(bool(task.object), task.bins)
+    else:
+        spec = mujoco.MjSpec.from_file(str(_assets() / task.physique.file))
     spec.compiler.fusestatic = 1
     if task.body == "simple":
         _simplify(spec)
     if task.physique.lands:
         for geom in spec.geoms:
             geom.contype = int(geom.name != "floor")
-    if task.maze or task.object:
+    if task.maze or task.object in _OBJECTS:
         for name in task.physique.solid:
             spec.geom(name).conaffinity = 1
     if task.maze:
         for middle, half in boxes(task.maze):
             _add_box(spec.worldbody, middle, half, _WALL, contype=int(task.object != "box"))
-    if task.object:
+    if task.object in _OBJECTS:
         _OBJECTS[task.object](spec)
         _extend_start(spec)
     if drawn:
@@ -61,6 +65,11 @@ def load_model(task: LocomotionTask, drawn: bool = False) -> mujoco.MjModel:
 
 def start_of(model: mujoco.MjModel) -> np.ndarray:
     """(nq,) where a body starts, before noise: the MJCF's `init_qpos` for Brax, or MuJoCo's own."""
+    if "joint7" in [model.joint(index).name for index in range(model.njnt)]:
+        start = np.array(model.qpos0)
+        start[: len(panda.START)] = panda.START
+        start[len(panda.START) : len(panda.START) + 2] = panda.OPEN
+        return start
     names = [model.numeric(index).name for index in range(model.nnumeric)]
     if "init_qpos" not in names:
         return np.array(model.qpos0)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import mujoco
 
 from envs_mjx.base import EnvError, State, select
+from envs_mjx.locomotion import panda
 from envs_mjx.locomotion.scenes import load_model, start_of
 from envs_mjx.locomotion.tasks import LocomotionTask
 from envs_mjx.physics import ENGINES, make_physics
@@ -90,6 +91,8 @@ def system_of(task: LocomotionTask) -> Any:
 def control_of(task: LocomotionTask) -> MotorControl:
     """Torques: the action itself, or the span of each motor's range, see `Body.full_range`."""
     model = load_model(task)
+    if task.body == "panda":
+        return panda.control(bool(task.object))
     if not task.physique.full_range:
         return MotorControl((0.0,) * model.nu, (1.0,) * model.nu)
     low, high = model.actuator_ctrlrange.T
@@ -107,7 +110,6 @@ class EngineSimulation:
         model = load_model(task)
         data = mujoco.MjData(model)
         data.qpos[:] = start_of(model)
-        mujoco.mj_forward(model, data)
         self._task, self._nq = task, model.nq
         parts, placement = Parts((), whole=model.nq + model.nv), Placement(whole=True)
         scene = Scene(task.name, model, data, parts, control_of(task), placement, frame_skip=task.physique.frames)

@@ -27,7 +27,8 @@ class LocomotionTask:
         goals: row of `draws.GOALS`.
         backend: what physics "auto" is: the engine of the published results.
         maze: None is open ground.
-        object: "", "ball" or "box": something to push, whose x, y end the observation.
+        object: "", "ball" or "box": something to push, whose x, y end the observation; or the arm's "cube".
+        bins: row of `panda._BINS`, or "" for none.
         radius: metres; success: the achieved goal nearer to the commanded one than this.
         others: name -> metres: metrics `success_<name>` by other radii.
         goal_from, goal_size: the goal is observation[goal_from : goal_from + goal_size].
@@ -41,6 +42,7 @@ class LocomotionTask:
     backend: str = "spring"
     maze: Maze | None = None
     object: str = ""
+    bins: str = ""
     radius: float = 0.5
     others: tuple[tuple[str, float], ...] = (("easy", 2.0),)
     goal_from: int = 0
@@ -72,6 +74,19 @@ _PUSHER = LocomotionTask(
     goal_size=3,
     reach=1.2,
 )
+_ARM = LocomotionTask(
+    "arm_push_easy",
+    "panda",
+    "push_easy",
+    "mjx",
+    object="cube",
+    radius=0.1,
+    others=(("easy", 0.3), ("hard", 0.03)),
+    goal_size=3,
+    horizon=150,
+    reach=0.8,
+    engines=("c", "warp", "mjx"),
+)
 _ROWS = (
     LocomotionTask("ant", "ant", "circle"),
     *_in_mazes(LocomotionTask("ant", "ant", "cells"), 4.0, *_PLANS, *_U4_U5),
@@ -95,6 +110,11 @@ _ROWS = (
     ),
     _PUSHER,
     replace(_PUSHER, name="pusher_hard", goals="pusher_hard"),
+    replace(_ARM, name="arm_reach", goals="reach", object="", goal_from=7, horizon=100),
+    _ARM,
+    replace(_ARM, name="arm_push_hard", goals="push_hard"),
+    replace(_ARM, name="arm_binpick_easy", goals="binpick_easy", bins="easy"),
+    replace(_ARM, name="arm_binpick_hard", goals="binpick_hard", bins="hard"),
     *_in_mazes(LocomotionTask("simple", "simple", "cells"), 4.0, *_PLANS),
 )
 TASKS: dict[str, LocomotionTask] = {row.name: row for row in _ROWS}

@@ -98,18 +98,29 @@ class MocapControl:
 
 @dataclass(frozen=True)
 class MotorControl:
-    """Actuators driven directly: control i is `middle[i] + half[i] * action[i]`, the action (A,) clipped to [-1, 1]."""
+    """Actuators driven directly by the action (A,) clipped to [-1, 1].
+
+    Control i is `middle[i] + half[i] * action[column[i]]`; where `switch[i]`, the action counts by its sign alone.
+    Without columns each control has its own.
+    """
 
     middle: tuple[float, ...]
     half: tuple[float, ...]
+    column: tuple[int, ...] = ()
+    switch: tuple[bool, ...] = ()
 
     @property
     def action_size(self) -> int:
-        return len(self.middle)
+        return max(self.column) + 1 if self.column else len(self.middle)
 
     def drive(self, action: Any, xp: Any) -> Any:
-        """(..., A) -> (..., A) float32 controls; `xp` is numpy or jax.numpy."""
-        return xp.float32(self.middle) + xp.float32(self.half) * xp.clip(action, -1, 1)
+        """(..., A) -> (..., number of actuators) float32 controls; `xp` is numpy or jax.numpy."""
+        given = xp.clip(action, -1, 1)
+        if self.column:
+            given = given[..., np.array(self.column)]
+        if self.switch:
+            given = xp.where(np.array(self.switch), xp.where(given > 0, 1, -1), given)
+        return xp.float32(self.middle) + xp.float32(self.half) * given
 
 
 @dataclass(frozen=True)
