@@ -291,7 +291,7 @@ def _render(
         width: Pixels.
         height: Pixels.
         camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
-        physics: Of a task: the engine; c by default.
+        physics: Of a task: the engine; c by default (ant and the like: the published one).
         step: Of a run: checkpoint to take; the newest by default.
         sheet: Instead of a film: a PNG of all 50 tasks, each when its scripted policy succeeds (takes minutes).
     """
@@ -307,7 +307,8 @@ def _render(
     elif target in envs_mjx.names():
         render.refuse({"step": step}, f"{target} is a task")
         with console.status(f"Filming {target} ..."):
-            path = render.film_task(target, out, policy, episodes, seed, size, camera, physics or "c")
+            engine = physics or ("c" if envs_mjx.needs_engine(target) else "auto")
+            path = render.film_task(target, out, policy, episodes, seed, size, camera, engine)
     else:
         render.refuse({"policy": policy, "physics": physics}, f"{target or 'nothing'} is no task")
         render.require_run(target)
@@ -354,7 +355,7 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     for title in ("state", "goal", "action", "horizon"):
         table.add_column(title, justify="right")
     table.add_column("success (native)")
-    table.add_column("engines", no_wrap=True)
+    table.add_column("engines", min_width=len("c, warp, jax*"))
     for row in rows:
         sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
         engines = [name + "*" * (name in row.unfaithful) for name in row.engines]

@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+ENGINES = ("auto", "c", "warp", "jax", "spring", "generalized", "mjx")
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The world."""
@@ -44,8 +47,9 @@ class EnvConfig:
     """Task: a row of `crl envs`."""
     num_envs: int = 128
     """Environments stepped at once."""
-    physics: Literal["auto", "c", "warp", "jax"] = "auto"
-    """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c."""
+    physics: Literal["auto", "c", "warp", "jax", "spring", "generalized", "mjx"] = "auto"
+    """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c. Ant,
+    humanoid and the like: c, warp, or Brax's spring, generalized, mjx; auto: the published one."""
     goal: Literal["object", "hand_object", "object_relative"] = "hand_object"
     """Goal contract: where the object goes; hand and object; object and hand relative to it."""
     horizon: int | None = None
@@ -56,6 +60,8 @@ class EnvConfig:
     """Contacts that the warp engine has room for, all num_envs together; 0 takes 64 for each."""
     njmax: int = 0
     """Constraint rows that the warp engine has room for, of one environment; 0 takes 256."""
+    cached_reset: bool = False
+    """Ant, humanoid and the like: restart each environment at its first start and goal, as JaxGCRL does."""
     allow_unfaithful: bool = False
     """Run a task also on an engine that was not measured to carry it faithfully (marked * in `crl envs`)."""
 
@@ -69,10 +75,10 @@ class EnvConfig:
             require(size >= 0, name, size, "must be 0 (the default) or more")
             require(not size or self.physics in ("auto", "warp"), name, size, "only physics='warp' has such a buffer")
         require(
-            self.physics in ("auto", "c", "warp", "jax"),
+            self.physics in ENGINES,
             "physics",
             self.physics,
-            f"unknown engine; nearest: {nearest(str(self.physics), ['auto', 'c', 'warp', 'jax'])}",
+            f"unknown engine; nearest: {nearest(str(self.physics), list(ENGINES))}",
         )
         goals = ("object", "hand_object", "object_relative")
         require(self.goal in goals, "goal", self.goal, f"unknown goal contract; one of {', '.join(goals)}")

@@ -16,9 +16,10 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
 
     Returns:
         success_any, success_final: share of episodes successful at any, at the last step. time_at_goal: mean steps
-        in success. min_distance, final_distance: metres from object to goal. object_moved: share of episodes at
-        whose end the object is away from its start (absent where the task has no object). diverged: episodes lost.
-        <buffer>_used: the largest use of each of the engine's buffers, see `EnvSpec`.
+        in success. success_<radius>_any: success_any by another radius of the task's, where it has some. min_distance,
+        final_distance: metres from object to goal. object_moved: share of episodes at whose end the object is away from
+        its start (absent where the task has no object). diverged: episodes lost. <buffer>_used: the largest use of each
+        of the engine's buffers, see `EnvSpec`.
     """
     reset_key, rollout_key = jax.random.split(parallel.own(key, axis))
     _, steps = rollout(env, policy, env.reset(reset_key), rollout_key, env.spec.horizon)
@@ -38,6 +39,8 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
         "min_distance": jnp.mean(jnp.min(jnp.where(first, distance, jnp.inf), axis=0)),
         "final_distance": final(distance),
     }
+    others = [name for name in steps.metrics if name.startswith("success_")]
+    metrics |= {f"{name}_any": jnp.mean(((steps.metrics[name] > 0) & first).any(axis=0)) for name in others}
     if "object_moved" in steps.metrics:
         metrics["object_moved"] = final(steps.metrics["object_moved"])
     used = buffers_used(env.spec, jax.tree.map(lambda values: values[-1], steps.metrics))

@@ -28,7 +28,6 @@ from crl_jax.loggers import Logger, closing, make_loggers
 from crl_jax.trainer import Trainer, build, compile_all
 from crl_jax.types import Metrics
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
-from envs_mjx.physics import resolve
 
 _EVAL_STREAM = 7919
 """Separates evaluation keys from training keys of the same seed."""
@@ -113,10 +112,10 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
         raise ConfigError(f"seeds={list(seeds)}: at least 2 wanted, all different")
     if config.train.devices > 1 or hosts.count() > 1:
         raise ConfigError(f"devices={config.train.devices}: several seeds in one program take one device; set 1")
-    if envs_mjx.needs_engine(config.env.task) and config.env.physics != "jax":
+    if not envs_mjx.in_jax(config.env.task, config.env.physics):
         raise ConfigError(
-            f"physics={config.env.physics!r}: several seeds in one program need an engine in JAX; take physics='jax',"
-            " a maze or the ant, or a job for each seed (python -m experiments.slurm)"
+            f"physics={config.env.physics!r}: several seeds in one program need an engine in JAX; take physics='jax'"
+            " (bodies with motors: 'spring'), a maze, or a job for each seed (python -m experiments.slurm)"
         )
     compilation_cache.enable()
     trainer, counters = build(config, seeds), Counters()
@@ -139,7 +138,7 @@ def _ready(config: Config) -> Config:
     hosts.check_devices(config)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
-    return with_overrides(config, physics=resolve(config.env.physics), horizon=horizon)
+    return with_overrides(config, physics=envs_mjx.engine_of(config.env.task, config.env.physics), horizon=horizon)
 
 
 def _open(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:

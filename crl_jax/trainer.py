@@ -115,6 +115,7 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
         threads=config.threads,
         naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
         njmax=config.njmax,
+        cached_reset=config.cached_reset,
         allow_unfaithful=config.allow_unfaithful,
     )
 

@@ -2,7 +2,7 @@
 
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
 from envs_mjx.gym import register
-from envs_mjx.registry import check, describe, horizon_of, make, names, needs_engine
+from envs_mjx.registry import check, describe, engine_of, horizon_of, in_jax, make, names, needs_engine
 
 register()
 
@@ -14,7 +14,9 @@ __all__ = [
     "check",
     "check_buffers",
     "describe",
+    "engine_of",
     "horizon_of",
+    "in_jax",
     "make",
     "names",
     "needs_engine",

@@ -98,7 +98,7 @@ def film(
         task: a name of `envs_mjx.names()`.
         policy: one of `POLICIES`, or None: see `policy_of`.
         size: (width, height), pixels.
-        camera: "close", or a camera of the scene; mazes and the ant have one view.
+        camera: "close", or a camera of the scene; the others have one view.
 
     Returns:
         frames (T, H, W, 3) uint8 and frames per second: Meta-World in real time, the others at 20 env steps a second.
@@ -125,7 +125,7 @@ def film(
 
 
 def check_camera(env: GoalEnv, camera: str) -> None:
-    """EnvError where pictures of `env` cannot be taken by `camera`; mazes and the ant have one view, always."""
+    """EnvError where pictures of `env` cannot be taken by `camera`; the others have one view, always."""
     if isinstance(env, MetaWorld):
         require_camera(env.scene.model, camera, (CLOSE,))
 

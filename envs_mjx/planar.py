@@ -1,6 +1,6 @@
-"""What goal environments of one body over a plane share: a goal is where the body is to be, seen from above.
+"""What goal environments share whose goal is where something is to be: a part of the observation, of up to 3 numbers.
 
-Axis letters: E environments, R reset vector.
+Axis letters: E environments, R reset vector, G goal.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from envs_mjx.base import EnvSpec, State, select
 
 
 class Planar(abc.ABC):
-    """The parts of `GoalEnv` that follow from a goal (2,) which is the beginning of an observation."""
+    """The parts of `GoalEnv` that follow from a goal (G,), G at most 3, that is a part of the observation."""
 
     free_object = True
     num_envs: int
     spec: EnvSpec
     radius: float
-    """Success: the body nearer to the goal than this, in the units of the observation."""
+    """Success: nearer to the goal than this, in the units of the observation."""
+    others: tuple[tuple[str, float], ...] = ()
+    """Name -> another radius, of a metric `success_<name>`."""
+    goal_from: int = 0
+    """The achieved goal is observation[goal_from : goal_from + G]."""
+    hand_is_goal: bool = True
+    """Whether the goal is where the body itself is, rather than an object."""
+    cached_reset: bool = False
+    """Whether an environment restarts for ever at its first start and goal, as Brax's `AutoResetWrapper` does."""
 
     @abc.abstractmethod
     def advance(self, state: State, action: jax.Array) -> State:
@@ -29,11 +37,15 @@ class Planar(abc.ABC):
 
     @abc.abstractmethod
     def _draw(self, keys: jax.Array) -> jax.Array:
-        """Reset vectors (E, R), the goal (2,) last, each a function of its own key (E, 2) alone."""
+        """Reset vectors (E, R), the goal (G,) last, each a function of its own key (E, 2) alone."""
 
     @abc.abstractmethod
-    def _place(self, vector: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
-        """Physics, observations (E, D) and the body's positions (E, 3) at the start, from reset vectors (E, R)."""
+    def _place(self, vector: jax.Array, running: State | None) -> tuple[Any, jax.Array, jax.Array]:
+        """Physics, observations (E, D) and positions (E, 3) at the start, from reset vectors (E, R).
+
+        Args:
+            running: the state whose ended episodes (`done`) are to be replaced; the others' results are not looked at.
+        """
 
     def reset(self, key: jax.Array) -> State:
         """E fresh episodes from one key."""
@@ -57,37 +69,38 @@ class Planar(abc.ABC):
         return jax.lax.cond(jnp.any(state.done), self._restart, lambda same: same, state)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
-        """(..., D) -> (..., 2): where the body is."""
-        return obs[..., :2]
+        """(..., D) -> (..., G): where the body, or the object, is."""
+        return obs[..., self.goal_from : self.goal_from + self.spec.goal_size]
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., 2), (..., 2) -> (...,) bool."""
+        """(..., G), (..., G) -> (...,) bool."""
         return jnp.linalg.norm(achieved_goal - goal, axis=-1) < self.radius
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) position, the height unused -> (E, 2)."""
-        return target[:, :2]
+        """(E, 3) position -> (E, G): as many of its coordinates as a goal has."""
+        return target[:, : self.spec.goal_size]
 
     def commanded_point(self, target: jax.Array) -> jax.Array:
         """(E, 3): the target itself."""
         return target
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
-        """(E, 3) -> (E, 2): where the body starts."""
+        """(E, 3) -> (E, G): where the body, or the object, starts."""
         return self.commanded_goal(start)
 
     def hand_in_goal(self) -> jax.Array:
-        """(3, 2): the body is all of its goal."""
-        return jnp.eye(3, 2)
+        """(3, G): the body is all of its goal; where an object is, none of it."""
+        return self.hand_is_goal * jnp.eye(3, self.spec.goal_size)
 
     def _restart(self, state: State) -> State:
         keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
-        fresh = self._start(self._draw(keys), keys, state.episode + 1)
+        vector = state.vector if self.cached_reset else self._draw(keys)
+        fresh = self._start(vector, keys, state.episode + 1, state)
         return select(state.done, fresh, state).replace(done=state.done, metrics=state.metrics)
 
-    def _start(self, vector: jax.Array, keys: jax.Array, episode: jax.Array) -> State:
-        physics, obs, start = self._place(vector)
-        goal, no = vector[:, -2:], jnp.zeros(self.num_envs, bool)
+    def _start(self, vector: jax.Array, keys: jax.Array, episode: jax.Array, running: State | None = None) -> State:
+        physics, obs, start = self._place(vector, running)
+        goal, no = vector[:, -self.spec.goal_size :], jnp.zeros(self.num_envs, bool)
         state = State(
             physics=physics,
             obs=obs,
@@ -108,14 +121,16 @@ class Planar(abc.ABC):
         """The state with success and metrics at its observation."""
         achieved = self.achieved_goal(state.obs)
         success = self.goal_success(achieved, state.goal)
+        distance = jnp.linalg.norm(achieved - state.goal, axis=-1)
         metrics = {
             "success": success.astype(jnp.float32),
-            "distance": jnp.linalg.norm(achieved - state.goal, axis=-1),
+            "distance": distance,
             "diverged": diverged.astype(jnp.float32),
         }
+        metrics |= {f"success_{name}": (distance < radius).astype(jnp.float32) for name, radius in self.others}
         return state.replace(success=success, metrics=metrics)
 
 
 def lifted(position: jax.Array) -> jax.Array:
-    """(E, 2) -> (E, 3) on the ground."""
-    return jnp.pad(position, ((0, 0), (0, 1)))
+    """(E, G) -> (E, 3), G at most 3: coordinates that are not given are zero."""
+    return jnp.pad(position, ((0, 0), (0, 3 - position.shape[1])))

@@ -151,7 +151,7 @@ class PointMaze(Planar):
             pictures.append(picture)
         return np.stack(pictures)
 
-    def _place(self, vector: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _place(self, vector: jax.Array, running: State | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         start = vector[:, :2]
         return start, start, lifted(start)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from envs_mjx import brax_ant
+from envs_mjx import locomotion
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.faithful import doubt
 from envs_mjx.physics import ENGINES, resolve
@@ -15,8 +15,9 @@ from envs_mjx.single_goal import SINGLE_GOAL
 from envs_mjx.tasks import TASKS
 
 HORIZON = 150
-ANT = "ant"
-_OWN_HORIZON = {name: maze.horizon for name, maze in MAZES.items()} | {ANT: brax_ant.HORIZON}
+_OWN_HORIZON = {maze.name: maze.horizon for maze in MAZES.values()} | {
+    row.name: row.horizon for row in locomotion.TASKS.values()
+}
 """Of the tasks that are no scene of Meta-World and bring their own physics."""
 
 
@@ -26,13 +27,39 @@ def names() -> tuple[str, ...]:
 
 
 def version(task: str) -> int:
-    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for mazes and the ant."""
+    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for the others."""
     return 0 if task in _OWN_HORIZON else 3
 
 
 def needs_engine(task: str) -> bool:
-    """Whether a task is stepped by one of `ENGINES`; mazes and the ant are JAX alone."""
+    """Whether a task is a scene of Meta-World, which one of `ENGINES` has to step."""
     return task not in _OWN_HORIZON
+
+
+def engine_of(task: str, physics: str = "auto") -> str:
+    """What a request for `physics` means for a known task: its engine, checked against this machine.
+
+    "auto": warp on CUDA, else c; for bodies with motors Brax's backend of their published results. Point mazes need
+    none, and the request is only checked.
+
+    Raises:
+        EnvError: no such engine, or the task does not run there.
+    """
+    row = locomotion.TASKS.get(task)
+    if row is None:
+        return resolve(physics)
+    if physics == "auto":
+        return row.backend
+    if physics not in row.engines:
+        near = difflib.get_close_matches(physics, row.engines, n=1, cutoff=0.5)
+        hint = f"nearest: {near[0]!r}; " if near else ""
+        raise EnvError(f"physics={physics!r}: {task} does not run there; {hint}one of {', '.join(row.engines)}")
+    return resolve(physics) if physics in ENGINES else physics
+
+
+def in_jax(task: str, engine: str) -> bool:
+    """Whether a task is stepped on an engine by JAX alone, so that `jax.vmap` takes it: point mazes, Brax, MJX."""
+    return task in MAZES or engine not in ("c", "warp")
 
 
 def horizon_of(task: str) -> int:
@@ -49,7 +76,7 @@ def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> No
     if task not in names():
         near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
-    engine = resolve(engine)
+    engine = engine_of(task, engine)
     reason = "" if allow_unfaithful or task in _OWN_HORIZON else doubt(task, engine)
     if reason:
         others = " or ".join(repr(other) for other in ENGINES if not doubt(task, other))
@@ -70,6 +97,7 @@ def make(
     reward: bool = True,
     naconmax: int = 0,
     njmax: int = 0,
+    cached_reset: bool = False,
     obs: str = "state",
     width: int = 84,
     height: int = 84,
@@ -81,7 +109,9 @@ def make(
     Args:
         task: a name of `names()`.
         num_envs: E.
-        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Mazes and the ant have their own, in JAX alone.
+        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Point mazes have their own, in JAX alone. Bodies
+            with motors (ant, humanoid, ...) run on "c" and "warp", and on Brax's "spring", "generalized" and "mjx":
+            "auto" is the backend of their published results. Physics differ; results of two are never one table.
         goal: goal contract: "object", "hand_object" or "object_relative"; of the other tasks each has one.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
@@ -90,6 +120,8 @@ def make(
         naconmax: contacts (and pairs that may collide) for which engine "warp" has room, all environments together; 0
             takes 64 for each. The metric `naconmax_used` tells the largest use: beyond the room contacts are lost.
         njmax: constraint rows for which "warp" has room, of one environment; 0 takes 256. Metric `njmax_used`.
+        cached_reset: every episode of an environment begins at its first start and goal, as JaxGCRL has it under Brax's
+            wrappers; for comparisons, and not for Meta-World.
         obs: "state"; or "pixels", on engine "warp": `env.observe_pixels(state)` gives (E, H, W, 3) uint8 pictures,
             `State.obs` stays the compact state, which goals are relabelled from.
         width, height, camera: of the pictures; pixels, and a camera of the scene.
@@ -106,13 +138,19 @@ def make(
         raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
     if task in _OWN_HORIZON and obs == "pixels":
         raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
-    if task == ANT:
-        return brax_ant.BraxAnt(num_envs, horizon)
+    if cached_reset and task not in locomotion.TASKS:
+        raise EnvError(f"cached_reset=True: {task} was never so published; only bodies with motors have it (ant, ...)")
+    engine = engine_of(task, physics)
+    if task in locomotion.TASKS:
+        from envs_mjx.locomotion.env import Locomotion
+
+        body = locomotion.TASKS[task]
+        return Locomotion(body, num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
     if task in MAZES:
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld
 
-    row, engine = (TASKS | SINGLE_GOAL)[task], resolve(physics)
+    row = (TASKS | SINGLE_GOAL)[task]
     pixels = (width, height, camera) if obs == "pixels" else None
     return MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
 
@@ -132,7 +170,7 @@ class Description:
 
 
 def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -> Description:
-    """Sizes by `jax.eval_shape`: no scene is read, nothing is compiled or stepped.
+    """Sizes by `jax.eval_shape`, or of a body's model: no program is compiled, nothing is stepped.
 
     Raises:
         EnvError: unknown task or goal contract.
@@ -146,9 +184,11 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
 
     check(task, "c")
     horizon = horizon_of(task) if horizon is None else horizon
-    if task == ANT:
-        sizes = (brax_ant.OBS_SIZE, brax_ant.GOAL_SIZE, brax_ant.ACTION_SIZE)
-        return Description(task, *sizes, horizon, f"distance < {brax_ant.RADIUS:g} m", ("none needed",))
+    if task in locomotion.TASKS:
+        from envs_mjx.locomotion.env import sizes as sizes_of
+
+        body = locomotion.TASKS[task]
+        return Description(task, *sizes_of(body), horizon, f"distance < {body.radius:g} m", body.engines)
     if task in MAZES:
         spec = PointMaze(MAZES[task], 1, horizon).spec
         sizes = (spec.obs_size, spec.goal_size, spec.action_size)

@@ -149,7 +149,7 @@ def _render_gl(name: str, frames: Iterator[Pair], width: int, height: int, camer
 
 def _render_warp(frames: Iterator[Pair], width: int, height: int, camera: str) -> np.ndarray:
     """Chunks of frames as worlds; poses are taken from the data, so that nothing is simulated here."""
-    from envs_mjx.physics.mjx import quiet_warp
+    from envs_mjx.physics.quiet import quiet_warp
 
     quiet_warp()
     from mujoco.mjx.third_party import mujoco_warp

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs_mjx import EnvError, State, describe, make, names
+from envs_mjx import EnvError, State, describe, locomotion, make, names
 from envs_mjx.goals import GOALS
 from envs_mjx.layout import make_scene
 from envs_mjx.physics import make_physics
@@ -85,7 +85,8 @@ def test_bad_requests_are_refused_in_one_line(request_: dict, words: list[str]) 
 
 
 def test_names_are_the_table() -> None:
-    assert names() == (*TASKS, *SINGLE_GOAL, *MAZES, "ant") and (len(TASKS), len(SINGLE_GOAL), len(MAZES)) == (50, 3, 8)
+    assert names() == (*TASKS, *SINGLE_GOAL, *MAZES, *locomotion.TASKS)
+    assert (len(TASKS), len(SINGLE_GOAL), len(MAZES), len(locomotion.TASKS)) == (50, 3, 8, 34)
 
 
 # -- sizes and goals -------------------------------------------------------------------------------

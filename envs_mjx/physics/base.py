@@ -1,7 +1,7 @@
 """One interface, three engines: batched rigid-body physics as pure functions over a state that is a value.
 
 What the engines share is data: which named points to read (`Parts`), how an action drives the simulation
-(`MocapControl`) and what a reset writes (`Placement`).
+(`MocapControl`, `MotorControl`) and what a reset writes (`Placement`).
 
 Axis letters: E environments, K points, Q rotations, J joints, C contacts, R reset vector, A action.
 """
@@ -31,13 +31,15 @@ class Part:
 class Parts:
     """What a state's readout holds: K points, Q rotations (3x3 matrices), J joint positions and C contacts.
 
-    `touches` are pairs of geoms, asked whether a normal force acts between them.
+    `touches` are pairs of geoms, asked whether a normal force acts between them. `whole` is nq + nv of a scene whose
+    every joint is read: then `joints` names none, and the readout's are qpos (nq) and qvel (nv); 0 reads the named.
     """
 
     points: tuple[Part, ...]
     rotations: tuple[Part, ...] = ()
     joints: tuple[str, ...] = ()
     touches: tuple[tuple[str, str], ...] = ()
+    whole: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Placement:
         fixture_at: its three coordinates.
         settle: whether every reset settles anew, with the fixture where its vector puts it: needed where the official
             settling depends on the vector; costs as much as `settle_steps` env steps.
+        whole: the reset vector begins with all of qpos (nq) and qvel (nv), and nothing else is placed.
     """
 
     object_qpos: int = 9
@@ -76,6 +79,7 @@ class Placement:
     fixture: str = ""
     fixture_at: Point | None = None
     settle: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,20 +97,48 @@ class MocapControl:
 
 
 @dataclass(frozen=True)
+class MotorControl:
+    """Actuators driven directly by the action (A,) clipped to [-1, 1].
+
+    Control i is `middle[i] + half[i] * action[column[i]]`; where `switch[i]`, the action counts by its sign alone.
+    Without columns each control has its own.
+    """
+
+    middle: tuple[float, ...]
+    half: tuple[float, ...]
+    column: tuple[int, ...] = ()
+    switch: tuple[bool, ...] = ()
+
+    @property
+    def action_size(self) -> int:
+        return max(self.column) + 1 if self.column else len(self.middle)
+
+    def drive(self, action: Any, xp: Any) -> Any:
+        """(..., A) -> (..., number of actuators) float32 controls; `xp` is numpy or jax.numpy."""
+        given = xp.clip(action, -1, 1)
+        if self.column:
+            given = given[..., np.array(self.column)]
+        if self.switch:
+            given = xp.where(np.array(self.switch), xp.where(given > 0, 1, -1), given)
+        return xp.float32(self.middle) + xp.float32(self.half) * given
+
+
+@dataclass(frozen=True)
 class Scene:
     """A compiled model with its settled state; `data` is never written after the build.
 
-    `data` was settled for `settle_steps` env steps with the mocap body at `hand_init` (metres) and ctrl (-1, 1).
+    `data` was settled for `settle_steps` env steps with the mocap body at `hand_init` (metres) and ctrl (-1, 1), where
+    the control moves a mocap body.
     """
 
     name: str
     model: mujoco.MjModel
     data: mujoco.MjData
     parts: Parts
-    control: MocapControl
+    control: MocapControl | MotorControl
     placement: Placement
-    hand_init: tuple[float, float, float]
-    settle_steps: int
+    hand_init: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    settle_steps: int = 0
     frame_skip: int = 5
 
 
@@ -199,7 +231,7 @@ def blank_readout(parts: Parts, count: int, engine: Any = None) -> PhysicsState:
         engine=engine,
         points=jnp.zeros((count, len(parts.points), 3)),
         rotations=jnp.zeros((count, len(parts.rotations), 9)),
-        joints=jnp.zeros((count, len(parts.joints))),
+        joints=jnp.zeros((count, parts.whole or len(parts.joints))),
         diverged=jnp.zeros(count, bool),
         touch=jnp.zeros((count, len(parts.touches)), bool) if parts.touches else None,
     )

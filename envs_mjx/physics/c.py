@@ -21,6 +21,7 @@ from flax import struct
 from mujoco.batch import Batch, SimulationError
 
 from envs_mjx.physics.base import (
+    MocapControl,
     PhysicsState,
     Scene,
     blank_readout,
@@ -73,11 +74,11 @@ class CPhysics:
         self._joints = joint_addresses(model, scene.parts.joints)
         self._touches = len(scene.parts.touches)
         self._sensors = batch.bind("sensordata") if self._touches else None
-        self._stage = _FORCES if self._touches else _POSITIONS
+        reads = scene.parts.points or scene.parts.rotations
+        self._stage = _FORCES if self._touches else _POSITIONS if reads else _NOTHING
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
         self._body_pos: Any = batch.expand("body_pos") if self._fixture is not None else None
         self._settled = settled_point(scene)
-        self._low, self._high = np.array(scene.control.low), np.array(scene.control.high)
         size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
         self._row = np.empty(size)
         mujoco.mj_getState(model, scene.data, self._row, mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -85,7 +86,7 @@ class CPhysics:
             Rows(jax.ShapeDtypeStruct((num_envs, 2 * size), np.uint32), jax.ShapeDtypeStruct((num_envs, 6), np.uint32)),
             jax.ShapeDtypeStruct((num_envs, len(scene.parts.points), 3), np.float32),
             jax.ShapeDtypeStruct((num_envs, len(scene.parts.rotations), 9), np.float32),
-            jax.ShapeDtypeStruct((num_envs, len(self._joints)), np.float32),
+            jax.ShapeDtypeStruct((num_envs, scene.parts.whole or len(self._joints)), np.float32),
             jax.ShapeDtypeStruct((num_envs,), np.bool_),
             jax.ShapeDtypeStruct((num_envs, self._touches), np.bool_) if self._touches else None,
         )
@@ -129,11 +130,7 @@ class CPhysics:
         batch.state[:] = rows
         if self._body_pos is not None:
             self._body_pos[:, self._fixture] = fixture
-        # As the official code: a float32 product, added and clipped in float64.
-        delta = np.clip(action[:, :3], -1, 1) * np.float32(self.scene.control.scale)
-        self._mocap[:, 0] = np.clip(self._mocap[:, 0] + delta, self._low, self._high)
-        self._mocap_quat[:, 0] = self.scene.control.quat
-        self._ctrl[:, 0], self._ctrl[:, 1] = action[:, 3], -action[:, 3]
+        self._drive(action)
         batch.warning[:] = 0
         failed = np.zeros(self.num_envs, bool)
         try:
@@ -154,6 +151,17 @@ class CPhysics:
                 touch[failed] = np.asarray(state.touch)[failed]
         return Rows(new.view(np.uint32), np.asarray(state.engine.fixture)), points, rotations, joints, failed, touch
 
+    def _drive(self, action: np.ndarray) -> None:
+        control = self.scene.control
+        if not isinstance(control, MocapControl):
+            self._ctrl[:] = control.drive(action, np)
+            return
+        # As the official code: a float32 product, added and clipped in float64.
+        delta = np.clip(action[:, :3], -1, 1) * np.float32(control.scale)
+        self._mocap[:, 0] = np.clip(self._mocap[:, 0] + delta, control.low, control.high)
+        self._mocap_quat[:, 0] = control.quat
+        self._ctrl[:, 0], self._ctrl[:, 1] = action[:, 3], -action[:, 3]
+
     def _reset_on_host(self, state: PhysicsState, mask: jax.Array, vector: jax.Array):
         ids = np.flatnonzero(np.asarray(mask))
         rows, fixture = _float64(state.engine.state).copy(), _float64(state.engine.fixture).copy()
@@ -162,7 +170,8 @@ class CPhysics:
         touch = None if state.touch is None else np.array(state.touch)
         if ids.size:
             self._write(ids, np.asarray(vector)[ids].astype(np.float64), fixture)
-            self._batch.forward(ids=ids, stage=self._stage)
+            if self._stage != _NOTHING:
+                self._batch.forward(ids=ids, stage=self._stage)
             rows[ids] = self._batch.state[ids]
             points[ids], rotations[ids], joints[ids], new_touch = self._read(ids)
             if touch is not None:
@@ -179,6 +188,9 @@ class CPhysics:
             self._settle(ids)
         else:
             self._batch.state[ids] = self._row
+        if placement.whole:
+            nq, nv = self.scene.model.nq, self.scene.model.nv
+            self._qpos[ids], self._qvel[ids] = vector[:, :nq], vector[:, nq : nq + nv]
         if placement.object_at is not None:
             start = placement.object_qpos
             self._qpos[ids, start : start + 3] = place(placement.object_at, vector, self._settled, np)
@@ -190,6 +202,7 @@ class CPhysics:
     def _settle(self, ids: np.ndarray) -> None:
         """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
         batch, scene = self._batch, self.scene
+        assert isinstance(scene.control, MocapControl)
         batch.reset(ids=ids, stage=_NOTHING)
         self._mocap[ids, 0], self._mocap_quat[ids, 0] = scene.hand_init, scene.control.quat
         self._ctrl[ids] = (-1, 1)
@@ -209,7 +222,11 @@ class CPhysics:
         for places, field, ids in self._rotations:
             rotations[:, places] = field[rows][:, ids].reshape(count, -1, 9)
         touch = None if self._sensors is None else touching(self._sensors[rows], self._touches)
-        return points, rotations, self._qpos[rows][:, self._joints].astype(np.float32), touch
+        if self.scene.parts.whole:
+            joints = np.concatenate([self._qpos[rows], self._qvel[rows]], axis=1)
+        else:
+            joints = self._qpos[rows][:, self._joints]
+        return points, rotations, joints.astype(np.float32), touch
 
 
 def _float64(pairs: jax.Array) -> np.ndarray:

@@ -10,11 +10,7 @@ Axis letters: E environments, A action, R reset vector.
 from __future__ import annotations
 
 import copy
-import ctypes.util
 import functools
-import importlib.util
-import os
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +21,7 @@ from flax import struct
 from envs_mjx.base import EnvError
 from envs_mjx.jax_scenes import load_jax_model
 from envs_mjx.physics.base import (
+    MocapControl,
     PhysicsState,
     Scene,
     blank_readout,
@@ -34,6 +31,7 @@ from envs_mjx.physics.base import (
     settled_point,
     touching,
 )
+from envs_mjx.physics.quiet import quiet_warp
 from envs_mjx.physics.tracing import careful
 
 CONTACTS_PER_ENV = 64
@@ -92,8 +90,8 @@ class MjxPhysics:
         if impl == "warp":
             # `used` tells of an overflow: no need to print it from within the kernels.
             self.model = self.model.tree_replace({"opt._impl.warn_overflow": 0})
-        quat = np.array(scene.control.quat, np.float32)[None]
-        self._blank = self._blank.replace(mocap_quat=jnp.asarray(quat))
+        if isinstance(scene.control, MocapControl):
+            self._blank = self._blank.replace(mocap_quat=jnp.asarray(scene.control.quat, jnp.float32)[None])
         self._points, self._rotations = ids_of(model, scene.parts.points), ids_of(model, scene.parts.rotations)
         self._offset = np.array([part.offset for part in scene.parts.points], np.float32).reshape(-1, 3)
         self._joints = np.array(joint_addresses(model, scene.parts.joints), int)
@@ -103,7 +101,8 @@ class MjxPhysics:
         self._static, self._turn = self._static_geoms(model)
         data = scene.data
         fixture = np.zeros(3) if self._fixture is None else model.body_pos[self._fixture]
-        settled = (data.qpos, data.qvel, data.qacc_warmstart, data.mocap_pos[0], fixture)
+        mocap = data.mocap_pos[0] if isinstance(scene.control, MocapControl) else np.zeros(3)
+        settled = (data.qpos, data.qvel, data.qacc_warmstart, mocap, fixture)
         self._settled = Dynamics(*(jnp.asarray(value, jnp.float32) for value in settled))
 
     # -- Physics -----------------------------------------------------------------------------------------------------
@@ -126,11 +125,7 @@ class MjxPhysics:
 
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
         """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics; a diverged step is undone."""
-        control = self.scene.control
-        moved = state.engine.mocap + jnp.clip(action[:, :3], -1, 1) * control.scale
-        low, high = jnp.asarray(control.low, jnp.float32), jnp.asarray(control.high, jnp.float32)
-        engine = state.engine.replace(mocap=jnp.clip(moved, low, high))
-        ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
+        engine, ctrl = self._drive(state.engine, action)
         with careful(self.impl):
             advance = functools.partial(self._advance, substeps=self.scene.frame_skip)
             engine, data, used = jax.vmap(advance)(engine, ctrl)
@@ -147,7 +142,8 @@ class MjxPhysics:
             model.body_pos[model.body(self.scene.placement.fixture).id] = engine.fixture
         data = mujoco.MjData(model)
         data.qpos, data.qvel, data.qacc_warmstart = engine.qpos, engine.qvel, engine.warmstart
-        data.mocap_pos[0], data.mocap_quat[0] = engine.mocap, self.scene.control.quat
+        if isinstance(self.scene.control, MocapControl):
+            data.mocap_pos[0], data.mocap_quat[0] = engine.mocap, self.scene.control.quat
         mujoco.mj_forward(model, data)
         return model, data
 
@@ -162,9 +158,9 @@ class MjxPhysics:
         model = self.model
         if self._fixture is not None:
             model = model.replace(body_pos=model.body_pos.at[self._fixture].set(engine.fixture))
-        data = self._blank.replace(
-            qpos=engine.qpos, qvel=engine.qvel, qacc_warmstart=engine.warmstart, mocap_pos=engine.mocap[None]
-        )
+        data = self._blank.replace(qpos=engine.qpos, qvel=engine.qvel, qacc_warmstart=engine.warmstart)
+        if isinstance(self.scene.control, MocapControl):
+            data = data.replace(mocap_pos=engine.mocap[None])
         if self._fixture is not None:
             moved = self._turn @ (engine.fixture - self._settled.fixture)
             data = data.replace(geom_xpos=data.geom_xpos + self._static[:, None] * moved)
@@ -216,6 +212,16 @@ class MjxPhysics:
         counts = data._impl
         return jnp.stack([jnp.maximum(counts.nacon[0], counts.ncollision[0]), counts.nefc])
 
+    def _drive(self, engine: Dynamics, action: jax.Array) -> tuple[Dynamics, jax.Array]:
+        """State with the mocap body moved, and controls (E, nu), by the scene's control rule."""
+        control = self.scene.control
+        if not isinstance(control, MocapControl):
+            return engine, control.drive(action, jnp)
+        moved = engine.mocap + jnp.clip(action[:, :3], -1, 1) * control.scale
+        low, high = jnp.asarray(control.low, jnp.float32), jnp.asarray(control.high, jnp.float32)
+        ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
+        return engine.replace(mocap=jnp.clip(moved, low, high)), ctrl
+
     # -- all simulations ---------------------------------------------------------------------------------------------
 
     def _place(self, vector: jax.Array) -> tuple[Dynamics, jax.Array | None]:
@@ -226,6 +232,8 @@ class MjxPhysics:
         if placement.settle:
             fresh, used = self._settle(fresh)
         qpos, qvel = fresh.qpos, fresh.qvel
+        if placement.whole:
+            qpos, qvel = jnp.split(vector[:, : qpos.shape[1] + qvel.shape[1]], [qpos.shape[1]], axis=1)
         if placement.object_at is not None:
             start = placement.object_qpos
             qpos = qpos.at[:, start : start + 3].set(place(placement.object_at, vector, self._height, jnp))
@@ -263,6 +271,8 @@ class MjxPhysics:
             matrices = fields[kind][:, np.array(ids)].reshape(count, -1, 9)
             rotations = rotations.at[:, np.array(places)].set(matrices)
         joints = engine.qpos[:, self._joints]
+        if parts.whole:
+            joints = jnp.concatenate([engine.qpos, engine.qvel], axis=1)
         touch = touching(data.sensordata, self._touches) if self._touches else None
         return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool), touch)
 
@@ -277,31 +287,6 @@ def _import_mjx(impl: str):
     from mujoco import mjx
 
     return mjx
-
-
-def quiet_warp() -> None:
-    """Start Warp so that it prints nothing but errors; to be called before `mujoco.mjx`, which imports it, is.
-
-    Where there is no CUDA library, Warp's native code says so on the process's stderr, past every setting: that one
-    start is made with stderr closed.
-    """
-    if importlib.util.find_spec("warp") is None:
-        return
-    import warp
-
-    warp.config.log_level = warp.LOG_ERROR
-    if ctypes.util.find_library("cuda"):
-        warp.init()
-        return
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        warp.init()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:

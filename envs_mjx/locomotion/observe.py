@@ -1,0 +1,135 @@
+"""What is observed of a body: a table of pure functions of one simulation's coordinates.
+
+Axis letters: D observation, L links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+TARGET_HEIGHT = 1.25
+"""Metres: of a humanoid's goal, about where its torso is when it stands."""
+_TARGET_MASS, _TARGET_RADIUS = 1.0, 0.5
+_TIP = (0.11, 0.0, 0.0)
+"""Metres: the fingertip of `reacher`, in the frame of its last link."""
+
+
+class Reading(struct.PyTreeNode):
+    """One simulation, in Brax's types and conventions (those of MuJoCo: a free joint's angular velocity is local).
+
+    Attributes:
+        q: (nq,). qd: (nv,). x, xd: links in the world, where `needs_links`.
+        control: (nu,) the last controls. goal: (G,) where the episode's target is.
+    """
+
+    q: jax.Array
+    qd: jax.Array
+    x: Any
+    xd: Any
+    control: jax.Array
+    goal: jax.Array
+
+
+Observe = Callable[[Any, bool, Reading], jax.Array]
+"""(Brax's system, whether its spring backend steps it, reading) -> observation (D,)."""
+
+
+def joints(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """All of q and qd."""
+    return jnp.concatenate([reading.q, reading.qd])
+
+
+def humanoid(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """(268,) as published: positions, velocities, inertias and velocities of the links, torques.
+
+    JaxGCRL's scene has a body at the goal (1 kg, 0.5 m), whose coordinates, inertia and share of the centre of mass are
+    in the published observation. So is the goal of the episode, therefore, in here; the body itself is not simulated.
+    """
+    from brax import actuator, base
+
+    here = jnp.append(reading.goal[:2], TARGET_HEIGHT)[None]
+    x = reading.x.concatenate(base.Transform.create(pos=here))
+    xd = reading.xd.concatenate(base.Motion.zero((1,)))
+    inertia = _inertia(system, spring)
+    x_i = x.vmap().do(inertia.transform)
+    mass = inertia.mass[:, None]
+    centre = (mass * x_i.pos).sum(axis=0) / mass.sum()
+    around = x_i.replace(pos=x_i.pos - centre).vmap().do(inertia)
+    moving = base.Transform.create(pos=x_i.pos - x.pos).vmap().do(xd)
+    torque = actuator.to_tau(system, reading.control, reading.q, reading.qd)
+    none = jnp.zeros(2)
+    parts = (
+        jnp.concatenate([reading.q, reading.goal[:2]]),
+        jnp.concatenate([reading.qd, none]),
+        jnp.concatenate([around.i.reshape(len(mass), 9), mass], axis=1),
+        jnp.concatenate([mass * moving.vel / mass.sum(), moving.ang], axis=1),
+        jnp.concatenate([torque, none]),
+    )
+    return jnp.concatenate([part.ravel() for part in parts])
+
+
+def _inertia(system: Any, spring: bool) -> Any:
+    """Of the links (L) and the body at the goal: (L + 1), scaled as the spring backend scales them where that steps."""
+    from brax import base
+
+    own = system.link.inertia
+    sphere = jnp.eye(3)[None] * 0.4 * _TARGET_MASS * _TARGET_RADIUS**2
+    target = base.Inertia(base.Transform.zero((1,)), sphere, jnp.full(1, _TARGET_MASS))
+    inertia = own.concatenate(target)
+    if not spring:
+        return inertia
+    diagonal = jax.vmap(jnp.diagonal)(inertia.i) ** (1 - system.spring_inertia_scale)
+    return inertia.replace(i=jax.vmap(jnp.diag)(diagonal), mass=inertia.mass ** (1 - system.spring_mass_scale))
+
+
+def reacher(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """(10,): cosines and sines of both joints, position and velocity of the fingertip."""
+    from brax import base
+
+    tip = base.Transform.create(pos=jnp.array(_TIP))
+    angles, link = reading.q[:2], reading.x.take(1)
+    velocity = tip.do(reading.xd.take(1)).vel
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles), link.do(tip).pos, velocity])
+
+
+def pusher(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """(20,): joints, the hand's centre of mass, the object's, velocities of the joints."""
+    centres = reading.x.vmap().do(system.link.inertia.transform).pos
+    names = system.link_names
+    hand, lying = (centres[names.index(name)] for name in ("r_wrist_flex_link", "object"))
+    return jnp.concatenate([reading.q[:7], hand, lying, reading.qd[:7]])
+
+
+def arm(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """Joints, position and velocity of the hand's link (13,); with a cube (18,): its position before them, and after
+    them the distance between the fingers and a tenth of their mean motor force (JaxGCRL takes the other joints')."""
+    from brax import actuator
+
+    place = system.link_names.index("link7")
+    hand = [reading.q[:7], reading.x.pos[place], reading.xd.vel[place]]
+    if len(reading.q) == 7:
+        return jnp.concatenate(hand)
+    fingers = [reading.x.pos[system.link_names.index(name)] for name in ("left_finger", "right_finger")]
+    force = actuator.to_tau(system, reading.control, reading.q, reading.qd)[7:9]
+    wide = jnp.linalg.norm(fingers[0] - fingers[1])
+    return jnp.concatenate([reading.q[9:12], *hand, jnp.stack([wide, 0.1 * force.mean()])])
+
+
+OBSERVE: dict[str, Observe] = {"joints": joints, "humanoid": humanoid, "reacher": reacher, "pusher": pusher, "arm": arm}
+
+
+def size(name: str, nq: int, nv: int, links: int) -> int:
+    """D of a row of `OBSERVE` for a body of nq coordinates, nv velocities and so many links."""
+    humanoid_size = (nq + 2) + 2 * (nv + 2) + 16 * (links + 1)
+    arm_size = 13 if nq == 7 else 18
+    return {"joints": nq + nv, "humanoid": humanoid_size, "reacher": 10, "pusher": 20, "arm": arm_size}[name]
+
+
+def needs_links(name: str) -> bool:
+    """Whether an observation looks at links, beyond q and qd."""
+    return name != "joints"
