@@ -6,7 +6,6 @@ Each stands between two marks, <!-- name:begin --> and <!-- name:end -->: no num
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,9 +33,8 @@ def write(path: Path = README, sections: dict[str, Callable[[], str]] | None = N
         begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
         if begin not in content or end not in content:
             raise ConfigError(f"{path}: no marks {begin} ... {end}")
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        text = f"{begin}\n{section()}\n{end}"
-        content = pattern.sub(lambda _, text=text: text, content)
+        before, rest = content.split(begin, 1)
+        content = f"{before}{begin}\n{section()}\n{end}{rest.split(end, 1)[1]}"
     path.write_text(content)
 
 
