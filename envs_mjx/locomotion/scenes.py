@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import mujoco
@@ -90,7 +91,7 @@ def _add_box(body, middle: np.ndarray, half: np.ndarray, rgba: tuple[float, ...]
     return body.add_geom(type=shape, pos=middle, size=half, rgba=rgba, contype=contype, conaffinity=1, **more)
 
 
-def _slide(body, name: str, axis: list[float], **settings) -> None:
+def _slide(body, name: str, axis: Sequence[float], **settings) -> None:
     kind = mujoco.mjtJoint.mjJNT_SLIDE
     body.add_joint(type=kind, name=name, axis=axis, **settings)
 
