@@ -151,7 +151,7 @@ class ExploreConfig:
 
     behaviour_goals: Literal["commanded", "replay", "mixed", "touch_first", "touch_then_near"] = "commanded"
     """Goals to act towards: the task's; one achieved in the replay ring, new in every episode; that in explore_share of
-    the episodes; the object where it lies, hand at it; that, then part of its way."""
+    the episodes; the object where it lies, the open hand at it; that, then part of its way."""
     explore_share: float = 0.5
     """Share of episodes with exploratory goals (mixed, touch_first, touch_then_near); the others get the task's."""
     touch_radius: float = 0.05

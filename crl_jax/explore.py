@@ -2,11 +2,12 @@
 
 CRL explores by reaching for goals, and learns nothing of an object that it never touches: its goals are then the same
 throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
-"critic collapse"). `touch_first` asks for the object where it lies, the hand at it; `touch_then_near` does so for the
-first part of an episode and then asks for the object near a random point of its way from start to where
-the episode wants it. `replay` asks for a goal that the ring has seen achieved, as the data collection of "Contrastive
-Learning as Goal-Conditioned RL" asks for goals all over the space; `mixed` does so in a share of the episodes. Choices
-are a function of the environment's key, new in every episode, so that there is nothing to remember between steps.
+"critic collapse"). `touch_first` asks for the object where it lies, the open hand at it; `touch_then_near` does so for
+the first part of an episode and then asks for the object near a random point of its way from start to where the episode
+wants it, once or every `near_steps`. `replay` asks for a goal that the ring has seen achieved, as the data collection
+of "Contrastive Learning as Goal-Conditioned RL" asks for goals all over the space; `mixed` does so in a share of the
+episodes. Choices are a function of the environment's key, new in every episode, so that there is nothing to remember
+between steps.
 """
 
 from __future__ import annotations

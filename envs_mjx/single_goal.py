@@ -25,8 +25,14 @@ _ROWS = (
         name="sawyer_bin",
         target=(Coord(plus=0.12), Coord(plus=0.7), Coord(plus=0.02)),
         full_state=FullState(),
+        hand_offset=(0.0, 0.0, 0.03),
     ),
-    replace(TASKS["box-close"], name="sawyer_box", full_state=FullState(quat=(0.707, 0.0, 0.0, 0.707))),
+    replace(
+        TASKS["box-close"],
+        name="sawyer_box",
+        full_state=FullState(quat=(0.707, 0.0, 0.0, 0.707)),
+        hand_offset=(0.0, 0.0, 0.03),
+    ),
     replace(TASKS["peg-insert-side"], name="sawyer_peg", full_state=FullState(), hand_offset=(0.13, 0.0, 0.03)),
 )
 

@@ -91,20 +91,16 @@ def _table(groups: dict[str, list[Path]]) -> list[str]:
         columns = (
             task,
             str(len(folders)),
-            _spread([best for best, _ in any_]),
-            _spread([last for _, last in any_]),
-            _spread([best for best, _ in final]),
-            _spread([last for _, last in final]),
+            study.spread([best for best, _ in any_]),
+            study.spread([last for _, last in any_]),
+            study.spread([best for best, _ in final]),
+            study.spread([last for _, last in final]),
             ", ".join("never" if steps is None else f"{steps / 1e6:.2f} M" for steps in solved),
             ", ".join(f"{records[-1]['env_steps'] / 1e6:.2f} M" for records in evaluations),
             f"{np.median(minutes):.1f}",
         )
         lines.append("| " + " | ".join(columns) + " |")
     return lines
-
-
-def _spread(values: list[float]) -> str:
-    return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 if __name__ == "__main__":

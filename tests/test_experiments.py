@@ -149,3 +149,15 @@ def test_the_readme_s_sections_stand_between_their_marks(tmp_path: Path, monkeyp
     for mark, section in readme.SECTIONS.items():
         between = real.split(f"<!-- {mark}:begin -->\n")[1].split(f"\n<!-- {mark}:end -->")[0]
         assert between == section(), f"{mark}: run `make results`"
+
+
+def test_kept_runs_are_those_that_their_presets_would_make() -> None:
+    """A preset that changes leaves no table of another's runs behind."""
+    for preset in metaworld_suite.PRESETS:
+        for kept in (study.RESULTS / preset).iterdir():
+            known = runs.load(kept)
+            steps = {"total_env_steps": known.train.total_env_steps}
+            cell = study.Cell(known.env.task, preset, {"task": known.env.task, **steps})
+            assert kept.name == f"{cell.name}-s{known.run.seed}" and study.is_kept(
+                kept, cell.config(preset, known.run.seed)
+            )

@@ -207,7 +207,7 @@ def test_resume_with_another_config_names_the_fields(finished, capsys):
     arguments = ["train", "--resume", str(finished.folder), "--discount", "0.5", "--batch-size", "32"]
     assert cli.main(PRESETS, arguments) == 2
     error = capsys.readouterr().err
-    assert "discount: 0.99 -> 0.5" in error and "batch_size: 16 -> 32" in error and error.count("\n") == 1
+    assert "discount: 0.98 -> 0.5" in error and "batch_size: 16 -> 32" in error and error.count("\n") == 1
 
 
 def test_a_taken_name_is_refused_and_nothing_lost(finished, capsys):
