@@ -347,6 +347,7 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
         horizon: Env steps of an episode; each task's own by default.
     """
     import envs_mjx
+    from envs_mjx.locomotion.tasks import BACKENDS
 
     names = envs_mjx.names()
     rows = [envs_mjx.describe(name, goal, horizon) for name in names]
@@ -355,12 +356,14 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     for title in ("state", "goal", "action", "horizon"):
         table.add_column(title, justify="right")
     table.add_column("success (native)")
-    table.add_column("engines", min_width=len("c, warp, jax*"))
+    table.add_column("engines", no_wrap=True)
     for row in rows:
         sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
-        engines = [name + "*" * (name in row.unfaithful) for name in row.engines]
+        shown = dict.fromkeys("Brax" if name in BACKENDS else name for name in row.engines)
+        engines = [name + "*" * (name in row.unfaithful) for name in shown]
         table.add_row(row.name, *map(str, sizes), row.success, ", ".join(engines))
     Console().print(table)
+    Console().print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
     Console().print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
     return 0
 

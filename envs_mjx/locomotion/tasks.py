@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from envs_mjx.locomotion.bodies import BODIES, Body
 from envs_mjx.locomotion.mazes import Maze
 
-ENGINES = ("c", "warp", "spring", "generalized", "mjx")
+BACKENDS = ("spring", "generalized", "mjx")
+"""Of Brax."""
+ENGINES = ("c", "warp", *BACKENDS)
 """Ours (MuJoCo in C, MuJoCo Warp), then Brax's backends. Their physics differ: never mix them in one table."""
 HORIZON = 1000
 
