@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 import envs_mjx
 from crl_jax import agents, buffer, loop, parallel, rewards
 from crl_jax.config import Config, ConfigError, EnvConfig
+from crl_jax.continual.method import Method
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.rollout import agent_policy
 from crl_jax.types import Agent, AgentState, Metrics
@@ -60,8 +61,10 @@ class Trainer:
         return jax.tree.map(lambda leaf: leaf[index], tree) if self.seeds else tree
 
 
-def build(config: Config, seeds: tuple[int, ...] = ()) -> Trainer:
+def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = None) -> Trainer:
     """Environment and agent of `config`, nothing compiled yet; with `seeds`, of a run for each.
+
+    `method`: a continual method, whose actor the agent trains; this is one task of its sequence.
 
     Raises:
         ConfigError, EnvError: a bad setting, in one line.
@@ -73,7 +76,7 @@ def build(config: Config, seeds: tuple[int, ...] = ()) -> Trainer:
     episodes = config.evaluation.eval_episodes // devices
     rewards.check(config, env)
     eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
-    agent = agents.make(config, env.spec, axis)
+    agent = agents.make(config, env.spec, axis, method)
     _require_trajectories(config, env.spec.horizon)
 
     def init(key: jax.Array) -> loop.LoopState:

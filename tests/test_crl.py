@@ -284,7 +284,7 @@ def test_twin_critics_differ_and_the_smaller_is_climbed() -> None:
     cloning = _crl(**OPTIONS | {"bc_weight": 1.0}).actor_loss(state.actor, critic, jnp.zeros(()), batch, KEY)[0]
     mixture = agent.actor_loss(state.actor, critic, jnp.zeros(()), batch, KEY)[0]
     climbing = _crl(**OPTIONS | {"bc_weight": 0.0}).actor_loss(state.actor, critic, jnp.zeros(()), batch, KEY)[0]
-    mean, log_std = agent._policy(state.actor, batch.obs, batch.goal)
+    mean, log_std = agent.actor(state.actor, batch.obs, batch.goal)
     action, _ = crl.sample_and_log_prob(jax.random.normal(KEY, mean.shape), mean, log_std)
     smaller = agent.value(critic, batch.obs, action, batch.goal).min(axis=0)
     np.testing.assert_allclose(climbing, -smaller.mean(), rtol=1e-4)
@@ -307,7 +307,7 @@ def test_a_bootstrapped_loss_contrasts_next_goals_and_looks_at_the_target_alone(
     batch = _with_next()
     contrasted, extras = agent.contrasted(state, batch, KEY)
     np.testing.assert_array_equal(contrasted.goal, batch.next_goal)
-    mean, log_std = agent._policy(state.actor, batch.next_obs, jnp.roll(batch.next_goal, -1, axis=0))
+    mean, log_std = agent.actor(state.actor, batch.next_obs, jnp.roll(batch.next_goal, -1, axis=0))
     noise = jax.random.normal(jax.random.split(KEY)[1], mean.shape)
     action, _ = crl.sample_and_log_prob(noise, mean, log_std)
     value = agent.value(state.target, batch.next_obs, action, jnp.roll(batch.next_goal, -1, axis=0))

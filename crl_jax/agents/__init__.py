@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crl_jax.agents import crl, sac, td3
+from crl_jax.checks import require
 from crl_jax.config import Config
+from crl_jax.continual.method import Method
 from crl_jax.types import Agent
 from envs_mjx.base import EnvSpec
 
@@ -14,8 +16,24 @@ METHODS: dict[str, Callable[[Config, EnvSpec, str | None], Agent]] = {
     "sac": sac.make,
     "td3": td3.make,
 }
+CONTINUAL: dict[str, Callable[[Config, EnvSpec, str | None, Method], Agent]] = {
+    "crl": lambda config, spec, axis, method: crl.make(config.agent, config.network, spec, axis, method),
+    "sac": sac.make,
+}
+"""Those whose actor may be a continual method's."""
 
 
-def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
-    """The agent that `config` describes, for an environment of `spec`'s sizes; `axis`: see `parallel`."""
-    return METHODS[config.agent.method](config, spec, axis)
+def make(config: Config, spec: EnvSpec, axis: str | None = None, method: Method | None = None) -> Agent:
+    """The agent that `config` describes, for an environment of `spec`'s sizes; `axis`: see `parallel`.
+
+    `method`: a continual method, whose actor the agent then trains.
+
+    Raises:
+        ConfigError: with a method, an agent that takes none, or a running mean of the actor, which would mix tasks.
+    """
+    name, average = config.agent.method, config.agent.actor_average
+    if method is None:
+        return METHODS[name](config, spec, axis)
+    require(name in CONTINUAL, "method", name, f"learns no sequence of tasks; one of {', '.join(CONTINUAL)}")
+    require(average == 0, "actor_average", average, "a sequence of tasks is scored with the last parameters; take 0")
+    return CONTINUAL[name](config, spec, axis, method)

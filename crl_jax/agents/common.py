@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax.continual.method import Inputs, Memory, Method, Stepped
 from crl_jax.networks import Actor, Encoder
 from crl_jax.rewards import paid
 from crl_jax.types import Batch, Metrics
@@ -54,6 +55,51 @@ def policy(actor: Actor, params: Params, spec: EnvSpec, obs: jax.Array, goal: ja
     """obs (B, D), goal (B, G) in SI units -> mean and log_std (B, A) of the Gaussian before the tanh."""
     output: Any = actor.apply(params, normalised_obs(spec, obs), normalised_goal(spec, goal))
     return output
+
+
+class PolicyActor:
+    """The actor of an agent: the plain network, or that of a continual method, with the method's memory beside it.
+
+    Of the plain network the memory is None, nothing is added to the loss, and steps are the optimiser's.
+    """
+
+    def __init__(self, network: NetworkConfig, spec: EnvSpec, method: Method | None = None) -> None:
+        self.spec, self.method = spec, method
+        self.network = Actor(network, spec.action_size)
+
+    def init(self, key: jax.Array) -> tuple[Params, Memory]:
+        """Fresh parameters and memory."""
+        if self.method is not None:
+            return self.method.init(key)
+        obs, goal = jnp.zeros((1, self.spec.obs_size)), jnp.zeros((1, self.spec.goal_size))
+        return self.network.init(key, obs, goal), None
+
+    def __call__(
+        self, params: Params, obs: jax.Array, goal: jax.Array, memory: Memory = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """obs (B, D), goal (B, G) in SI units -> mean and log_std (B, A) of the Gaussian before the tanh."""
+        if self.method is None:
+            return policy(self.network, params, self.spec, obs, goal)
+        return self.method.apply(params, memory, self._inputs(obs, goal))
+
+    def added_loss(
+        self, params: Params, memory: Memory, obs: jax.Array, goal: jax.Array, key: jax.Array
+    ) -> jax.Array | float:
+        """What the method adds to the actor's loss."""
+        if self.method is None or self.method.loss is None:
+            return 0.0
+        return self.method.loss(params, memory, self._inputs(obs, goal), jax.random.fold_in(key, 1))
+
+    def after(
+        self, step: Stepped, memory: Memory, obs: jax.Array, goal: jax.Array, key: jax.Array
+    ) -> tuple[Params, optax.OptState, Memory]:
+        """Parameters, optimiser's state and memory after a step of the optimiser."""
+        if self.method is None or self.method.after is None:
+            return step.after, step.opt_state, memory
+        return self.method.after(step, memory, self._inputs(obs, goal), jax.random.fold_in(key, 2))
+
+    def _inputs(self, obs: jax.Array, goal: jax.Array) -> Inputs:
+        return Inputs(normalised_obs(self.spec, obs), normalised_goal(self.spec, goal))
 
 
 class TwinQ:

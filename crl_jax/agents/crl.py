@@ -17,15 +17,16 @@ import optax
 from flax import struct
 
 from crl_jax import bootstrap, parallel
-from crl_jax.agents.common import Params, adam, alpha_loss, normalised_goal, normalised_obs, policy
+from crl_jax.agents.common import Params, PolicyActor, adam, alpha_loss, normalised_goal, normalised_obs
 from crl_jax.bootstrap import TD_LOSSES
 from crl_jax.config import AgentConfig, NetworkConfig
+from crl_jax.continual.method import Memory, Method, Stepped
 from crl_jax.contrast import Extras, contrast, pick
 from crl_jax.distributions import log_prob, mode, sample_and_log_prob
 from crl_jax.energies import ENERGIES, Energy
 from crl_jax.losses import participation_ratio
 from crl_jax.masks import MASKS
-from crl_jax.networks import Actor, Encoder
+from crl_jax.networks import Encoder
 from crl_jax.relabel import distinct_goal_share
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
@@ -43,6 +44,7 @@ class CRLState(struct.PyTreeNode):
         log_alpha: () log of the automatic entropy coefficient.
         critic_opt (of (phi, psi)), actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
         target: slowly following copy of (phi, psi), where the loss bootstraps.
+        memory: what a continual method keeps beside the actor.
     """
 
     phi: Params
@@ -54,6 +56,7 @@ class CRLState(struct.PyTreeNode):
     actor_opt: optax.OptState
     alpha_opt: optax.OptState
     target: Any = None
+    memory: Memory = None
 
 
 def _half(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -80,21 +83,25 @@ class CRL:
         ConfigError: an energy or a loss that is in no table, or a loss that cannot be chunked or needs twin critics.
     """
 
-    def __init__(self, config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        network: NetworkConfig,
+        spec: EnvSpec,
+        axis: str | None = None,
+        method: Method | None = None,
+    ) -> None:
         self.config, self.spec, self.axis = config, spec, axis
         self.energy = pick(ENERGIES, config.energy, "energy")
         self.mask = MASKS.get(config.mask)
         self.td = TD_LOSSES[config.loss](config.discount) if config.loss in TD_LOSSES else None
         contrast(config, self.energy)  # refuses what does not go together
         self.phi, self.psi = Encoder(network), Encoder(network)
-        self.actor = Actor(network, spec.action_size)
+        self.actor = PolicyActor(network, spec, method)
         self.critic_adam = adam(config.critic_lr, config)
         self.actor_adam = adam(config.actor_lr, config)
         self.alpha_adam = optax.adam(config.alpha_lr)
         self.target_entropy = config.target_entropy * spec.action_size
-
-    def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return policy(self.actor, actor, self.spec, obs, goal)
 
     def _embed(self, encoder: Encoder, params: Params, *inputs: jax.Array) -> jax.Array:
         embedding: Any = encoder.apply(params, *inputs)
@@ -137,7 +144,7 @@ class CRL:
 
         phi = self._each(fresh_phi)(heads(phi_key))
         psi = self._each(lambda key: self.psi.init(key, goal))(heads(psi_key))
-        actor = self.actor.init(actor_key, obs, goal)
+        actor, memory = self.actor.init(actor_key)
         log_alpha = jnp.zeros(())
         return CRLState(
             phi=phi,
@@ -149,13 +156,14 @@ class CRL:
             actor_opt=self.actor_adam.init(actor),
             alpha_opt=self.alpha_adam.init(log_alpha),
             target=jax.tree.map(jnp.copy, (phi, psi)) if self.td else None,
+            memory=memory,
         )
 
     def act(self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
         """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
         if deterministic:
-            return mode(self._policy(state.average, obs, goal)[0])
-        mean, log_std = self._policy(state.actor, obs, goal)
+            return mode(self.actor(state.average, obs, goal, state.memory)[0])
+        mean, log_std = self.actor(state.actor, obs, goal, state.memory)
         return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
 
     def blurred(self, batch: Batch, key: jax.Array) -> Batch:
@@ -187,7 +195,7 @@ class CRL:
         batch = batch.replace(goal=bootstrap.positives(self.td, batch.next_goal, batch.goal, row, everywhere))
         marks, batch = self.marks(batch), self.blurred(batch, blur_key)
         random_goal = parallel.shifted(batch.goal, self.axis)
-        mean, log_std = self._policy(state.actor, batch.next_obs, random_goal)
+        mean, log_std = self.actor(state.actor, batch.next_obs, random_goal, state.memory)
         noise = parallel.normal(action_key, mean.shape, self.axis)
         next_action = sample_and_log_prob(noise, mean, log_std)[0]
         weight = bootstrap.ratio(self.value(state.target, batch.next_obs, next_action, random_goal))
@@ -217,25 +225,31 @@ class CRL:
         return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), result) if self.config.twin else result
 
     def actor_loss(
-        self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
+        self,
+        actor: Params,
+        critic: tuple[Params, Params],
+        alpha: jax.Array,
+        batch: Batch,
+        key: jax.Array,
+        memory: Memory = None,
     ) -> tuple[jax.Array, jax.Array]:
         """mean(alpha log pi(a|s,g) - f(s,a,g)), a ~ pi(.|s,g): the gradient reaches the actor THROUGH phi and a.
 
         Of twin critics f is the smaller. With `bc_weight` w: (1 - w) of that, and w of -log pi of the replayed action.
-        Differentiated by `actor` alone, so the critic does not move.
+        Differentiated by `actor` alone, so the critic does not move. A continual method adds its own term.
 
         Returns:
             () loss, and () mean log-probability.
         """
         goal = ACTOR_GOALS[self.config.actor_goals](batch)
-        mean, log_std = self._policy(actor, batch.obs, goal)
+        mean, log_std = self.actor(actor, batch.obs, goal, memory)
         action, log_density = sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
         value = self.value(critic, batch.obs, action, goal)
         value = jnp.min(value, axis=0) if self.config.twin else value
         loss, share = jnp.mean(alpha * log_density - value), self.config.bc_weight
         if share > 0:
             loss = (1 - share) * loss - share * jnp.mean(log_prob(batch.action, mean, log_std))
-        return loss, jnp.mean(log_density)
+        return loss + self.actor.added_loss(actor, memory, batch.obs, goal, key), jnp.mean(log_density)
 
     def alpha(self, state: CRLState) -> jax.Array:
         """() the entropy coefficient."""
@@ -250,7 +264,7 @@ class CRL:
             critic, *self.contrasted(state, batch, critic_key)
         )
         (actor_loss, log_density), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
-            state.actor, critic, alpha, batch, actor_key
+            state.actor, critic, alpha, batch, actor_key, state.memory
         )
         actor_loss, log_density, critic_grad, actor_grad = parallel.mean(
             (actor_loss, log_density, critic_grad, actor_grad), self.axis
@@ -265,10 +279,14 @@ class CRL:
             "participation_ratio": rank,
             "distinct_goals": distinct_goal_share(*parallel.gathered(self.axis, batch.goal)),
         }
-        return self._stepped(state, critic_grad, actor_grad, log_density), metrics | told
+        new = self._stepped(state, critic_grad, actor_grad, log_density)
+        taken, goal = Stepped(state.actor, new.actor, new.actor_opt), ACTOR_GOALS[self.config.actor_goals](batch)
+        actor, actor_opt, memory = self.actor.after(taken, state.memory, batch.obs, goal, actor_key)
+        average = optax.incremental_update(actor, state.average, 1 - self.config.actor_average)
+        return new.replace(actor=actor, actor_opt=actor_opt, memory=memory, average=average), metrics | told
 
     def _stepped(self, state: CRLState, critic_grad: Any, actor_grad: Any, log_density: jax.Array) -> CRLState:
-        """The state after one step along these gradients."""
+        """The state after one step along these gradients, but for the actor's running mean."""
         actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
         critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
         phi, psi = optax.apply_updates((state.phi, state.psi), critic_step)
@@ -277,7 +295,6 @@ class CRL:
             phi=phi,
             psi=psi,
             actor=actor,
-            average=optax.incremental_update(actor, state.average, 1 - self.config.actor_average),
             critic_opt=critic_opt,
             actor_opt=actor_opt,
         )
@@ -290,7 +307,13 @@ class CRL:
         return new
 
 
-def make(config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None) -> Agent:
-    """Contrastive RL as the three functions the loop needs; raises ConfigError for an unknown energy or loss."""
-    crl = CRL(config, network, spec, axis)
+def make(
+    config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None, method: Method | None = None
+) -> Agent:
+    """Contrastive RL as the three functions the loop needs; `method`: its actor's, if continual.
+
+    Raises:
+        ConfigError: an unknown energy or loss.
+    """
+    crl = CRL(config, network, spec, axis, method)
     return Agent(init=crl.init, act=crl.act, update=crl.update)

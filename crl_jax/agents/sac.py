@@ -14,10 +14,10 @@ import optax
 from flax import struct
 
 from crl_jax import parallel, rewards
-from crl_jax.agents.common import Params, TwinQ, adam, alpha_loss, policy, regression
+from crl_jax.agents.common import Params, PolicyActor, TwinQ, adam, alpha_loss, regression
 from crl_jax.config import Config
+from crl_jax.continual.method import Memory, Method, Stepped
 from crl_jax.distributions import mode, sample_and_log_prob
-from crl_jax.networks import Actor
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 
@@ -30,6 +30,7 @@ class SACState(struct.PyTreeNode):
         average: running mean of `actor`, which deterministic acting uses.
         log_alpha: () log of the entropy coefficient.
         critic_opt, actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
+        memory: what a continual method keeps beside the actor.
     """
 
     critic: tuple[Params, Params]
@@ -40,6 +41,7 @@ class SACState(struct.PyTreeNode):
     critic_opt: optax.OptState
     actor_opt: optax.OptState
     alpha_opt: optax.OptState
+    memory: Memory = None
 
 
 class SAC:
@@ -48,29 +50,28 @@ class SAC:
     With an `axis` (see `parallel`) a batch is this device's part: gradients are those of all devices.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec, axis: str | None = None) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, axis: str | None = None, method: Method | None = None) -> None:
         self.config = config.agent
         self.spec, self.axis = spec, axis
         self.q = TwinQ(config.network, spec)
-        self.actor = Actor(config.network, spec.action_size)
+        self.actor = PolicyActor(config.network, spec, method)
         self.critic_adam = adam(config.agent.critic_lr, config.agent)
         self.actor_adam = adam(config.agent.actor_lr, config.agent)
         self.alpha_adam = optax.adam(config.agent.alpha_lr)
         self.target_entropy = config.agent.target_entropy * spec.action_size
 
-    def _policy(self, actor: Params, obs: jax.Array, goal: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return policy(self.actor, actor, self.spec, obs, goal)
-
-    def _draw(self, actor: Params, obs: jax.Array, goal: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _draw(
+        self, actor: Params, obs: jax.Array, goal: jax.Array, key: jax.Array, memory: Memory = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Actions (B, A) of the policy and their log-probabilities (B,); noise as one device would draw it."""
-        mean, log_std = self._policy(actor, obs, goal)
+        mean, log_std = self.actor(actor, obs, goal, memory)
         return sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
 
     def init(self, key: jax.Array) -> SACState:
         """Fresh parameters and optimisers; targets equal the critics, alpha starts at 1."""
         critic_key, actor_key = jax.random.split(key)
         critic = self.q.init(critic_key)
-        actor = self.actor.init(actor_key, jnp.zeros((1, self.spec.obs_size)), jnp.zeros((1, self.spec.goal_size)))
+        actor, memory = self.actor.init(actor_key)
         log_alpha = jnp.zeros(())
         return SACState(
             critic=critic,
@@ -81,18 +82,19 @@ class SAC:
             critic_opt=self.critic_adam.init(critic),
             actor_opt=self.actor_adam.init(actor),
             alpha_opt=self.alpha_adam.init(log_alpha),
+            memory=memory,
         )
 
     def act(self, state: SACState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
         """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
         if deterministic:
-            return mode(self._policy(state.average, obs, goal)[0])
-        mean, log_std = self._policy(state.actor, obs, goal)
+            return mode(self.actor(state.average, obs, goal, state.memory)[0])
+        mean, log_std = self.actor(state.actor, obs, goal, state.memory)
         return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
 
     def targets(self, state: SACState, batch: Batch, key: jax.Array) -> jax.Array:
         """r + gamma (min_i Q'_i(s', a', g) - alpha log pi(a'|s',g)), a' ~ pi(.|s',g): (B,), eq. 3 and 5."""
-        action, log_prob = self._draw(state.actor, batch.next_obs, batch.goal, key)
+        action, log_prob = self._draw(state.actor, batch.next_obs, batch.goal, key, state.memory)
         following = jnp.min(self.q(state.target, batch.next_obs, batch.goal, action), axis=0)
         return rewards.paid(batch) + self.config.discount * (following - jnp.exp(state.log_alpha) * log_prob)
 
@@ -101,12 +103,22 @@ class SAC:
         return regression(self.q(critic, batch.obs, batch.goal, batch.action), target, batch)
 
     def actor_loss(
-        self, actor: Params, critic: tuple[Params, Params], alpha: jax.Array, batch: Batch, key: jax.Array
+        self,
+        actor: Params,
+        critic: tuple[Params, Params],
+        alpha: jax.Array,
+        batch: Batch,
+        key: jax.Array,
+        memory: Memory = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """mean(alpha log pi(a|s,g) - min_i Q_i(s,a,g)), a ~ pi(.|s,g) (eq. 9); and the () mean log-probability."""
-        action, log_prob = self._draw(actor, batch.obs, batch.goal, key)
+        """mean(alpha log pi(a|s,g) - min_i Q_i(s,a,g)), a ~ pi(.|s,g) (eq. 9); and the () mean log-probability.
+
+        A continual method adds its own term.
+        """
+        action, log_prob = self._draw(actor, batch.obs, batch.goal, key, memory)
         value = jnp.min(self.q(critic, batch.obs, batch.goal, action), axis=0)
-        return jnp.mean(alpha * log_prob - value), jnp.mean(log_prob)
+        added = self.actor.added_loss(actor, memory, batch.obs, batch.goal, key)
+        return jnp.mean(alpha * log_prob - value) + added, jnp.mean(log_prob)
 
     def update(self, state: SACState, batch: Batch, key: jax.Array) -> tuple[SACState, Metrics]:
         """One step of critic, actor, alpha and targets from one batch (B,), each gradient at the OLD parameters."""
@@ -117,7 +129,7 @@ class SAC:
         )
         alpha = jnp.exp(state.log_alpha)
         (actor_loss, log_prob), actor_grad = jax.value_and_grad(self.actor_loss, has_aux=True)(
-            state.actor, state.critic, alpha, batch, actor_key
+            state.actor, state.critic, alpha, batch, actor_key, state.memory
         )
         critic_loss, told, critic_grad, actor_loss, log_prob, actor_grad = parallel.mean(
             (critic_loss, told, critic_grad, actor_loss, log_prob, actor_grad), self.axis
@@ -128,6 +140,8 @@ class SAC:
         actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
         alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
         critic, actor = optax.apply_updates(state.critic, critic_step), optax.apply_updates(state.actor, actor_step)
+        taken = Stepped(state.actor, actor, actor_opt)
+        actor, actor_opt, memory = self.actor.after(taken, state.memory, batch.obs, batch.goal, actor_key)
         new = SACState(
             critic=critic,
             target=optax.incremental_update(critic, state.target, self.config.target_tau),
@@ -137,6 +151,7 @@ class SAC:
             critic_opt=critic_opt,
             actor_opt=actor_opt,
             alpha_opt=alpha_opt,
+            memory=memory,
         )
         metrics = {
             "critic_loss": critic_loss,
@@ -149,7 +164,7 @@ class SAC:
         return new, metrics | told
 
 
-def make(config: Config, spec: EnvSpec, axis: str | None = None) -> Agent:
-    """Soft actor-critic as the loop takes it, with its reward and its hindsight."""
-    sac = SAC(config, spec, axis)
+def make(config: Config, spec: EnvSpec, axis: str | None = None, method: Method | None = None) -> Agent:
+    """Soft actor-critic as the loop takes it, with reward and hindsight; `method`: its actor's, if continual."""
+    sac = SAC(config, spec, axis, method)
     return Agent(sac.init, sac.act, sac.update, *rewards.functions(config.baseline))

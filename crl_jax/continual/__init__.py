@@ -26,7 +26,11 @@ Rules that every method keeps, and its tests check:
 - with one task a method is its base: the plain actor, or what its file says.
 
 Whether critic, target, optimiser, replay and alpha are kept at a boundary is not a method's business: that is data of
-the sequence. Inputs are normalised and a task's sizes are those of the sequence (`Sizes`).
+the sequence (`boundary.py`). Inputs are normalised and a task's sizes are those of the sequence (`Sizes`).
+
+CRL and SAC take a method as `agents.make(config, spec, axis, method)`: their state's `actor` is then `params`, and its
+`memory` the method's. After `start` or `view` the state's `average`, which deterministic acting uses, must be the new
+`actor` too.
 """
 
 from __future__ import annotations
