@@ -78,6 +78,19 @@ PRESETS: dict[str, Config] = {
 
 PRESETS |= BASELINES | PUBLISHED
 
+# Tasks one after another on a CPU (`crl continual`): metaworld_cpu scored with the last parameters, with a ring for one
+# task's steps and a smaller network, as every task's evaluations score all tasks before it.
+PRESETS["continual_cpu"] = with_overrides(
+    PRESETS["metaworld_cpu"],
+    actor_average=0.0,
+    width=128,
+    total_env_steps=400_000,
+    replay_capacity=404_736,
+    eval_every=50_000,
+    eval_episodes=64,
+    checkpoint_every=100_000,
+)
+
 # The ablations of the README: goals further ahead, one place for the object in each episode and a ring of a million
 # steps; then also without noise on its goals, whose critic tells episodes apart to the millimetre.
 PRESETS["metaworld_cpu_99"] = with_overrides(

@@ -127,6 +127,16 @@ def require(folder: Path, step: int | None = None) -> int:
     return int(_found(Path(folder).absolute(), step)[0].name)
 
 
+def host_values(folder: Path, step: int | None = None) -> dict[str, Any]:
+    """The `host` values of a checkpoint, the newest by default; its arrays are verified but not read.
+
+    Raises:
+        CheckpointError: as `restore`.
+    """
+    host: dict[str, Any] = _found(Path(folder).absolute(), step)[1]["host"]
+    return host
+
+
 def _found(folder: Path, step: int | None) -> tuple[Path, dict[str, Any], str]:
     """Path and verified manifest of a checkpoint, and the other steps as text."""
     available = steps(folder)

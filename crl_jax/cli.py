@@ -1,4 +1,4 @@
-"""The command line: `crl train | eval | render | report | envs | bench | profile | fidelity`.
+"""The command line: `crl train | continual | eval | render | report | envs | bench | profile | fidelity`.
 
 Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
 that this package imports nothing above it.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
-COMMANDS = ("train", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
+COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
 """Commands that are a benchmark of the same name."""
 _ABOUT_HOSTS = (
@@ -46,6 +46,7 @@ USAGE = """usage: crl COMMAND ...
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
   train TASK --seeds 0 1 2 [options]     a run for each seed, as one program (engines in JAX)
   train --resume RUN                     continue a run from its last checkpoint
+  continual TASK TASK ... [options]      learn tasks one after another (or cw10, cw20); --resume RUN continues
   train ... --coordinator HOST:PORT --num-processes N --process-id I
                                          one of N processes that train together (under Slurm: found out)
   eval RUN [--official]                  score a run's policy on fresh episodes
@@ -76,6 +77,8 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             raise ConfigError(f"{command}: no such command; nearest: {nearest(command, COMMANDS)}")
         if command == "train":
             return _train(presets, arguments)
+        if command == "continual":
+            return _continual(presets, arguments)
         if command in MEASURED:
             return _run_bench(command, arguments)
         if command == "bench" and arguments and not arguments[0].startswith("-"):
@@ -150,6 +153,42 @@ def _train_seeds(config: Config, resumed: Path | None, seeds: list[int]) -> int:
     return max(_finish(result) for result in train_seeds(config, seeds))
 
 
+def _continual(presets: Mapping[str, Config], arguments: list[str]) -> int:
+    from crl_jax.config_sequence import SequenceConfig, of_tasks
+
+    first = _early_parser("continual")
+    first.add_argument("--preset", default="continual_cpu")
+    first.add_argument("--resume", type=Path)
+    known, rest = _parse_early(first, arguments)
+    split = next((index for index, word in enumerate(rest) if word.startswith("-")), len(rest))
+    tasks, rest = _sequence(rest[:split]), rest[split:]
+    if known.preset not in presets:
+        raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
+    default = runs.load(known.resume) if known.resume else of_tasks(presets[known.preset], tasks)
+    if not isinstance(default, SequenceConfig):
+        raise ConfigError(f"resume: {known.resume} learned one task; continue it with `crl train --resume`")
+    if not tasks and not known.resume and not any(flag in ("-h", "--help") for flag in rest):
+        raise ConfigError("continual: name tasks (`crl envs` lists them), e.g. `crl continual push window-close`")
+    if tasks and known.resume:
+        raise ConfigError(f"continual: {' '.join(tasks)}: a resumed run has its tasks; leave them out")
+    about = f"Learn tasks one after another. Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    prog = "crl continual TASK TASK ... [--preset NAME] | --resume RUN"
+    given = (tyro.conf.OmitArgPrefixes,)
+    config: Any = _parse(SequenceConfig, rest, prog, default=default, config=given, description=about)
+    config = runs.resume(known.resume, config) if known.resume else config
+    from crl_jax.sequence import train_sequence
+
+    return _finish(train_sequence(config, known.resume))
+
+
+def _sequence(words: Sequence[str]) -> tuple[str, ...]:
+    """Tasks, the names of Continual World's sequences spelled out."""
+    from envs_mjx.splits import CW10, CW20
+
+    named = {"cw10": CW10, "cw20": CW20}
+    return tuple(task for word in words for task in named.get(word, (word,)))
+
+
 def _early_parser(command: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"crl {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
 
@@ -197,7 +236,8 @@ def _finish(result: Result) -> int:
     console = Console()
     if result.stopped_by:
         console.print(f"Stopped by {result.stopped_by}; everything is saved. Continue with:", highlight=False)
-        console.print(f"  crl train --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
+        command = "train" if type(result.config) is Config else "continual"
+        console.print(f"  crl {command} --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
         return 0
     return _show(console, result.folder, result.config.run.video)
 
@@ -233,6 +273,7 @@ def _eval(
     official: bool = False,
     stochastic: bool = False,
     step: int | None = None,
+    number: int | None = None,
 ) -> int:
     """Score a run's policy on fresh episodes by the task's native success.
 
@@ -243,6 +284,7 @@ def _eval(
         official: Score zero-shot in the official Meta-World package instead of on our engine.
         stochastic: Sample actions instead of taking the policy's mode.
         step: Checkpoint to take; the newest by default.
+        number: Of a run of several tasks: which of them, from 0; the last one begun by default.
     """
     from crl_jax import policy
 
@@ -250,7 +292,7 @@ def _eval(
         raise ConfigError(f"episodes={episodes}: must be at least 1")
     if seed < 0:
         raise ConfigError(f"seed={seed}: must be 0 or more")
-    trained = policy.load(run, step)
+    trained = policy.load(run, step, number)
     console = Console()
     where = "official Meta-World" if official else f"engine {trained.config.env.physics}"
     with console.status(f"{episodes} episodes on {where} ..."):

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from crl_jax.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
 from crl_jax.config_learner import METHODS, READERS, AgentConfig, BaselineConfig, NetworkConfig
@@ -35,6 +35,8 @@ __all__ = [
     "with_overrides",
 ]
 
+
+AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 ENGINES = ("auto", "c", "warp", "jax", "spring", "generalized", "mjx")
 
@@ -275,6 +277,11 @@ class Config:
         """Transitions that one iteration collects."""
         return self.env.num_envs * self.train.unroll_length
 
+    @property
+    def label(self) -> str:
+        """What a run is called that was given no name."""
+        return self.env.task
+
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, for config.json."""
         return dataclasses.asdict(self)
@@ -297,7 +304,7 @@ def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[st
     """`field: old -> new` of every field that differs, but for those in `ignore`."""
     ignore = set(ignore)
     found = []
-    for part in dataclasses.fields(Config):
+    for part in dataclasses.fields(old):
         before, after = getattr(old, part.name), getattr(new, part.name)
         for leaf in dataclasses.fields(before):
             values = getattr(before, leaf.name), getattr(after, leaf.name)
@@ -306,13 +313,13 @@ def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[st
     return found
 
 
-def with_overrides(config: Config, **changes: Any) -> Config:
+def with_overrides(config: AnyConfig, **changes: Any) -> AnyConfig:
     """`config` with leaf fields replaced by name, wherever they are nested.
 
     Raises:
         TypeError: a name that is no field.
     """
-    for part in dataclasses.fields(Config):
+    for part in dataclasses.fields(config):
         section = getattr(config, part.name)
         mine = {field.name: changes.pop(field.name) for field in dataclasses.fields(section) if field.name in changes}
         config = dataclasses.replace(config, **{part.name: dataclasses.replace(section, **mine)})

@@ -159,6 +159,57 @@ def heat_map(
     return saved(figure, path, grid=False)
 
 
+def sequence_figure(
+    groups: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]],
+    tasks: Sequence[str],
+    path: Path,
+    unit: str = "success",
+) -> Path:
+    """Success on every task of a sequence over its env steps, a panel for each group, a line for each task.
+
+    Args:
+        groups: label -> of each run: env steps (T,), success (T, N), and env steps at the tasks' ends (N,).
+        tasks: names of the N tasks.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    figure, grid = _grid(len(groups))
+    for axes, (label, runs) in zip(grid, groups.items(), strict=True):
+        steps, _, ends = runs[0]
+        values = np.stack([[np.interp(steps, at, column) for column in success.T] for at, success, _ in runs])
+        for number, (colour, task) in enumerate(zip(_colours(len(tasks)), tasks, strict=True)):
+            begun = steps > (ends[number - 1] if number else 0)
+            mine = values[:, number, begun]
+            told = f"{number + 1} {task}"
+            axes.plot(steps[begun], mine.mean(axis=0), color=colour, linewidth=1.8, label=told)
+            if len(runs) > 1:
+                axes.fill_between(steps[begun], mine.min(0), mine.max(0), color=colour, alpha=0.15, linewidth=0)
+        for end in ends[:-1]:
+            axes.axvline(end, color="0.5", linestyle=":", linewidth=1)
+        axes.set(title=f"{label} (n={len(runs)})", ylim=(-0.03, 1.03), xlabel="env steps", ylabel=unit)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    lines, labels = grid[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=min(5, len(tasks)))
+    return saved(figure, path)
+
+
+def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], path: Path) -> Path:
+    """A panel for each matrix of values in [0, 1]: after each row's task, on each column's."""
+    figure, grid = _grid(len(matrices))
+    for axes, (label, values) in zip(grid, matrices.items(), strict=True):
+        picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        axes.set_xticks(range(len(columns)), [str(number + 1) for number in range(len(columns))])
+        axes.set_yticks(range(len(rows)), [f"{number + 1} {row}" for number, row in enumerate(rows)], fontsize=8)
+        axes.set_title(label, loc="left")
+        for (row, column), value in np.ndenumerate(values):
+            if len(columns) <= 10 and column <= row:
+                axes.text(
+                    column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.6 else "k", size=7
+                )
+    figure.colorbar(picture, ax=grid, label="success after the row's task, on the column's")
+    return saved(figure, path, grid=False)
+
+
 def _draw(axes: Axes, curves: list[Curve], tasks: list[str], label: str, colour: str, band: Band) -> int:
     """One group's line and band; nothing, and 0, when none of its runs recorded the metric."""
     pairs = [(curve, task) for curve, task in zip(curves, tasks, strict=True) if len(curve[0])]

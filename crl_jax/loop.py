@@ -28,12 +28,14 @@ class LoopState(struct.PyTreeNode):
 
     Attributes:
         agent: the agent's state. ring: replay. env: state of E environments. key: (2,) uint32.
+        knowledge: what a sequence of tasks knows of its critics, see `continual.critic`.
     """
 
     agent: AgentState
     ring: buffer.Ring
     env: State
     key: jax.Array
+    knowledge: Any = None
 
 
 class EpisodeSums(struct.PyTreeNode):
@@ -127,26 +129,46 @@ def exploring_policy(env: GoalEnv, agent: Agent, state: LoopState, config: Confi
     return policy
 
 
+Collect = Callable[[LoopState], tuple[LoopState, EpisodeSums]]
+Learn = Callable[[LoopState], tuple[LoopState, Metrics]]
 Round = Callable[[LoopState], tuple[LoopState, Metrics, EpisodeSums]]
+
+
+def make_collect(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Collect:
+    """The first half of an iteration: an unroll of every environment into the ring."""
+
+    def collect_(state: LoopState) -> tuple[LoopState, EpisodeSums]:
+        policy = exploring_policy(env, agent, state, config)
+        return collect(env, policy, state, config.train.unroll_length, axis, agent.reward)
+
+    return collect_
+
+
+def make_learn(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Learn:
+    """The other half: batches from the ring, and an update with each. It does not look at `LoopState.env`."""
+
+    def learn_(state: LoopState) -> tuple[LoopState, Metrics]:
+        with jax.named_scope("sample"):  # names for the profiler
+            state, batches = sample_batches(env, state, config.train, config.agent.discount, axis)
+            batches = agent.relabel(env, batches) if agent.relabel else batches
+        with jax.named_scope("learn"):
+            return learn(agent, state, batches)
+
+    return learn_
 
 
 def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Round:
     """`iterations_per_round` iterations as one function, to be jitted with its argument donated."""
-    schedule = config.train
+    collect_, learn_ = make_collect(env, agent, config, axis), make_learn(env, agent, config, axis)
 
     def iteration(state: LoopState, _: None) -> tuple[LoopState, tuple[Metrics, EpisodeSums]]:
-        with jax.named_scope("collect"):  # names for the profiler
-            policy = exploring_policy(env, agent, state, config)
-            state, episodes = collect(env, policy, state, schedule.unroll_length, axis, agent.reward)
-        with jax.named_scope("sample"):
-            state, batches = sample_batches(env, state, schedule, config.agent.discount, axis)
-            batches = agent.relabel(env, batches) if agent.relabel else batches
-        with jax.named_scope("learn"):
-            state, metrics = learn(agent, state, batches)
+        with jax.named_scope("collect"):
+            state, episodes = collect_(state)
+        state, metrics = learn_(state)
         return state, (metrics, episodes)
 
     def round_(state: LoopState) -> tuple[LoopState, Metrics, EpisodeSums]:
-        state, (metrics, episodes) = jax.lax.scan(iteration, state, None, length=schedule.iterations_per_round)
+        state, (metrics, episodes) = jax.lax.scan(iteration, state, None, length=config.train.iterations_per_round)
         return state, jax.tree.map(jnp.mean, metrics), jax.tree.map(jnp.sum, episodes)
 
     return round_

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crl_jax import checkpoint, compilation_cache, runs, video
-from crl_jax.config import Config, with_overrides
+from crl_jax.config import Config, ConfigError, with_overrides
+from crl_jax.config_sequence import SequenceConfig
 from crl_jax.evaluate import evaluate
 from crl_jax.rollout import Policy, agent_policy
+from crl_jax.stages import Stages
 from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
-from envs_mjx.base import GoalEnv, check_buffers
+from envs_mjx.aligned import Aligned
+from envs_mjx.base import EnvSpec, GoalEnv, check_buffers
 from envs_mjx.film import CLOSE, check_camera, frames
 
 FPS = 30
@@ -26,6 +30,7 @@ class Trained:
 
     Attributes:
         env_steps: where in training the checkpoint was taken.
+        aligned: of a run of several tasks, the sizes that all of them share.
     """
 
     folder: Path
@@ -33,6 +38,7 @@ class Trained:
     agent: Agent
     state: AgentState
     env_steps: int
+    aligned: EnvSpec | None = None
 
     def policy(self, stochastic: bool = False) -> Policy:
         """The policy as `rollout` takes it."""
@@ -40,23 +46,46 @@ class Trained:
 
     def make_env(self, num_envs: int) -> GoalEnv:
         """The run's task, on the run's engine."""
-        return make_env(self.config.env, num_envs)
+        env = make_env(self.config.env, num_envs)
+        return env if self.aligned is None else Aligned(env, self.aligned)
 
 
-def load(folder: Path, step: int | None = None) -> Trained:
+def load(folder: Path, step: int | None = None, number: int | None = None) -> Trained:
     """The policy of a run's checkpoint, the newest by default.
 
+    Args:
+        number: of a run of several tasks, which of them, from 0; the last one begun by default.
+
     Raises:
-        CheckpointError: no run or checkpoint there, or a damaged one.
+        CheckpointError: no run or checkpoint there, or a damaged one. ConfigError: no such task in it.
     """
     folder = Path(folder)
     config = runs.load(folder)
     path = folder / runs.CHECKPOINTS
     checkpoint.require(path, step)
     compilation_cache.enable()
+    if isinstance(config, SequenceConfig):
+        return _load_task(folder, config, step, number)
+    if number is not None:
+        raise ConfigError(f"number={number}: {folder} learned one task; leave it out")
     trainer = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
     state, host = checkpoint.restore(path, trainer.template, step)
     return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
+
+
+def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: int | None) -> Trained:
+    """The policy that a continual method has for one task of a sequence."""
+    path, stages = folder / runs.CHECKPOINTS, Stages(config)
+    counters = checkpoint.host_values(path, step)["counters"]
+    begun = min(counters["task"], len(stages.tasks) - 1)
+    number = begun if number is None else number
+    if not 0 <= number <= begun:
+        raise ConfigError(f"number={number}: {folder} has begun {begun + 1} tasks; one of 0 ... {begun}")
+    state, _ = checkpoint.restore(path, stages.template(begun), step)
+    task = config.sequence.tasks[number]
+    seen = stages.view(state.agent, jnp.int32(number))
+    alone = with_overrides(config, task=task)
+    return Trained(folder, alone, stages.agent, seen, counters["env_steps"], stages.envs[task].spec)
 
 
 def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:

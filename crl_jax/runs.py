@@ -17,7 +17,8 @@ from typing import Any
 
 from crl_jax import hosts
 from crl_jax.checkpoint import CheckpointError
-from crl_jax.config import Config, ConfigError, differences
+from crl_jax.config import AnyConfig, Config, ConfigError, differences
+from crl_jax.config_sequence import SequenceConfig
 
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
 _BUFFERS = ("naconmax", "njmax")
@@ -26,7 +27,7 @@ MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard"
 overflow stop the run; other `devices` split the same state, draw other random numbers, and learn the same)."""
 
 
-def create(config: Config) -> Config:
+def create(config: AnyConfig) -> AnyConfig:
     """Make the folder of a new run and write its config.json.
 
     Returns:
@@ -36,7 +37,7 @@ def create(config: Config) -> Config:
         ConfigError: the name is taken by another run, or the folder cannot be written.
     """
     root = Path(config.run.runs)
-    name = config.run.name or _free_name(root, f"{config.env.task}-s{config.run.seed}")
+    name = config.run.name or _free_name(root, f"{config.label}-s{config.run.seed}")
     folder = root / name
     if (folder / CONFIG).exists():
         raise ConfigError(f"name={name!r}: {folder} holds a run already; resume it with --resume {folder}, or rename")
@@ -75,7 +76,8 @@ def load(folder: Path) -> Config:
     if not path.is_file():
         raise CheckpointError(f"{folder}: no run here (no {CONFIG})")
     try:
-        return Config.from_dict(json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        return (SequenceConfig if "sequence" in values else Config).from_dict(values)
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged or of another version: {error}") from error
 

@@ -23,7 +23,7 @@ import numpy as np
 
 import envs_mjx
 from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
-from crl_jax.config import Config, ConfigError, with_overrides
+from crl_jax.config import AnyConfig, Config, ConfigError, with_overrides
 from crl_jax.loggers import Logger, closing, make_loggers
 from crl_jax.trainer import Trainer, build, compile_all
 from crl_jax.types import Metrics
@@ -42,6 +42,8 @@ class Counters:
     seconds: float = 0.0
     next_eval: int = 0
     next_checkpoint: int = 0
+    task: int = 0
+    """Of a sequence: tasks that are finished."""
 
 
 @dataclass
@@ -78,7 +80,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
         with the previous checkpoint intact. HostError: process 0 raised one of these.
     """
-    config, resume = _ready(config), None if resume is None else Path(resume)
+    config, resume = ready(config), None if resume is None else Path(resume)
     if resume is not None:
         hosts.from_leader(lambda: checkpoint.require(resume / runs.CHECKPOINTS))
     compilation_cache.enable()
@@ -94,7 +96,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         state, host = checkpoint.restore(folder / runs.CHECKPOINTS, trainer.template)
         counters = Counters(**host["counters"])
     trainer.config = config
-    loggers = _open(folder, config, counters, console) if hosts.is_leader() else []
+    loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
     with closing(loggers), runs.stop_on_signals() as stop:
         return _run(compile_all(trainer), state, counters, [Lane(folder, config, loggers)], stop)[0]
 
@@ -107,7 +109,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
     Raises:
         ConfigError, EnvError: as `train`; or seeds, devices or an engine that do not go together.
     """
-    config, seeds = _ready(config), tuple(seeds)
+    config, seeds = ready(config), tuple(seeds)
     if len(set(seeds)) < max(2, len(seeds)):
         raise ConfigError(f"seeds={list(seeds)}: at least 2 wanted, all different")
     if config.train.devices > 1 or hosts.count() > 1:
@@ -125,23 +127,23 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
             name = config.run.name and f"{config.run.name}-s{seed}"
             mine = runs.create(with_overrides(config, seed=seed, name=name))
             folder = Path(mine.run.runs) / mine.run.name
-            loggers = _open(folder, mine, counters, console and not lanes)
+            loggers = open_loggers(folder, mine, counters, console and not lanes)
             stack.enter_context(closing(loggers))
             lanes.append(Lane(folder, mine, loggers))
         stop = stack.enter_context(runs.stop_on_signals())
         return _run(compile_all(trainer), None, counters, lanes, stop)
 
 
-def _ready(config: Config) -> Config:
+def ready(config: AnyConfig) -> AnyConfig:
     """The config with what "auto" and None stand for, checked."""
-    config = config.validate()
+    config.validate()
     hosts.check_devices(config)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     return with_overrides(config, physics=envs_mjx.engine_of(config.env.task, config.env.physics), horizon=horizon)
 
 
-def _open(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
+def open_loggers(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
     """The run's files, for one process to write."""
     runs.write_json(folder / runs.CONFIG, config.to_dict())
     runs.note_command(folder)
@@ -164,12 +166,27 @@ def _run(
     lanes: list[Lane],
     stop: runs.StopRequest,
 ) -> list[Result]:
+    """Train from `state`, or from the start, to the end."""
+    tell(lanes, [{"time/compile_seconds": trainer.compile_seconds} for _ in lanes], counters)
+    if state is None:
+        state = warm_up(trainer, trainer.init(trainer.key()), counters, lanes)
+    _, evaluations = rounds(trainer, state, counters, lanes, stop)
+    return [
+        Result(lane.folder, lane.config, counters, evaluation, stop.signal)
+        for lane, evaluation in zip(lanes, evaluations, strict=True)
+    ]
+
+
+def rounds(
+    trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane], stop: runs.StopRequest
+) -> tuple[loop.LoopState, list[dict[str, float]]]:
+    """Rounds up to the config's `total_env_steps`, or until a signal; evaluated, logged and saved on the way.
+
+    Returns:
+        The last state, which is saved, and the last evaluation of each lane.
+    """
     config = trainer.config
     evaluations: list[dict[str, float]] = [{} for _ in lanes]
-    _log(lanes, [{"time/compile_seconds": trainer.compile_seconds} for _ in lanes], counters)
-    if state is None:
-        state = _warm_up(trainer, counters)
-        _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), lanes[0].folder)
     per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
     updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
     saved_at = -1
@@ -186,18 +203,15 @@ def _run(
         counters.updates += updates_per_round
         counters.seconds += seconds
         speed = {"time/env_steps_per_s": per_round / seconds, "time/updates_per_s": updates_per_round / seconds}
-        _log(lanes, [record | speed | _device_memory() for record in records], counters)
+        tell(lanes, [record | speed | _device_memory() for record in records], counters)
         _check_buffers(trainer.env, used, lanes[0].folder)
         if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
-            evaluations = _evaluate(trainer, state, counters, lanes)
+            evaluations = evaluate(trainer, state, counters, lanes)
         if counters.env_steps >= counters.next_checkpoint:
             saved_at = _checkpoint(trainer, state, counters, lanes)
     if saved_at != counters.env_steps:
         _checkpoint(trainer, state, counters, lanes)
-    return [
-        Result(lane.folder, lane.config, counters, evaluation, stop.signal)
-        for lane, evaluation in zip(lanes, evaluations, strict=True)
-    ]
+    return state, evaluations
 
 
 def _each_lane(trainer: Trainer, lanes: list[Lane], tree: Any) -> list[Any]:
@@ -210,18 +224,21 @@ def _prefixed(used: Metrics) -> dict[str, float]:
     return {f"train/{name}": float(value) for name, value in used.items()}
 
 
-def _warm_up(trainer: Trainer, counters: Counters) -> loop.LoopState:
+def warm_up(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> loop.LoopState:
+    """The state after the random actions that fill its empty ring."""
     config = trainer.config
     started = time.perf_counter()
-    state = jax.block_until_ready(trainer.warm_up(trainer.init(trainer.key())))
-    counters.env_steps = config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
-    counters.seconds = time.perf_counter() - started
-    counters.next_eval = config.evaluation.eval_every
-    counters.next_checkpoint = config.run.checkpoint_every
+    state = jax.block_until_ready(trainer.warm_up(state))
+    counters.env_steps += config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
+    counters.seconds += time.perf_counter() - started
+    counters.next_eval = counters.next_eval or config.evaluation.eval_every
+    counters.next_checkpoint = counters.next_checkpoint or config.run.checkpoint_every
+    _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), lanes[0].folder)
     return state
 
 
-def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> list[dict[str, float]]:
+def evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> list[dict[str, float]]:
+    """Fresh episodes of each lane's policy, logged and returned."""
     started = time.perf_counter()
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
     position = counters.env_steps // trainer.config.env_steps_per_iteration()
@@ -230,7 +247,7 @@ def _evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes
     counters.seconds += time.perf_counter() - started
     every = trainer.config.evaluation.eval_every
     counters.next_eval = (counters.env_steps // every + 1) * every
-    _log(lanes, [{f"eval/{name}": value for name, value in one.items()} for one in evaluations], counters)
+    tell(lanes, [{f"eval/{name}": value for name, value in one.items()} for one in evaluations], counters)
     for evaluation in evaluations:
         _check_buffers(trainer.eval_env, evaluation, lanes[0].folder)
     return evaluations
@@ -259,7 +276,7 @@ def _checkpoint(trainer: Trainer, state: loop.LoopState, counters: Counters, lan
     return counters.env_steps
 
 
-def _log(lanes: list[Lane], records: list[dict[str, float]], counters: Counters) -> None:
+def tell(lanes: list[Lane], records: list[dict[str, float]], counters: Counters) -> None:
     """A record to the loggers of every lane, with the run's counters."""
     for lane, record in zip(lanes, records, strict=True):
         told = record | {"updates": counters.updates, "time/seconds": counters.seconds}

@@ -65,6 +65,7 @@ class EnvSpec(struct.PyTreeNode):
         obs_shift, obs_scale: (D,) float32. goal_shift, goal_scale: (G,) float32.
         buffers: (name, size) of the engine's buffers of fixed size; the metric `<name>_used` is the largest use of each
             since the reset. Beyond its size contacts are lost: see `check_buffers`.
+        goal_names: what each number of a goal is, so that goals of several tasks are aligned; (): known by place alone.
     """
 
     obs_size: int = struct.field(pytree_node=False)
@@ -76,6 +77,7 @@ class EnvSpec(struct.PyTreeNode):
     goal_shift: jax.Array
     goal_scale: jax.Array
     buffers: tuple[tuple[str, int], ...] = struct.field(pytree_node=False, default=())
+    goal_names: tuple[str, ...] = struct.field(pytree_node=False, default=())
 
 
 class GoalEnv(Protocol):

@@ -65,6 +65,18 @@ def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
     return achieved(task, goal, jnp.asarray(moved))  # Goals are linear in the state.
 
 
+def goal_names(task: TaskSpec, goal: str) -> tuple[str, ...]:
+    """What each number of a goal is, (G,): an axis of a point, or the gripper's opening."""
+    point, hand, opening = _axes("object"), _axes("hand"), ("opening",) * len(_opening(task))
+    if task.full_state:
+        return (*hand, "opening", *point, *(f"turn {index}" for index in range(len(task.full_state.quat or ()))))
+    return {"object": point, "hand_object": (*hand, *opening, *point), "object_relative": (*point, *hand)}[goal]
+
+
+def _axes(name: str) -> tuple[str, ...]:
+    return tuple(f"{name} {axis}" for axis in "xyz")
+
+
 def _opening(task: TaskSpec) -> tuple[float, ...]:
     return () if task.hand_opening is None else (task.hand_opening,)
 

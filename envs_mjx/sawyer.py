@@ -14,7 +14,7 @@ import numpy as np
 
 from envs_mjx import scenes, single_goal
 from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
-from envs_mjx.goals import achieved, contract, goal_of, hand_in_goal, scales
+from envs_mjx.goals import achieved, contract, goal_names, goal_of, hand_in_goal, scales
 from envs_mjx.layout import compact_state, layout, make_scene
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
@@ -84,6 +84,7 @@ class MetaWorld:
             goal_shift=jnp.asarray(goal_shift),
             goal_scale=jnp.asarray(goal_scale),
             buffers=self.physics.buffers,
+            goal_names=goal_names(task, self.goal),
         )
 
     def _make_pixels(self, width: int, height: int, camera: str) -> Callable[..., jax.Array]:

@@ -67,9 +67,9 @@ class TrainJob:
             folder, env_steps, updates and the last evaluation of the run.
         """
         with hosts.joined():
-            from crl_jax.train import train
+            from crl_jax.sequence import train_any
 
-            result = train(*resumed(self.config), console=False)
+            result = train_any(*resumed(self.config), console=False)
         if result.stopped_by in ("SIGTERM", "SIGUSR2"):
             # All is saved. submitit's handler of this signal requeues the job, and does not come back.
             signal.raise_signal(signal.SIGUSR2)

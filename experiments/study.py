@@ -24,6 +24,7 @@ from crl_jax import report as reports
 from crl_jax import runs
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
+from crl_jax.config_sequence import of_tasks
 from crl_jax.loggers import METRICS_FILE
 from crl_jax.machine import machine
 from envs_mjx.base import EnvError
@@ -43,11 +44,13 @@ class Cell:
 
     Attributes:
         name: its folders' name, unique in the study. preset: of `configs`. changes: fields that differ from it.
+        tasks: of a run that learns several tasks one after another; (): one task, the preset's or that of `changes`.
     """
 
     name: str
     preset: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
 
     def config(self, study: str, seed: int = 0, **changes: Any) -> Config:
         """The run of one seed, validated.
@@ -58,7 +61,8 @@ class Cell:
         if self.preset not in PRESETS:
             raise ConfigError(f"preset={self.preset!r}: no such preset; nearest: {nearest(self.preset, PRESETS)}")
         named = {"seed": seed, "name": f"{self.name}-s{seed}", "runs": f"runs/{study}", "video": False}
-        return with_overrides(PRESETS[self.preset], **{**self.changes, **named, **changes}).validate()
+        base = of_tasks(PRESETS[self.preset], self.tasks) if self.tasks else PRESETS[self.preset]
+        return with_overrides(base, **{**self.changes, **named, **changes}).validate()
 
 
 def run_cells(
@@ -82,7 +86,7 @@ def run_cells(
     Raises:
         ConfigError: a bad cell, told before any run begins.
     """
-    from crl_jax.train import train
+    from crl_jax.sequence import train_any
 
     console = Console()
     todo = [(cell, seed, cell.config(study, seed, **changes)) for cell in cells for seed in seeds]
@@ -95,7 +99,7 @@ def run_cells(
         console.print(told, markup=False, highlight=False)
         if dry_run:
             continue
-        result = train(*resumed(config))
+        result = train_any(*resumed(config))
         if result.stopped_by:
             console.print(f"Stopped by {result.stopped_by}, saved; the same command goes on.", highlight=False)
             return 0

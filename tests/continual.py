@@ -108,7 +108,7 @@ def sequence(
     """The method, and what each of N tasks left; without `reset` Adam's moments go on into the next task."""
     import dataclasses
 
-    method = continual.make(dataclasses.replace(config, method=name), network, SIZES)
+    method = continual.make(dataclasses.replace(config, learner=name), network, SIZES)
     optimiser = optax.adam(1e-2)
     params, memory = jax.jit(method.init)(jax.random.key(INIT_KEY))
     carry, task, left = (params, memory, optimiser.init(params)), program(method, optimiser, reset), []

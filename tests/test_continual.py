@@ -84,7 +84,7 @@ def test_in_the_first_task_a_method_is_the_plain_actor(name: str) -> None:
 
 
 def test_with_one_task_packnet_keeps_every_weight() -> None:
-    method = continual.make(dataclasses.replace(SMALL, method="packnet"), PLAIN, SIZES._replace(tasks=1))
+    method = continual.make(dataclasses.replace(SMALL, learner="packnet"), PLAIN, SIZES._replace(tasks=1))
     params, memory = method.init(jax.random.key(0))
     assert method.end is not None
     kept, after = method.end(params, memory, None, jax.random.key(1))  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def test_new_heads_leave_the_trunk() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "paknet"}, "method='paknet': unknown; nearest: packnet"),
+        ({"learner": "paknet"}, "learner='paknet': unknown; nearest: packnet"),
         ({"adapt": "all", "trunk": "finetune"}, "trunk='finetune'.*adapt='heads'"),
         ({"pool_size": 0}, "pool_size=0.*nearest: 1"),
         ({"pull": -1.0}, "pull=-1.0.*nearest: 0"),
@@ -115,8 +115,8 @@ def test_bad_settings_are_refused_in_one_line(changes, words: str) -> None:
 
 def test_crelus_take_an_even_width() -> None:
     with pytest.raises(ConfigError, match=r"width=7.*nearest: 8"):
-        continual.make(ContinualConfig(method="crelus"), dataclasses.replace(PLAIN, width=7), SIZES)
-    params = continual.make(ContinualConfig(method="crelus"), PLAIN, SIZES).init(jax.random.key(0))[0]
+        continual.make(ContinualConfig(learner="crelus"), dataclasses.replace(PLAIN, width=7), SIZES)
+    params = continual.make(ContinualConfig(learner="crelus"), PLAIN, SIZES).init(jax.random.key(0))[0]
     body = params["params"]["mlp"]["hidden"]
     assert body["dense_0"]["kernel"].shape == (5, 4) and body["dense_1"]["kernel"].shape == (8, 4)
     assert jnp.isfinite(body["dense_1"]["kernel"]).all()

@@ -22,7 +22,7 @@ ROWS = 4
 
 
 def method_of(name: str) -> Method:
-    return continual.make(dataclasses.replace(SMALL, method=name), PLAIN, SIZES)
+    return continual.make(dataclasses.replace(SMALL, learner=name), PLAIN, SIZES)
 
 
 def config_of(agent: str) -> Config:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from crl_jax.checks import ConfigError
+from crl_jax.continual import critic
 from crl_jax.continual.boundary import PERSISTENT_CRITIC, RESET_CRITIC, Boundary, crossed
 
 
@@ -32,7 +35,8 @@ OLD, NEW = (State(*[f"{age} {field.name}" for field in dataclasses.fields(State)
 
 
 def ages(state: State) -> dict[str, str]:
-    return {field.name: str(getattr(state, field.name)).split()[0] for field in dataclasses.fields(State)}
+    values = {field.name: str(getattr(state, field.name)) for field in dataclasses.fields(State)}
+    return {name: "old" if "old" in value else "new" for name, value in values.items()}
 
 
 def test_the_default_keeps_the_critic_alone() -> None:
@@ -43,23 +47,39 @@ def test_the_default_keeps_the_critic_alone() -> None:
 def test_a_reset_critic_takes_its_target_along() -> None:
     kept = {name for name, age in ages(crossed(RESET_CRITIC, OLD, NEW)).items() if age == "old"}
     assert kept == {"actor"}
+    assert crossed(RESET_CRITIC, OLD, NEW).target == ("new phi", "new psi")
 
 
 def test_a_target_reset_under_a_kept_critic_is_its_copy() -> None:
-    state = crossed(Boundary(target="reset"), OLD, NEW)
+    state = crossed(Boundary(target_mode="reset"), OLD, NEW)
     assert state.target == ("old phi", "old psi")
     without = dataclasses.replace(OLD, target=None)
-    assert crossed(Boundary(target="reset"), without, dataclasses.replace(NEW, target=None)).target is None
+    assert crossed(Boundary(target_mode="reset"), without, dataclasses.replace(NEW, target=None)).target is None
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"critic": "reset"}, "target='keep'.*take reset"),
-        ({"critic": "reset", "target": "reset", "optimiser": "keep"}, "optimiser='keep'.*take reset"),
-        ({"alpha": "kept"}, "alpha='kept'.*keep or reset"),
+        ({"critic_mode": "reset"}, "target_mode='keep'.*take reset"),
+        ({"critic_mode": "cka", "target_mode": "reset", "optimiser_mode": "keep"}, "optimiser_mode='keep'.*take reset"),
+        ({"alpha_mode": "kept"}, "alpha_mode='kept'.*keep or reset"),
+        ({"critic_mode": "keep"}, "critic_mode='keep'.*persistent, reset, cka"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Boundary(**changes).validate()
+
+
+def test_a_critic_of_knowledge_starts_from_the_base_and_what_was_added() -> None:
+    knowledge = critic.fresh({"w": jnp.zeros(2)}, 2)
+    started, knowledge = critic.adapted(knowledge, {"w": jnp.array([1.0, 2.0])}, jax.random.key(0))
+    assert started["w"].tolist() == [1, 2] and int(knowledge.pool.count) == 0  # The base alone.
+    started, knowledge = critic.adapted(knowledge, {"w": jnp.array([1.0, 5.0])}, jax.random.key(1))
+    assert started["w"].tolist() == [1, 5] and int(knowledge.pool.count) == 1  # The one vector weighs 1.
+    started, knowledge = critic.adapted(knowledge, {"w": jnp.array([2.0, 5.0])}, jax.random.key(2))
+    assert int(knowledge.pool.count) == 2
+    share = started["w"] - jnp.array([1.0, 2.0])  # softmax-weighted of (0, 3) and (1, 0).
+    assert 0 < share[0] < 1 and abs(share[0] + share[1] / 3 - 1) < 1e-6
+    _, knowledge = critic.adapted(knowledge, started, jax.random.key(3))
+    assert int(knowledge.pool.count) == 2  # Merged.

@@ -256,7 +256,9 @@ def cbp_layer(key: jax.Array) -> tuple[cbp.Layer, jax.Array]:
 
 def test_cbp_a_new_unit_gives_nothing_and_the_old_ones_mean_stays() -> None:
     layer, x = cbp_layer(KEY)
-    layer = layer.replace(kernel=layer.kernel.at[:, 1].set(0.0))  # Unit 1 is constant: it gives its mean.
+    x = x.at[:, 0].set(1.0)
+    weights = jnp.zeros(5).at[0].set(2.0)  # Unit 1 sees the constant input alone: it gives its mean.
+    layer = layer.replace(kernel=layer.kernel.at[:, 1].set(weights), bias=jnp.ones(4))
     config = dataclasses.replace(SMALL, maturity=0, replacement_rate=0.25)
 
     def output(layer: cbp.Layer) -> jax.Array:
@@ -315,16 +317,22 @@ def test_cbp_replaces_units_in_every_layer_it_treats(network) -> None:
     state = optax.adam(1e-2).init(params)
     state = trees.over_moments(state, lambda moment: jax.tree.map(jnp.ones_like, moment))
     after, state, memory = method.after(Stepped(params, params, state), memory, inputs(KEY, 4), KEY)
-    for (_, following), units in zip(cbp.treated(params["params"]["mlp"]), memory.layers, strict=True):
-        young = units.age == 0
+    replaced = {
+        path: np.asarray(units.age) == 0
+        for (path, _), units in zip(cbp.treated(params["params"]["mlp"]), memory.layers, strict=True)
+    }
+    for path, following in cbp.treated(params["params"]["mlp"]):
+        young = replaced[path]
         assert young.any()
         moments = (
             trees.head_of(state[0].mu) if following == ("head",) else cbp.at(state[0].mu["params"]["mlp"], following)
         )
         out = cbp.at(after["params"]["mlp"], following)["kernel"]
-        assert (
-            not np.asarray(out)[np.asarray(young)].any() and not np.asarray(moments["kernel"])[np.asarray(young)].any()
-        )
+        # What a new unit of the next layer sees was drawn with it.
+        old = ~replaced[following] if following in replaced else np.ones(out.shape[-1], bool)
+        from_young = young[..., :, None] & old[..., None, :]
+        assert from_young.any() and not np.asarray(out)[from_young].any()
+        assert not np.asarray(moments["kernel"])[young].any()
 
 
 # L2, EWC, MAS, ClonEx
@@ -363,7 +371,7 @@ def test_importance_is_the_mean_over_states_and_heads_are_free() -> None:
 
 
 def test_the_pull_is_quadratic_in_the_distance_to_the_last_solution() -> None:
-    method = continual.make(dataclasses.replace(SMALL, method="l2"), PLAIN, SIZES)
+    method = continual.make(dataclasses.replace(SMALL, learner="l2"), PLAIN, SIZES)
     params, memory = method.init(KEY)
     assert method.loss is not None and method.end is not None
     assert method.loss(params, memory, inputs(KEY, 2), KEY) == 0
@@ -401,7 +409,7 @@ def test_clonex_clones_earlier_tasks_alone() -> None:
 def test_inputs_of_no_method_change_shape() -> None:
     states = Inputs(jnp.zeros((2, SIZES.obs)), jnp.zeros((2, SIZES.goal)))
     for name in continual.METHODS:
-        method = continual.make(dataclasses.replace(SMALL, method=name), PLAIN, SIZES)
+        method = continual.make(dataclasses.replace(SMALL, learner=name), PLAIN, SIZES)
         carried = jax.eval_shape(method.init, KEY)
         mean, log_std = jax.eval_shape(method.apply, *carried, states)
         assert mean.shape == log_std.shape == (2, SIZES.action)

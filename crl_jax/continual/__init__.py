@@ -78,4 +78,4 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         ConfigError: a setting that is refused, in one line.
     """
     config.validate()
-    return METHODS[config.method](config, network, sizes)
+    return METHODS[config.learner](config, network, sizes)

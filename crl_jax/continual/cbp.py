@@ -28,7 +28,7 @@ from flax import struct
 from crl_jax.checks import require
 from crl_jax.config import NetworkConfig
 from crl_jax.continual import finetune, trees
-from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Params, Sizes, Stepped, first_task
+from crl_jax.continual.method import Base, Carried, Inputs, Method, Params, Sizes, Stepped, first_task
 from crl_jax.continual.settings import ContinualConfig
 from crl_jax.networks import LAYERS_PER_BLOCK
 
@@ -193,7 +193,8 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
     def start(params: Params, memory: Observed, key: jax.Array) -> Carried:
         return finetune.renewal(base, config.new_head)(params, key), memory.replace(task=memory.task + 1)
 
-    def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-        return plain.apply(params, memory, inputs)
+    def told(params: Params, memory: Observed) -> dict[str, jax.Array]:
+        ages = jnp.concatenate([units.age.ravel() for units in memory.layers])
+        return {"replaced_share": jnp.mean(ages < jnp.max(ages))}
 
-    return Method(init, apply, start, plain.view, after=after)
+    return Method(init, plain.apply, start, plain.view, after=after, told=told)

@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from crl_jax.config import NetworkConfig
@@ -55,12 +56,17 @@ class Knowledge(struct.PyTreeNode):
     finished: Any
 
 
-def combination(pool: Pool, beta: jax.Array) -> Any:
-    """sum_j softmax(beta)_j v_j over the vectors in use; zeros of an empty pool."""
+def weights_of(pool: Pool, beta: jax.Array) -> jax.Array:
+    """(P,) softmax(beta) over the vectors in use, 0 elsewhere."""
     used = jnp.arange(beta.size) < pool.count
     largest = jax.lax.stop_gradient(jnp.max(jnp.where(used, beta, jnp.finfo(beta.dtype).min)))
     powers = jnp.where(used, jnp.exp(jnp.where(used, beta - largest, 0.0)), 0.0)
-    weights = powers / jnp.maximum(jnp.sum(powers), 1.0)  # At least 1 where any is in use: the largest gives exp(0).
+    return powers / jnp.maximum(jnp.sum(powers), 1.0)  # At least 1 where any is in use: the largest gives exp(0).
+
+
+def combination(pool: Pool, beta: jax.Array) -> Any:
+    """sum_j softmax(beta)_j v_j over the vectors in use; zeros of an empty pool."""
+    weights = weights_of(pool, beta)
     return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), pool.vectors)
 
 
@@ -139,4 +145,13 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         old = Adapted(trees.scaled(0.0, params.vector), params.beta), alone
         return trees.choose(task < memory.task, old, (params, memory))
 
-    return Method(init, apply, start, view)
+    def told(params: Adapted, memory: Knowledge) -> dict[str, jax.Array]:
+        known = combination(memory.pool, params.beta)
+        return {
+            "pool": memory.pool.count.astype(jnp.float32),
+            "largest_alpha": jnp.max(weights_of(memory.pool, params.beta)),
+            "mixture_norm": optax.global_norm(known),
+            "vector_norm": optax.global_norm(params.vector),
+        }
+
+    return Method(init, apply, start, view, told=told)

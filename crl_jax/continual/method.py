@@ -64,6 +64,7 @@ class Method(NamedTuple):
         end: (params, memory, inputs, key) -> the same when a task's training ends, `inputs` of `states` rows from its
             replay. None: as they are.
         states: rows that `end` reads; 0: it reads none.
+        told: (params, memory) -> scalars about the method, logged at every evaluation. None: nothing.
         retrain: updates from replay alone after `end`, the optimiser's state cleared before and after them.
     """
 
@@ -75,6 +76,7 @@ class Method(NamedTuple):
     after: After | None = None
     end: End | None = None
     states: int = 0
+    told: Callable[[Params, Memory], dict[str, jax.Array]] | None = None
     retrain: int = 0
 
 

@@ -102,4 +102,10 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         old = trees.with_head(masked, trees.take(memory.heads, task))
         return trees.choose(task < memory.task, old, params), memory
 
-    return Method(init, apply, start, view, after=after, end=end, retrain=config.retrain_updates)
+    def told(params: Params, memory: Packed) -> dict[str, jax.Array]:
+        owners = jax.tree_util.tree_leaves_with_path(memory.owner)
+        kernels = [owner for path, owner in owners if trees.is_kernel(path)]
+        free = sum(jnp.sum(owner == tasks) for owner in kernels)
+        return {"free_share": free / sum(owner.size for owner in kernels)}
+
+    return Method(init, apply, start, view, after=after, end=end, retrain=config.retrain_updates, told=told)

@@ -30,8 +30,8 @@ NAMES = (
 class ContinualConfig:
     """The continual method, and what it is set to."""
 
-    method: str = "ft1"
-    """A name of crl_jax.continual.METHODS."""
+    learner: str = "ft1"
+    """Continual method: a name of crl_jax.continual.METHODS."""
     new_head: bool = True
     """The actor's last layer starts anew with each task, of ft1, ftn, crelus, cbp; else it is carried on."""
     pool_size: int = 8
@@ -67,7 +67,7 @@ class ContinualConfig:
         Raises:
             ConfigError: one line with the field, its value and the nearest valid one.
         """
-        require(self.method in NAMES, "method", self.method, f"unknown; nearest: {nearest(self.method, NAMES)}")
+        require(self.learner in NAMES, "learner", self.learner, f"unknown; nearest: {nearest(self.learner, NAMES)}")
         for name, choices in (("adapt", ("heads", "all")), ("trunk", ("frozen", "finetune"))):
             require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
         only_heads = self.adapt == "heads" or self.trunk == "frozen"

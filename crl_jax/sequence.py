@@ -1,0 +1,112 @@
+"""Continual learning: tasks one after another, in one process, in the one training loop (`train.rounds`).
+
+    task 0: init -> rounds -> end     boundary     task 1: begin -> rounds -> end     boundary     ...
+
+Every evaluation scores the tasks begun so far, each by the policy that the method has for it (`Method.view`):
+`eval/<number>/success_any` and `.../success_final` are the rows of the matrix S[t, task]. A task's last evaluation is
+taken after what its method does at its end. Env steps are counted over the whole sequence; a checkpoint holds the task
+it was taken in, and a resumed run goes on in the middle of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
+from crl_jax.checks import require
+from crl_jax.config import Config
+from crl_jax.config_sequence import SequenceConfig, resolved
+from crl_jax.loggers import closing
+from crl_jax.stages import Stages
+from crl_jax.train import Counters, Lane, Result, evaluate, open_loggers, rounds, tell, train, warm_up
+
+ENDED = "sequence/ended"
+"""Logged at a task's end: its number."""
+
+
+def train_any(config: Config, resume: Path | None = None, console: bool = True) -> Result:
+    """`train_sequence` or `train`, whichever the settings are for."""
+    if isinstance(config, SequenceConfig):
+        return train_sequence(config, resume, console)
+    return train(config, resume, console)
+
+
+def train_sequence(config: SequenceConfig, resume: Path | None = None, console: bool = True) -> Result:
+    """Train a sequence of tasks, from the start or from the last checkpoint of a run folder.
+
+    Args:
+        config: the run's settings; with `resume`, those of the run (see `runs.resume`).
+        resume: folder of the run to continue.
+        console: show a progress bar.
+
+    Raises:
+        ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
+        with the previous checkpoint intact.
+    """
+    config = ready(config)
+    folder = None if resume is None else Path(resume)
+    counters = Counters()
+    if folder is not None:
+        counters = Counters(**checkpoint.host_values(folder / runs.CHECKPOINTS)["counters"])
+    compilation_cache.enable()
+    stages = Stages(config)
+    if folder is None:
+        config = runs.create(config)
+        folder = Path(config.run.runs) / config.run.name
+    state = None
+    if counters.env_steps:
+        state, _ = checkpoint.restore(folder / runs.CHECKPOINTS, stages.template(counters.task))
+    stages.config = config
+    loggers = open_loggers(folder, config, counters, console)
+    lanes = [Lane(folder, config, loggers)]
+    with closing(loggers), runs.stop_on_signals() as stop:
+        evaluation = _run(stages, state, counters, lanes, stop)
+    return Result(folder, config, counters, evaluation, stop.signal)
+
+
+def ready(config: SequenceConfig) -> SequenceConfig:
+    """The config with what follows from its tasks, checked.
+
+    Raises:
+        ConfigError: a bad setting, or several processes.
+    """
+    config.validate()
+    hosts.check_devices(config)
+    require(hosts.count() == 1, "num_processes", hosts.count(), "a sequence of tasks takes one process; set 1")
+    return resolved(config)
+
+
+def _run(
+    stages: Stages, state: loop.LoopState | None, counters: Counters, lanes: list[Lane], stop: runs.StopRequest
+) -> dict[str, float]:
+    """The tasks that are left; returns the last evaluation."""
+    evaluation: dict[str, float] = {}
+    resumed = state is not None
+    for number in range(counters.task, len(stages.tasks)):
+        trainer = stages.trainer(number)
+        told = {
+            "time/compile_seconds": trainer.compile_seconds,
+            "sequence/task": float(number),
+            "sequence/programs_asked": float(stages.programs.asked),
+            "sequence/programs_compiled": float(stages.programs.compiled),
+        }
+        tell(
+            lanes, [told | {"time/compile_seconds": trainer.compile_seconds, "sequence/task": float(number)}], counters
+        )
+        if state is None:
+            state = warm_up(trainer, trainer.init(trainer.key()), counters, lanes)
+        elif not resumed:
+            state = stages.begin(number, state)
+            if stages.config.boundary.replay_mode == "reset":
+                state = warm_up(trainer, state, counters, lanes)
+        resumed = False
+        state, (evaluation,) = rounds(trainer, state, counters, lanes, stop)
+        if stop.signal:
+            break
+        finished = stages.finish(number, state)
+        if finished is not state:
+            evaluation = evaluate(trainer, finished, counters, lanes)[0]
+        state = finished
+        tell(lanes, [{ENDED: float(number)}], counters)
+        counters.task = number + 1
+    return evaluation

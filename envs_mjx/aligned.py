@@ -1,0 +1,144 @@
+"""Environments of several tasks in one shape, so that one network serves them: observations and goals are padded.
+
+An observation keeps its numbers first, and what it lacks follows. Numbers of goals are put where the others have those
+of the same name (`EnvSpec.goal_names`): a task that says nothing of the gripper's opening leaves that place open. What
+is missing holds the fixed shift of its place, which a network sees as 0.
+
+Axis letters: E environments, D observation, G goal; both of the widest task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, State
+
+
+def align(envs: Sequence[GoalEnv]) -> list[Aligned]:
+    """The environments with the sizes and scales that all of them share; those of one task may come again.
+
+    Raises:
+        EnvError: actions of different sizes.
+    """
+    sizes = {env.spec.action_size for env in envs}
+    if len(sizes) > 1:
+        told = ", ".join(map(str, sorted(sizes)))
+        raise EnvError(f"tasks with actions of {told} numbers cannot be learned by one policy; take tasks of one robot")
+    longest = max((env.spec for env in envs), key=lambda spec: spec.obs_size)
+    names = tuple(dict.fromkeys(name for spec in _widest_first(envs) for name in _names(spec)))
+    scaled: dict[str, tuple[float, float]] = {}
+    for env in envs:
+        shift, scale = np.asarray(env.spec.goal_shift), np.asarray(env.spec.goal_scale)
+        for name, *numbers in zip(_names(env.spec), shift, scale, strict=True):
+            scaled.setdefault(name, (numbers[0], numbers[1]))
+    goal_shift, goal_scale = np.array([scaled[name] for name in names], np.float32).T
+    return [
+        Aligned(
+            env,
+            env.spec.replace(
+                obs_size=longest.obs_size,
+                obs_shift=longest.obs_shift,
+                obs_scale=longest.obs_scale,
+                goal_size=len(names),
+                goal_shift=jnp.asarray(goal_shift),
+                goal_scale=jnp.asarray(goal_scale),
+                goal_names=names,
+            ),
+        )
+        for env in envs
+    ]
+
+
+def _widest_first(envs: Sequence[GoalEnv]) -> list[EnvSpec]:
+    return sorted((env.spec for env in envs), key=lambda spec: -spec.goal_size)
+
+
+def _names(spec: EnvSpec) -> tuple[str, ...]:
+    return spec.goal_names or tuple(str(place) for place in range(spec.goal_size))
+
+
+class Aligned:
+    """`GoalEnv` of one task, in the sizes of `spec`; its physics, episodes and scores are those of `env`."""
+
+    def __init__(self, env: GoalEnv, spec: EnvSpec):
+        self.env, self.spec = env, spec
+        self.num_envs, self.free_object = env.num_envs, env.free_object
+        self._columns = np.array([_names(spec).index(name) for name in _names(env.spec)])
+
+    def _wide_obs(self, obs: jax.Array) -> jax.Array:
+        missing = jnp.broadcast_to(
+            self.spec.obs_shift[obs.shape[-1] :], (*obs.shape[:-1], self.spec.obs_size - obs.shape[-1])
+        )
+        return jnp.concatenate([obs, missing], axis=-1)
+
+    def _wide_goal(self, goal: jax.Array) -> jax.Array:
+        empty = jnp.broadcast_to(self.spec.goal_shift, (*goal.shape[:-1], self.spec.goal_size))
+        return empty.at[..., self._columns].set(goal)
+
+    def _own_obs(self, obs: jax.Array) -> jax.Array:
+        return obs[..., : self.env.spec.obs_size]
+
+    def _own_goal(self, goal: jax.Array) -> jax.Array:
+        return goal[..., self._columns]
+
+    def _wide(self, state: State) -> State:
+        return state.replace(obs=self._wide_obs(state.obs), goal=self._wide_goal(state.goal))
+
+    def _own(self, state: State) -> State:
+        return state.replace(obs=self._own_obs(state.obs), goal=self._own_goal(state.goal))
+
+    def reset(self, key: jax.Array) -> State:
+        """E fresh episodes from one key."""
+        return self._wide(self.env.reset(key))
+
+    def reset_each(self, keys: jax.Array) -> State:
+        """E fresh episodes, each a function of its own key (E, 2) alone."""
+        return self._wide(self.env.reset_each(keys))
+
+    def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
+        """E episodes placed by given reset vectors (E, R); keys (E, 2) serve the episodes after them."""
+        return self._wide(self.env.reset_to(vector, keys))
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """One env step; ended episodes are restarted."""
+        return self._wide(self.env.step(self._own(state), action))
+
+    def advance(self, state: State, action: jax.Array) -> State:
+        """One env step and no restart: where `done`, the state is the end of its episode."""
+        return self._wide(self.env.advance(self._own(state), action))
+
+    def restart(self, state: State) -> State:
+        """Begin the next episode, with a new start and goal, where `done`."""
+        return self._wide(self.env.restart(self._own(state)))
+
+    def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
+        """(T, H, W, 3) uint8 pictures, those of the task alone."""
+        return self.env.frames(snapshots, width, height, camera)
+
+    def achieved_goal(self, obs: jax.Array) -> jax.Array:
+        """(..., D) -> (..., G)."""
+        return self._wide_goal(self.env.achieved_goal(self._own_obs(obs)))
+
+    def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
+        """(..., G), (..., G) -> (...,) bool; EnvError where goals do not decide it."""
+        return self.env.goal_success(self._own_goal(achieved_goal), self._own_goal(goal))
+
+    def commanded_goal(self, target: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, G)."""
+        return self._wide_goal(self.env.commanded_goal(target))
+
+    def commanded_point(self, target: jax.Array) -> jax.Array:
+        """(E, 3) -> (E, 3)."""
+        return self.env.commanded_point(target)
+
+    def touch_goal(self, start: jax.Array) -> jax.Array:
+        """(E, 3) where the object lies -> (E, G)."""
+        return self._wide_goal(self.env.touch_goal(start))
+
+    def hand_in_goal(self) -> jax.Array:
+        """(3, G) how a goal changes with the hand's position; not at all where it lacks a number."""
+        return jnp.zeros((3, self.spec.goal_size)).at[:, self._columns].set(self.env.hand_in_goal())

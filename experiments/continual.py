@@ -1,0 +1,286 @@
+"""Continual learning over a sequence of tasks: `python -m experiments.continual run | report`.
+
+`run` first plays every task with the official scripted policy: a task that not even that solves is told and left out.
+Then it trains every (method, critic mode, seed) with preset continual_cpu and keeps config and metrics under
+experiments/results/continual/. `report` makes curves with the boundaries between tasks, the matrices S of success on
+each task after each task, and the table of performance, forgetting and forward transfer, all from kept runs. Forward
+transfer is relative to the kept runs of `scratch` with the same sequence.
+
+Published figures beside ours are of other settings (20 tasks, SAC with rewards on the older tasks): a reference of what
+is usual, not a comparison.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from crl_jax import continual
+from crl_jax.checks import nearest
+from crl_jax.config import ConfigError
+from crl_jax.config_sequence import SequenceConfig
+from crl_jax.continual import metrics
+from crl_jax.continual.boundary import CRITIC_MODES
+from crl_jax.continual.metrics import Evaluations
+from crl_jax.figures import heat_maps, sequence_figure
+from crl_jax.loggers import read_metrics
+from crl_jax.runs import load
+from crl_jax.sequence import ENDED
+from envs_mjx import make
+from envs_mjx.film import play
+from envs_mjx.splits import CW10, CW20
+from envs_mjx.tasks import TASKS
+from experiments import study
+
+STUDY = "continual"
+SEQUENCES = {
+    "easy": ("window-close", "faucet-close", "handle-press-side", "push"),
+    "cw10": CW10,
+    "cw20": CW20,
+}
+"""`easy`: tasks that CRL solves alone on a CPU, the hardest last."""
+STEPS = {"easy": 400_000, "cw10": 1_000_000, "cw20": 1_000_000}
+"""Env steps of each task."""
+PUBLISHED = Path(__file__).parent / "published" / "continual.json"
+_CONTROL_EPISODES, _CONTROL_STEPS = 8, 500
+
+
+def cells(
+    sequence: str, methods: tuple[str, ...], critic_modes: tuple[str, ...], steps_per_task: int | None = None
+) -> list[study.Cell]:
+    """A cell for each method and critic mode.
+
+    Raises:
+        ConfigError: an unknown sequence, method or critic mode.
+    """
+    tasks = study.known((sequence,), SEQUENCES, "sequence")[sequence]
+    found = []
+    for mode in critic_modes:
+        if mode not in CRITIC_MODES:
+            raise ConfigError(f"critic_modes={mode!r}: unknown; nearest: {nearest(mode, CRITIC_MODES)}")
+        for method in study.known(methods, continual.METHODS, "methods"):
+            steps = steps_per_task or STEPS[sequence]
+            changes = {"learner": method, "critic_mode": mode, "steps_per_task": steps}
+            changes |= {} if mode == "persistent" else {"target_mode": "reset"}
+            # As many as a fifth of the task's own.
+            changes |= {"retrain_updates": steps // 200} if method == "packnet" else {}
+            found.append(study.Cell(f"{sequence}-{method}-{mode}", "continual_cpu", changes, tasks))
+    return found
+
+
+def solvable(tasks: tuple[str, ...], threads: int = 0) -> dict[str, float]:
+    """Task -> share of episodes in which the official scripted policy succeeds, on our C engine."""
+    shares = {}
+    for task in dict.fromkeys(tasks):
+        if task not in TASKS:
+            continue  # Point mazes and the like have no scripted policy.
+        env = make(task, _CONTROL_EPISODES, physics="c", horizon=_CONTROL_STEPS + 1, threads=threads, reward=False)
+        done = np.zeros(_CONTROL_EPISODES, bool)
+        for state in play(env, "scripted", 0, _CONTROL_STEPS):
+            done |= np.asarray(state.success)
+            if done.all():
+                break
+        shares[task] = float(done.mean())
+        jax.clear_caches()
+    return shares
+
+
+def run(
+    sequence: str = "easy",
+    methods: tuple[str, ...] = tuple(continual.METHODS),
+    critic_modes: tuple[str, ...] = ("persistent",),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    steps_per_task: int | None = None,
+    threads: int = 0,
+    control: bool = True,
+    dry_run: bool = False,
+) -> int:
+    """Train every method, critic mode and seed; what is kept already is skipped, what was stopped continues.
+
+    Args:
+        sequence: easy, cw10 or cw20.
+        methods: Names of crl_jax.continual.METHODS.
+        critic_modes: persistent, reset, cka.
+        seeds: Seeds.
+        steps_per_task: Env steps of each task; 400,000 (easy) or 1,000,000 by default.
+        threads: Threads of the C engine; 0 takes every core.
+        control: Play every task with the scripted policy first, and leave out what it cannot solve.
+        dry_run: Tell the runs and do nothing.
+    """
+    wanted = cells(sequence, methods, critic_modes, steps_per_task)
+    if control and not dry_run:
+        wanted = _controlled(wanted, threads)
+    return study.run_cells(STUDY, wanted, seeds, dry_run=dry_run, threads=threads)
+
+
+def _controlled(wanted: list[study.Cell], threads: int) -> list[study.Cell]:
+    """The cells without the tasks that the scripted policy fails at."""
+    console = Console()
+    with console.status("Scripted policies ..."):
+        shares = solvable(wanted[0].tasks, threads)
+    for task, share in shares.items():
+        console.print(f"scripted policy on {task}: {share:.0%} of {_CONTROL_EPISODES} episodes", highlight=False)
+    lost = {task for task, share in shares.items() if share == 0}
+    if not lost:
+        return wanted
+    console.print(f"Not trained, as nothing succeeds there: {', '.join(sorted(lost))}", highlight=False)
+    tasks = tuple(task for task in wanted[0].tasks if task not in lost)
+    return [study.Cell(cell.name, cell.preset, cell.changes, tasks) for cell in wanted]
+
+
+# -- report ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One kept run: its evaluations by both success definitions, and its method's last diagnostics."""
+
+    folder: Path
+    config: SequenceConfig
+    any: Evaluations
+    final: Evaluations
+    told: dict[str, float]
+
+
+def scored(folder: Path) -> Scored:
+    """A kept run's matrix S[t, task]; tasks not yet begun count 0.
+
+    Raises:
+        ConfigError: no run of a sequence, or one that did not finish.
+    """
+    config, records = load(folder), read_metrics(folder)
+    if not isinstance(config, SequenceConfig):
+        raise ConfigError(f"{folder}: no run of a sequence of tasks")
+    count = len(config.sequence.tasks)
+    ends = {int(record[ENDED]): record["env_steps"] for record in records if ENDED in record}
+    if len(ends) < count:
+        raise ConfigError(f"{folder}: {len(ends)} of {count} tasks are finished; continue it with the same `run`")
+    # The last evaluation at a step counts: that of a task's end comes after what its method does there.
+    rows = {record["env_steps"]: record for record in records if "eval/success_any" in record}
+    steps = np.array(list(rows))
+    matrices = [
+        np.array([[row.get(f"eval/{task}/success_{kind}", 0.0) for task in range(count)] for row in rows.values()])
+        for kind in ("any", "final")
+    ]
+    last = list(rows.values())[-1]
+    told = {name.removeprefix("eval/method/"): last[name] for name in last if name.startswith("eval/method/")}
+    ended = np.array([ends[task] for task in range(count)])
+    at_any, at_last = (Evaluations(steps, matrix, ended) for matrix in matrices)
+    return Scored(folder, config, at_any, at_last, told)
+
+
+def table(groups: dict[str, list[Scored]], kind: str) -> str:
+    """A row for each cell: mean [95% bootstrap interval over the seeds] of the sequence's scores, as Markdown.
+
+    Args:
+        kind: success "any" or "final".
+    """
+    reference = _reference(groups, kind)
+    published = json.loads(PUBLISHED.read_text())["methods"]
+    lines = [
+        "| method | critic | seeds | performance | at own end | forgetting | forward transfer | published |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for label, runs in groups.items():
+        evaluations = [getattr(run, kind) for run in runs]
+        method, mode = label.split(" ")
+        columns = [
+            [float(metrics.performance(one)[-1]) for one in evaluations],
+            [metrics.own_performance(one) for one in evaluations],
+            [float(metrics.forgetting(one).mean()) for one in evaluations],
+        ]
+        if reference is not None:
+            columns.append([float(metrics.forward_transfer(one, reference).mean()) for one in evaluations])
+        told = [_interval(values) for values in columns] + ["-"] * (4 - len(columns))
+        lines.append(f"| {method} | {mode} | {len(runs)} | {' | '.join(told)} | {published.get(method, '-')} |")
+    return "\n".join(lines)
+
+
+def _interval(values: list[float]) -> str:
+    mean, low, high = metrics.mean_interval(values)
+    return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _reference(groups: dict[str, list[Scored]], kind: str) -> np.ndarray | None:
+    """(N,) mean areas of the runs of scratch, short of 1, so that there is something to gain; None without any."""
+    runs = [run for label, runs in groups.items() if label.split(" ")[0] == "scratch" for run in runs]
+    if not runs:
+        return None
+    return np.minimum(np.mean([metrics.areas(getattr(run, kind)) for run in runs], axis=0), 1 - 1e-6)
+
+
+def kept(sequence: str, results: Path | None = None) -> dict[str, list[Scored]]:
+    """ "method critic-mode" -> its kept runs."""
+    wanted = cells(sequence, tuple(continual.METHODS), CRITIC_MODES)
+    found = study.kept_runs(STUDY, wanted, results)
+    named = {name: name.removeprefix(f"{sequence}-").rsplit("-", 1) for name in found}
+    return {" ".join(named[name]): [scored(folder) for folder in folders] for name, folders in found.items()}
+
+
+def tasks_table(groups: dict[str, list[Scored]], kind: str) -> str:
+    """A row for each cell: mean success on each task after the whole sequence."""
+    tasks = next(iter(groups.values()))[0].config.sequence.tasks
+    lines = [f"| method | {' | '.join(tasks)} |", "|---|" + "---|" * len(tasks)]
+    for label, runs in groups.items():
+        last = np.mean([getattr(run, kind).success[-1] for run in runs], axis=0)
+        lines.append(f"| {label} | {' | '.join(f'{value:.2f}' for value in last)} |")
+    return "\n".join(lines)
+
+
+def figures(groups: dict[str, list[Scored]], out: Path, kind: str) -> list[Path]:
+    """Curves over the sequence, and the matrices of success on each task (column) after each task (row)."""
+    tasks = next(iter(groups.values()))[0].config.sequence.tasks
+    curves, matrices = {}, {}
+    for label, runs in groups.items():
+        evaluations = [getattr(run, kind) for run in runs]
+        curves[label] = [(one.env_steps, one.success, one.ends) for one in evaluations]
+        rows = [[one.success[one.env_steps <= end][-1] for end in one.ends] for one in evaluations]
+        matrices[label] = np.mean(rows, axis=0)
+    return [
+        sequence_figure(curves, tasks, out / "continual_curves.png", f"success ({kind} step)"),
+        heat_maps(matrices, tasks, tasks, out / "continual_matrices.png"),
+    ]
+
+
+def report(sequence: str = "easy", out: Path | None = None) -> int:
+    """Tables and figures of the kept runs.
+
+    Args:
+        sequence: easy, cw10 or cw20.
+        out: Folder of the pictures; runs/continual/report by default.
+    """
+    groups, out = kept(sequence), out or Path("runs") / STUDY / "report"
+    console = Console()
+    for kind in ("final", "any"):
+        console.print(f"Success at {'any' if kind == 'any' else 'the last'} step", highlight=False)
+        console.print(table(groups, kind), markup=False, highlight=False, soft_wrap=True)
+    console.print(tasks_table(groups, "final"), markup=False, highlight=False, soft_wrap=True)
+    for label, runs in groups.items():
+        told = {name: np.mean([run.told[name] for run in runs]) for name in runs[0].told}
+        if told:
+            shown = ", ".join(f"{name} {value:.3g}" for name, value in told.items())
+            console.print(f"{label}: {shown}", highlight=False, soft_wrap=True)
+    for figure in figures(groups, out, "final"):
+        console.print(str(figure), highlight=False, soft_wrap=True)
+    return 0
+
+
+def section(sequence: str = "easy") -> str:
+    """The README's tables and figures, as Markdown; the figures are drawn.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    groups = kept(sequence)
+    pictures = [path.relative_to(study.ROOT) for path in figures(groups, study.ROOT / "docs", "final")]
+    drawn = "\n\n".join(f"![{path.stem.replace('_', ' ')}]({path})" for path in pictures)
+    return f"Success at the last step:\n\n{table(groups, 'final')}\n\n{drawn}"
+
+
+if __name__ == "__main__":
+    study.cli({"run": run, "report": report})
