@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import envs_mjx
-from crl_jax import continual, runs
+from crl_jax import continual, policy, runs
 from crl_jax.config import AgentConfig, ConfigError, EnvConfig, EvalConfig, NetworkConfig, TrainConfig, with_overrides
 from crl_jax.config_sequence import SequenceConfig, TasksConfig
 from crl_jax.continual.settings import ContinualConfig
@@ -20,6 +20,7 @@ from crl_jax.programs import Programs
 from crl_jax.sequence import ENDED, train_sequence
 from envs_mjx.aligned import align
 from envs_mjx.base import EnvError
+from experiments import continual as study
 
 TASKS = ("point_U", "point_Cross", "point_U")
 STEPS = 8 * 10
@@ -54,9 +55,14 @@ def run(tmp_path: Path, name: str, **changes) -> Path:
     return train_sequence(config, console=False).folder
 
 
-def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(tmp_path: Path) -> None:
-    folder = run(tmp_path, "ft", learner="ftn")
-    told = scores(folder)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run of ftn over the three tasks."""
+    return run(tmp_path_factory.mktemp("runs"), "ft", learner="ftn")
+
+
+def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(finished: Path) -> None:
+    folder, told = finished, scores(finished)
     assert list(told) == [160, 320, 480, 640, 800, 960]
     for steps, record in told.items():
         begun = (steps - 1) // (4 * STEPS) + 1
@@ -70,6 +76,48 @@ def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(tmp_path: Path) 
     assert last["sequence/programs_compiled"] < last["sequence/programs_asked"]
     config = runs.load(folder)
     assert isinstance(config, SequenceConfig) and config.sequence.tasks == TASKS
+
+
+def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
+    one = study.scored(finished)
+    assert one.final.success.shape == (6, 3) and one.any.ends.tolist() == [320, 640, 960]
+    assert (one.final.success <= one.any.success).all() and not one.any.success[0, 1:].any()  # Not begun: 0.
+    groups = {"scratch persistent": [one], "ftn persistent": [one, one]}
+    told = study.table(groups, "final").splitlines()
+    cells = [cell.strip() for cell in told[3].split("|")[1:-1]]
+    assert cells[:3] == ["ftn", "persistent", "2"] and float(cells[6].split(" ")[0]) == 0  # As scratch itself.
+    last = one.final.success[-1]
+    assert float(cells[3].split(" ")[0]) == pytest.approx(last.mean(), abs=0.006)
+    assert f"{last[1]:.2f}" in study.tasks_table(groups, "final").splitlines()[2].split("|")[3]
+    assert all(picture.stat().st_size > 0 for picture in study.figures(groups, tmp_path, "final"))
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "config.json").write_text((finished / "config.json").read_text())
+    (torn / "metrics.jsonl").write_text("\n".join((finished / "metrics.jsonl").read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(ConfigError, match="2 of 3 tasks are finished"):
+        study.scored(torn)
+
+
+def test_each_tasks_policy_is_read_back(finished: Path) -> None:
+    told = scores(finished)[960]
+    for number in (0, 2):
+        trained = policy.load(finished, number=number)
+        assert trained.config.env.task == TASKS[number] and trained.env_steps == 960
+        assert 0 <= policy.score(trained, 4, 1)["success_any"] <= 1
+    first, last = (policy.load(finished, number=number).state.actor for number in (0, None))
+    assert any((one != other).any() for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(last), strict=True))
+    assert "eval/2/success_any" in told
+    with pytest.raises(ConfigError, match=r"number=3.*one of 0 \.\.\. 2"):
+        policy.load(finished, number=3)
+
+
+def test_the_study_asks_for_what_it_says(capsys) -> None:
+    assert study.run(methods=("packnet",), critic_modes=("persistent", "reset"), seeds=(0,), dry_run=True) == 0
+    assert "easy-packnet-reset-s0" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="methods='pack': unknown; nearest: packnet"):
+        study.run(methods=("pack",), dry_run=True)
+    with pytest.raises(ConfigError, match="critic_modes='kept'"):
+        study.run(critic_modes=("kept",), dry_run=True)
 
 
 @pytest.mark.slow

@@ -8,9 +8,8 @@ one, lose the one of least u: its incoming weights are drawn as at the start, it
 Departures: the networks have no LayerNorm, as the paper's: through its mean a new unit would move its whole layer. Of
 a residual network the units inside blocks are treated, not those of the residual stream, whose outgoing weights are
 shared with the stream's other sources. The mean f w_out of what a removed unit gave goes to the next layer's bias, as
-in the authors' code. Adam's moments of the new unit's weights are cleared, and their steps are divided by the bias
-correction of the unit's own age: with the global count the first ones would be about three times too long. Scored and
-new last layers as FT-1's; with replacement_rate=0 it is FT-1 without LayerNorm.
+in the authors' code. Adam's moments of the new unit's weights are cleared, and their steps have the bias correction of
+the unit's own age. Scored and new last layers as FT-1's; with replacement_rate=0 it is FT-1 without LayerNorm.
 
 Axis letters: B batch, I inputs of a layer, H units of a layer, O units of the next.
 """
@@ -18,6 +17,8 @@ Axis letters: B batch, I inputs of a layer, H units of a layer, O units of the n
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from typing import Any
 
 import jax
@@ -73,9 +74,7 @@ def treated(mlp: Any) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
 
 def at(tree: Any, path: tuple[str, ...]) -> Any:
     """The branch of nested dictionaries."""
-    for name in path:
-        tree = tree[name]
-    return tree
+    return functools.reduce(operator.getitem, path, tree)
 
 
 def replaced(tree: Any, path: tuple[str, ...], branch: Any) -> Any:
@@ -126,7 +125,7 @@ def corrected(before: jax.Array, after: jax.Array, age: jax.Array, count: jax.Ar
 
 def with_own_count(step: Stepped, layers: tuple[Units, ...], mlp: Any, count: jax.Array) -> Any:
     """The body after the step, each weight's length corrected for the youngest unit at its ends."""
-    ages = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.iinfo(jnp.int32).max), mlp)
+    ages = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 2**31 - 1), mlp)
     for (path, following), units in zip(treated(mlp), layers, strict=True):
         age = units.age + 1
         here, there = at(ages, path), at(ages, following)
