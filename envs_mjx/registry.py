@@ -132,14 +132,7 @@ def make(
     """
     check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
-    if num_envs < 1 or horizon < 1:
-        raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
-    if obs not in ("state", "pixels"):
-        raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
-    if task in _OWN_HORIZON and obs == "pixels":
-        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
-    if cached_reset and task not in locomotion.TASKS:
-        raise EnvError(f"cached_reset=True: {task} was never so published; only bodies with motors have it (ant, ...)")
+    _refuse(task, num_envs, horizon, obs, cached_reset)
     engine = engine_of(task, physics)
     if task in locomotion.TASKS:
         from envs_mjx.locomotion.env import Locomotion
@@ -153,6 +146,18 @@ def make(
     row = (TASKS | SINGLE_GOAL)[task]
     pixels = (width, height, camera) if obs == "pixels" else None
     return MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
+
+
+def _refuse(task: str, num_envs: int, horizon: int, obs: str, cached_reset: bool) -> None:
+    """Refuse bad numbers, and what a task does not have."""
+    if num_envs < 1 or horizon < 1:
+        raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
+    if obs not in ("state", "pixels"):
+        raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
+    if task in _OWN_HORIZON and obs == "pixels":
+        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
+    if cached_reset and task not in locomotion.TASKS:
+        raise EnvError(f"cached_reset=True: {task} was never so published; only bodies with motors have it (ant, ...)")
 
 
 @dataclass(frozen=True)

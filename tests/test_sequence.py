@@ -164,7 +164,7 @@ def test_resumed_in_the_middle_of_a_task_it_ends_as_if_never_stopped(changes, tm
         ({"learner": "packnett"}, "learner='packnett': unknown; nearest: packnet"),
         ({"learner": "cbp", "replacement_rate": 0.5}, "replacement_rate=0.5: at most one unit"),
         ({"actor_average": 0.9}, "actor_average=0.9"),
-        ({"method": "td3"}, "method='td3'.*one of crl, sac"),
+        ({"method": "td3", "embedding": 64}, "method='td3'.*one of crl, sac"),
         ({"steps_per_task": 80}, "steps_per_task=80: must be more than the 80"),
         ({"critic_mode": "reset"}, "target_mode='keep'"),
         ({"devices": 2}, "devices=2"),

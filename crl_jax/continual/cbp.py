@@ -136,14 +136,19 @@ def with_own_count(step: Stepped, layers: tuple[Units, ...], mlp: Any, count: ja
     return jax.tree.map(lambda before, after, age: corrected(before, after, age, count), old, new, ages)
 
 
+def told(params: Params, memory: Observed) -> dict[str, jax.Array]:
+    """Share of the units that are younger than their layers."""
+    ages = jnp.concatenate([units.age.ravel() for units in memory.layers])
+    return {"replaced_share": jnp.mean(ages < jnp.max(ages))}
+
+
 def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
     """CBP for the actor.
 
     Raises:
         ConfigError: a rate that would replace more than one unit of a layer per update.
     """
-    most = 1 / network.width
-    rate = config.replacement_rate
+    most, rate = 1 / network.width, config.replacement_rate
     require(rate <= most, "replacement_rate", rate, f"at most one unit of a layer per update; nearest: {most:g}")
     network = dataclasses.replace(network, layer_norm=False, skip_last_norm=False)
     base, plain = Base(network, sizes), finetune.ft1(config, network, sizes)
@@ -153,9 +158,8 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         mlp = params["params"]["mlp"]
 
         def fresh(bias: jax.Array) -> Units:
-            return Units(
-                jnp.zeros(bias.shape, jnp.int32), jnp.zeros(bias.shape), jnp.zeros(bias.shape), bias[..., 0] * 0
-            )
+            zeros = jnp.zeros(bias.shape)
+            return Units(jnp.zeros(bias.shape, jnp.int32), zeros, zeros, zeros[..., 0])
 
         return params, Observed(first_task(), tuple(fresh(at(mlp, path)["bias"]) for path, _ in treated(mlp)))
 
@@ -164,7 +168,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
     ) -> tuple[Params, optax.OptState, Observed]:
         mlp = step.after["params"]["mlp"]
         mlp = with_own_count(step, memory.layers, mlp, trees.adam_count(step.opt_state))
-        _, told = base.actor.apply({"params": {"mlp": mlp}}, inputs.obs, inputs.goal, mutable=["intermediates"])
+        _, seen = base.actor.apply({"params": {"mlp": mlp}}, inputs.obs, inputs.goal, mutable=["intermediates"])
         keep = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), mlp)
         layers: list[Units] = []
         for (path, following), units in zip(treated(mlp), memory.layers, strict=True):
@@ -172,7 +176,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
             layer = Layer(here["kernel"], here["bias"], there["kernel"], there["bias"])
             key, own = jax.random.split(key)
             active = (*path[:-1], path[-1].replace("dense", "active"))
-            hidden = at(told["intermediates"]["mlp"], active)[0]
+            hidden = at(seen["intermediates"]["mlp"], active)[0]
             layer, units, marked = renewed(layer, units, hidden, own)
             layers.append(units)
             mlp = replaced(mlp, path, {"kernel": layer.kernel, "bias": layer.bias})
@@ -191,9 +195,5 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
 
     def start(params: Params, memory: Observed, key: jax.Array) -> Carried:
         return finetune.renewal(base, config.new_head)(params, key), memory.replace(task=memory.task + 1)
-
-    def told(params: Params, memory: Observed) -> dict[str, jax.Array]:
-        ages = jnp.concatenate([units.age.ravel() for units in memory.layers])
-        return {"replaced_share": jnp.mean(ages < jnp.max(ages))}
 
     return Method(init, plain.apply, start, plain.view, after=after, told=told)
