@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 import envs_mjx
+from configs import PRESETS
 from crl_jax import continual, policy, runs
+from crl_jax.cli import main
 from crl_jax.config import AgentConfig, ConfigError, EnvConfig, EvalConfig, NetworkConfig, TrainConfig, with_overrides
 from crl_jax.config_sequence import SequenceConfig, TasksConfig
 from crl_jax.continual.settings import ContinualConfig
@@ -57,8 +60,34 @@ def run(tmp_path: Path, name: str, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A run of ftn over the three tasks."""
-    return run(tmp_path_factory.mktemp("runs"), "ft", learner="ftn")
+    """A run of packnet over the three tasks, by the command line."""
+    runs_folder = tmp_path_factory.mktemp("runs")
+    options = {
+        "learner": "packnet", "retrain-updates": 4, "num-envs": 8, "width": 8, "critic-depth": 1, "actor-depth": 2,
+        "embedding": 4,
+        "discount": 0.9, "unroll-length": 10, "updates-per-iteration": 2, "batch-size": 16, "replay-capacity": 320,
+        "min-replay": 80, "iterations-per-round": 1, "eval-every": 160, "eval-episodes": 8, "steps-per-task": 320,
+        "checkpoint-every": 160, "keep": 100, "runs": runs_folder, "name": "ft", "goal": "object",
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    assert main(PRESETS, ["continual", *TASKS, "--no-video", *words]) == 0
+    assert (runs_folder / "ft" / "report.html").exists()
+    return runs_folder / "ft"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name tasks"),
+        (["point_U", "--preset", "continual"], "preset='continual': no such preset; nearest: continual_cpu"),
+        (["point_U", "--learner", "ewx"], "learner='ewx': unknown; nearest: ewc"),
+        (["--resume", "nowhere"], "nowhere: no run here"),
+    ],
+)
+def test_the_command_refuses_in_one_line(words: list[str], told: str, capsys) -> None:
+    assert main(PRESETS, ["continual", *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
 
 
 def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(finished: Path) -> None:
@@ -129,30 +158,35 @@ def test_every_method_learns_a_sequence(learner: str, tmp_path: Path) -> None:
         assert 0 <= told[960][f"eval/{task}/success_final"] <= 1
 
 
+def resumed_equals(whole: Path) -> None:
+    """Forget what came after a checkpoint in the middle of the last task, go on from there, and compare."""
+    checkpoints, expected = whole / runs.CHECKPOINTS, scores(whole)
+    steps = sorted(int(path.name) for path in checkpoints.iterdir())
+    middle = next(step for step in steps if step > 2 * 4 * STEPS)
+    assert middle < 3 * 4 * STEPS
+    forgotten = [step for step in steps if step > middle]
+    for step in forgotten:
+        shutil.rmtree(checkpoints / str(step))
+    config = runs.load(whole)
+    assert isinstance(config, SequenceConfig)
+    train_sequence(config, whole, console=False)
+    assert scores(whole) == expected and all((checkpoints / str(step)).is_dir() for step in forgotten)
+
+
+def test_resumed_in_the_middle_of_a_task_it_ends_as_if_never_stopped(finished: Path, tmp_path: Path) -> None:
+    resumed_equals(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
-        {"learner": "packnet"},
-        pytest.param({"learner": "cka_rl", "critic_mode": "cka", "target_mode": "reset"}, marks=pytest.mark.slow),
-        pytest.param({"learner": "ewc", "replay_mode": "keep"}, marks=pytest.mark.slow),
+        {"learner": "cka_rl", "critic_mode": "cka", "target_mode": "reset"},
+        {"learner": "ewc", "replay_mode": "keep", "method": "sac", "embedding": 64},
     ],
 )
-def test_resumed_in_the_middle_of_a_task_it_ends_as_if_never_stopped(changes, tmp_path: Path) -> None:
-    whole = run(tmp_path, "whole", checkpoint_every=160, keep=100, **changes)
-    checkpoints = whole / runs.CHECKPOINTS
-    steps = sorted(int(path.name) for path in checkpoints.iterdir())
-    middle = next(step for step in steps if step > 2.3 * 4 * STEPS)
-    assert middle < 3 * 4 * STEPS  # In the last task.
-    for step in steps:
-        if step > middle:
-            (checkpoints / str(step)).rename(tmp_path / str(step))
-    expected = scores(whole)
-    train_sequence(runs.load(whole), whole, console=False)  # type: ignore[arg-type]
-    assert scores(whole) == expected
-    for step in steps:
-        if step > middle:
-            again, before = checkpoints / str(step), tmp_path / str(step)
-            assert again.is_dir() == before.is_dir()
+def test_other_methods_resume_alike(changes, tmp_path: Path) -> None:
+    resumed_equals(run(tmp_path, "whole", checkpoint_every=160, keep=100, **changes))
 
 
 @pytest.mark.parametrize(
