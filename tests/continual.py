@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import optax
 
 from crl_jax import continual
 from crl_jax.config import NetworkConfig
+from crl_jax.continual import trees
 from crl_jax.continual.method import Inputs, Method, Sizes, Stepped
 from crl_jax.continual.settings import ContinualConfig
 
@@ -75,12 +77,12 @@ def make_update(method: Method, optimiser: optax.GradientTransformation):
     return update
 
 
-def program(method: Method, optimiser: optax.GradientTransformation, reset: bool):
+def program(method: Method, optimiser: optax.GradientTransformation):
     """One task: updates, end, retraining, and the start of the next, as one compiled function."""
     update = make_update(method, optimiser)
 
     @jax.jit
-    def task(params: Any, memory: Any, opt_state: Any, data: Any, key: jax.Array) -> Any:
+    def task(params: Any, memory: Any, opt_state: Any, data: Any, key: jax.Array, reset: jax.Array) -> Any:
         TRACES[method] = TRACES.get(method, 0) + 1
         end_key, start_key = jax.random.split(key)
         (params, memory, opt_state), losses = jax.lax.scan(update, (params, memory, opt_state), data)
@@ -95,10 +97,18 @@ def program(method: Method, optimiser: optax.GradientTransformation, reset: bool
         settled = policies(method, params, memory)
         left = (losses, trained, ended, settled)
         following = method.start(params, memory, start_key)
-        opt_state = optimiser.init(following[0]) if reset else opt_state
+        opt_state = trees.choose(reset, optimiser.init(following[0]), opt_state)
         return (*following, opt_state), (*left, policies(method, *following), params, memory)
 
     return task
+
+
+@functools.cache
+def compiled(name: str, network: NetworkConfig, config: ContinualConfig):
+    """The method, its optimiser, and a task's program."""
+    method = continual.make(dataclasses.replace(config, learner=name), network, SIZES)
+    optimiser = optax.adam(1e-2)
+    return method, optimiser, program(method, optimiser)
 
 
 @functools.cache
@@ -106,17 +116,15 @@ def sequence(
     name: str, network: NetworkConfig = PLAIN, reset: bool = True, config: ContinualConfig = SMALL
 ) -> tuple[Method, list[Finished]]:
     """The method, and what each of N tasks left; without `reset` Adam's moments go on into the next task."""
-    import dataclasses
-
-    method = continual.make(dataclasses.replace(config, learner=name), network, SIZES)
-    optimiser = optax.adam(1e-2)
+    method, optimiser, task = compiled(name, network, config)
     params, memory = jax.jit(method.init)(jax.random.key(INIT_KEY))
-    carry, task, left = (params, memory, optimiser.init(params)), program(method, optimiser, reset), []
+    carry: Any = (params, memory, optimiser.init(params))
+    left = []
     for number in range(SIZES.tasks):
         key = jax.random.fold_in(jax.random.key(DATA_KEY), number)
         batch_key, target_key, update_key, task_key = jax.random.split(key, 4)
         target = jax.random.normal(target_key, (UPDATES, ROWS, SIZES.action))
         data = inputs(batch_key, UPDATES, ROWS), target, jax.random.split(update_key, UPDATES)
-        carry, finished = task(*carry, data, task_key)
+        carry, finished = task(*carry, data, task_key, jnp.array(reset))
         left.append(Finished(*jax.tree.map(np.asarray, finished)))
     return method, left

@@ -104,7 +104,7 @@ def test_new_heads_leave_the_trunk() -> None:
         ({"adapt": "all", "trunk": "finetune"}, "trunk='finetune'.*adapt='heads'"),
         ({"pool_size": 0}, "pool_size=0.*nearest: 1"),
         ({"pull": -1.0}, "pull=-1.0.*nearest: 0"),
-        ({"method": "cbp", "replacement_rate": 0.5}, "replacement_rate=0.5.*nearest: 0.125"),
+        ({"learner": "cbp", "replacement_rate": 0.5}, "replacement_rate=0.5.*nearest: 0.125"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(changes, words: str) -> None:

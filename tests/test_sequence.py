@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jax
@@ -58,19 +61,24 @@ def run(tmp_path: Path, name: str, **changes) -> Path:
     return train_sequence(config, console=False).folder
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A run of packnet over the three tasks, by the command line."""
-    runs_folder = tmp_path_factory.mktemp("runs")
+def command(runs_folder: Path) -> list[str]:
+    """The command line of a run of packnet over the three tasks."""
     options = {
         "learner": "packnet", "retrain-updates": 4, "num-envs": 8, "width": 8, "critic-depth": 1, "actor-depth": 2,
         "embedding": 4,
         "discount": 0.9, "unroll-length": 10, "updates-per-iteration": 2, "batch-size": 16, "replay-capacity": 320,
         "min-replay": 80, "iterations-per-round": 1, "eval-every": 160, "eval-episodes": 8, "steps-per-task": 320,
-        "checkpoint-every": 160, "keep": 100, "runs": runs_folder, "name": "ft", "goal": "object",
+        "checkpoint-every": 160, "keep": 100, "runs": str(runs_folder), "name": "ft", "goal": "object",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    assert main(PRESETS, ["continual", *TASKS, "--no-video", *words]) == 0
+    return ["continual", *TASKS, "--no-video", *words]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """That run, finished."""
+    runs_folder = tmp_path_factory.mktemp("runs")
+    assert main(PRESETS, command(runs_folder)) == 0
     assert (runs_folder / "ft" / "report.html").exists()
     return runs_folder / "ft"
 
@@ -175,6 +183,25 @@ def resumed_equals(whole: Path) -> None:
 
 def test_resumed_in_the_middle_of_a_task_it_ends_as_if_never_stopped(finished: Path, tmp_path: Path) -> None:
     resumed_equals(shutil.copytree(finished, tmp_path / "copy"))
+
+
+@pytest.mark.slow
+def test_killed_in_the_third_task_it_ends_as_if_never_killed(finished: Path, tmp_path: Path) -> None:
+    code = f"from configs import PRESETS; from crl_jax.cli import main; main(PRESETS, {command(tmp_path)!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent
+    )
+    try:
+        while not any(record.get("sequence/task") == 2 for record in read_metrics(tmp_path / "ft")):
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    config = runs.load(tmp_path / "ft")
+    assert isinstance(config, SequenceConfig) and max(scores(tmp_path / "ft")) < 960
+    train_sequence(config, tmp_path / "ft", console=False)
+    assert scores(tmp_path / "ft") == scores(finished)
 
 
 @pytest.mark.slow
