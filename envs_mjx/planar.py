@@ -105,7 +105,7 @@ class Planar(abc.ABC):
             physics=physics,
             obs=obs,
             goal=goal,
-            target=lifted(goal),
+            target=self._point_of(goal),
             start=start,
             vector=vector,
             episode=episode,
@@ -116,6 +116,10 @@ class Planar(abc.ABC):
             metrics={},
         )
         return self._scored(state, no)
+
+    def _point_of(self, goal: jax.Array) -> jax.Array:
+        """(E, G) -> (E, 3): the position that a goal asks for."""
+        return lifted(goal)
 
     def _scored(self, state: State, diverged: jax.Array) -> State:
         """The state with success and metrics at its observation."""

@@ -136,9 +136,11 @@ def make(
     engine = engine_of(task, physics)
     if task in locomotion.TASKS:
         from envs_mjx.locomotion.env import Locomotion
+        from envs_mjx.locomotion.grasp import Grasp
 
         body = locomotion.TASKS[task]
-        return Locomotion(body, num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
+        kind = Grasp if body.goals == "grasp" else Locomotion
+        return kind(body, num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
     if task in MAZES:
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld

@@ -36,11 +36,12 @@ PUBLISHED = {
     "simple": (4, 2, 2),
     "arm": (18, 3, 5),
     "arm_reach": (13, 3, 4),
+    "arm_grasp": (24, 7, 5),
 }
 """Body or family -> sizes of state, goal and action (JaxGCRL, arXiv:2408.11052: `state_dim`, `goal_indices`)."""
-RADII = {"reacher": 0.05, "pusher": 0.1, "arm": 0.1}
+RADII = {"reacher": 0.05, "pusher": 0.1, "arm": 0.1, "arm_grasp": 0.05}
 """Radius of success where it is not half a metre."""
-HORIZONS = {"arm": 150, "arm_reach": 100}
+HORIZONS = {"arm": 150, "arm_reach": 100, "arm_grasp": 100}
 """Env steps of an episode where they are not a thousand."""
 ON_C = [name for name, row in TASKS.items() if "c" in row.engines]
 
@@ -117,6 +118,26 @@ def test_auto_is_the_published_backend_and_brax_goes_with_several_seeds() -> Non
     assert envs_mjx.engine_of("ant") == envs_mjx.engine_of("humanoid_u_maze") == "spring"
     assert envs_mjx.engine_of("half_cheetah") == "mjx" and envs_mjx.engine_of("reacher") == "generalized"
     assert envs_mjx.in_jax("ant", "spring") and not envs_mjx.in_jax("ant", "c") and envs_mjx.in_jax("point_U", "c")
+
+
+def test_a_grasp_is_fingers_on_both_sides_of_the_cube_where_it_is_now() -> None:
+    env = envs_mjx.make("arm_grasp", 2, physics="c", threads=1)
+    state = jax.jit(env.reset)(jax.random.PRNGKey(0))
+    cube = state.obs[:, :3]
+    np.testing.assert_allclose(state.target[:, :2], cube[:, :2], atol=1e-6)
+    np.testing.assert_allclose(state.goal, env.commanded_goal(state.target), atol=1e-6)
+    achieved = np.asarray(env.achieved_goal(state.obs))
+    apart = np.linalg.norm(achieved[:, :3] - achieved[:, 3:6], axis=1)
+    np.testing.assert_allclose(achieved[:, 6], apart, rtol=1e-5)
+    assert not state.success.any() and (state.metrics["distance"] > 0.05).all()
+    # The fingers where the goal has them, then the cube taken away, then the fingers closed too far.
+    held = state.obs.at[:, 16:23].set(env.commanded_goal(cube))
+    gone, closed = held.at[:, 0].add(0.1), held.at[:, 22].add(-0.03)
+    no = jnp.zeros(2, bool)
+    for obs, success, easy in ((held, 1, 1), (gone, 0, 1), (closed, 0, 1)):
+        metrics = env._scored(state.replace(obs=obs), no).metrics
+        assert (metrics["success"] == success).all() and (metrics["success_easy"] == easy).all()
+    assert env.goal_success(state.goal, state.goal).all() and not env.goal_success(achieved, state.goal).any()
 
 
 def test_goals_are_read_where_they_lie() -> None:

@@ -76,6 +76,7 @@ BODIES: dict[str, Body] = {
     ),
     # not of Brax's: built by `panda.py`; targets of joints 1, 2, 4, 6, then the fingers
     "panda": Body("", 25, 0.002, 25, q_noise=0.0, qd_noise=0.0, observe="arm"),
+    "panda_grasp": Body("", 25, 0.002, 25, q_noise=0.0, qd_noise=0.0, observe="grasp"),
     # a ball that slides in the plane, made of the ant's scene without the ant
     "simple": Body("ant.xml", 5, 0.005, 10),
 }

@@ -21,6 +21,10 @@ Rule = Callable[[LocomotionTask, jax.Array], tuple[jax.Array, dict[int, jax.Arra
 """Key -> goal (G,), and coordinates that the start is given: index into q -> values (n,)."""
 
 _ANT_Q, _CUBE_Q = 15, 9
+_CUBE_HEIGHT = 0.07
+"""Metres: from where a cube falls to the table when an episode begins."""
+GRASP_ASIDE, GRASP_OPENING = 0.0375, 0.075
+"""Metres: of a grasp, each fingertip's distance from the cube's middle along x, and that between them."""
 _APART = 0.17
 """Metres: least distance of the pusher's object from its goal."""
 REACHER_HEIGHT, PUSHER_HEIGHT = 0.01, -0.323
@@ -125,7 +129,7 @@ def _cube(away: float, y: float, lying: float, going: float, start: float | None
         spread = jax.random.uniform(cube_key, (2,), minval=-lying, maxval=lying)
         at = jnp.array([-away if start is None else start, y]) + spread
         goal = jnp.array([away, y]) + jax.random.uniform(goal_key, (2,), minval=-going, maxval=going)
-        return jnp.append(goal, 0.03), {_CUBE_Q: jnp.concatenate([at, jnp.array([0.07, 1.0, 0.0, 0.0, 0.0])])}
+        return jnp.append(goal, 0.03), {_CUBE_Q: jnp.concatenate([at, jnp.array([_CUBE_HEIGHT, 1.0, 0.0, 0.0, 0.0])])}
 
     return rule
 
@@ -136,7 +140,18 @@ CUBES: dict[str, Rule] = {
     "binpick_easy": _cube(0.17, 0.6, 0.07, 0.005, start=-0.15),
     "binpick_hard": _cube(0.3, 0.6, 0.15, 0.15),
 }
+
+
+def grasp(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
+    """The fingertips on both sides of a cube that lies anywhere in a square of 0.6 m."""
+    at = jnp.array([0.0, 0.6]) + jax.random.uniform(key, (2,), minval=-0.3, maxval=0.3)
+    lying, aside = jnp.append(at, 0.03), jnp.array([GRASP_ASIDE, 0.0, 0.0])
+    goal = jnp.concatenate([lying + aside, lying - aside, jnp.array([GRASP_OPENING])])
+    return goal, {_CUBE_Q: jnp.concatenate([at, jnp.array([_CUBE_HEIGHT, 1.0, 0.0, 0.0, 0.0])])}
+
+
 GOALS: dict[str, Rule] = CUBES | {
+    "grasp": grasp,
     "reach": reach,
     "circle": circle,
     "ring": ring,

@@ -23,7 +23,7 @@ from envs_mjx.locomotion.observe import OBSERVE, Reading, needs_links, size
 from envs_mjx.locomotion.scenes import CAMERA, OBJECT_AT, OBJECT_JOINTS, load_model, start_of
 from envs_mjx.locomotion.simulation import control_of, make_simulation
 from envs_mjx.locomotion.tasks import LocomotionTask
-from envs_mjx.planar import Planar, lifted
+from envs_mjx.planar import Planar
 
 _MOVED = 0.1
 """Of the radius of success: an object that has gone further from its start counts as moved."""
@@ -108,7 +108,7 @@ class Locomotion(Planar):
         physics = self.simulation.start(vector, running)
         goal = vector[:, -self.spec.goal_size :]
         obs = self.observe(physics, goal, jnp.zeros((self.num_envs, self.spec.action_size)))
-        return physics, obs, lifted(self.achieved_goal(obs))
+        return physics, obs, self._point_of(self.achieved_goal(obs))
 
     def _draw(self, keys: jax.Array) -> jax.Array:
         """(E, nq + nv + G) start and goal; a reset's draw and the environment's next key share no key."""
@@ -122,9 +122,11 @@ class Locomotion(Planar):
         if not self.hand_is_goal:
             gone = jnp.linalg.norm(self.achieved_goal(state.obs) - self.commanded_goal(state.start), axis=-1)
             metrics["object_moved"] = (gone > _MOVED * self.radius).astype(jnp.float32)
-        for index, (name, _) in enumerate(self.spec.buffers):
-            metrics[f"{name}_used"] = state.physics.used[:, index].astype(jnp.float32)
-        return state.replace(metrics=metrics)
+        return state.replace(metrics=metrics | self._buffers_used(state))
+
+    def _buffers_used(self, state: State) -> dict[str, jax.Array]:
+        names = (name for name, _ in self.spec.buffers)
+        return {f"{name}_used": state.physics.used[:, at].astype(jnp.float32) for at, name in enumerate(names)}
 
     def _drawn(self, snapshots: Iterable[Snapshot]) -> Iterator[tuple[Any, Any]]:
         """MuJoCo's model and data of each snapshot, for the renderer."""

@@ -15,6 +15,8 @@ from flax import struct
 TARGET_HEIGHT = 1.25
 """Metres: of a humanoid's goal, about where its torso is when it stands."""
 _TARGET_MASS, _TARGET_RADIUS = 1.0, 0.5
+_FINGERTIP = (0.0, 0.005, 0.07)
+"""Metres: a fingertip of the arm, in the frame of its finger."""
 _TIP = (0.11, 0.0, 0.0)
 """Metres: the fingertip of `reacher`, in the frame of its last link."""
 
@@ -120,14 +122,34 @@ def arm(system: Any, spring: bool, reading: Reading) -> jax.Array:
     return jnp.concatenate([reading.q[9:12], *hand, jnp.stack([wide, 0.1 * force.mean()])])
 
 
-OBSERVE: dict[str, Observe] = {"joints": joints, "humanoid": humanoid, "reacher": reacher, "pusher": pusher, "arm": arm}
+def grasp(system: Any, spring: bool, reading: Reading) -> jax.Array:
+    """(24,): the cube, joints, position and velocity of the hand's link, both fingertips, their distance, a tenth of
+    the fingers' mean motor force."""
+    from brax import base
+
+    whole = arm(system, spring, reading)
+    tip = base.Transform.create(pos=jnp.array(_FINGERTIP))
+    links = (reading.x.take(system.link_names.index(name)) for name in ("left_finger", "right_finger"))
+    left, right = (link.do(tip).pos for link in links)
+    return jnp.concatenate([whole[:16], left, right, jnp.linalg.norm(right - left)[None], whole[17:]])
+
+
+OBSERVE: dict[str, Observe] = {
+    "joints": joints,
+    "humanoid": humanoid,
+    "reacher": reacher,
+    "pusher": pusher,
+    "arm": arm,
+    "grasp": grasp,
+}
 
 
 def size(name: str, nq: int, nv: int, links: int) -> int:
     """D of a row of `OBSERVE` for a body of nq coordinates, nv velocities and so many links."""
     humanoid_size = (nq + 2) + 2 * (nv + 2) + 16 * (links + 1)
     arm_size = 13 if nq == 7 else 18
-    return {"joints": nq + nv, "humanoid": humanoid_size, "reacher": 10, "pusher": 20, "arm": arm_size}[name]
+    sizes = {"joints": nq + nv, "humanoid": humanoid_size, "reacher": 10, "pusher": 20, "arm": arm_size, "grasp": 24}
+    return sizes[name]
 
 
 def needs_links(name: str) -> bool:

@@ -34,7 +34,7 @@ def load_model(task: LocomotionTask, drawn: bool = False) -> mujoco.MjModel:
     Args:
         drawn: with what a picture needs beside: camera `CAMERA` and a mocap body at the goal.
     """
-    if task.body == "panda":
+    if task.body.startswith("panda"):
         spec = panda.build(bool(task.object), task.bins)
     else:
         spec = mujoco.MjSpec.from_file(str(_assets() / task.physique.file))

@@ -91,7 +91,7 @@ def system_of(task: LocomotionTask) -> Any:
 def control_of(task: LocomotionTask) -> MotorControl:
     """Torques: the action itself, or the span of each motor's range, see `Body.full_range`."""
     model = load_model(task)
-    if task.body == "panda":
+    if task.body.startswith("panda"):
         return panda.control(bool(task.object))
     if not task.physique.full_range:
         return MotorControl((0.0,) * model.nu, (1.0,) * model.nu)

@@ -117,6 +117,17 @@ _ROWS = (
     replace(_ARM, name="arm_push_hard", goals="push_hard"),
     replace(_ARM, name="arm_binpick_easy", goals="binpick_easy", bins="easy"),
     replace(_ARM, name="arm_binpick_hard", goals="binpick_hard", bins="hard"),
+    replace(
+        _ARM,
+        name="arm_grasp",
+        body="panda_grasp",
+        goals="grasp",
+        radius=0.05,
+        others=(("easy", 0.15), ("hard", 0.02)),
+        goal_from=16,
+        goal_size=7,
+        horizon=100,
+    ),
     *_in_mazes(LocomotionTask("simple", "simple", "cells"), 4.0, *_PLANS),
 )
 TASKS: dict[str, LocomotionTask] = {row.name: row for row in _ROWS}
