@@ -142,6 +142,60 @@ def comparison_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path 
     return saved(figure, path)
 
 
+def metric_figure(
+    panels: Mapping[str, Mapping[str, Sequence[Path]]],
+    metric: str,
+    unit: str,
+    path: Path,
+    given: Mapping[str, Mapping[str, Curve]] | None = None,
+) -> Path:
+    """One recorded metric over env steps: a panel for each title, a line for each of its groups (mean and range).
+
+    Args:
+        panels: title -> label -> run folders. metric: its name in the records, e.g. "eval/time_at_goal".
+        given: title -> label -> a curve of others, dashed, in the colour of its label.
+
+    Raises:
+        ConfigError: a folder is no run.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    given = given or {}
+    labels = list(dict.fromkeys(label for table in (panels, given) for one in table.values() for label in one))
+    colours = dict(zip(labels, _colours(len(labels)), strict=True))
+    figure, grid = _grid(len(panels))
+    for axes, (title, groups) in zip(grid, panels.items(), strict=True):
+        for label, folders in groups.items():
+            curves = [curve_of(records_of(Path(folder)), metric) for folder in folders]
+            told = f"{label} (n={len(folders)})" if len(folders) > 1 else label
+            _draw(axes, curves, [label] * len(curves), told, colours[label], "range")
+        for label, (steps, values) in given.get(title, {}).items():
+            axes.plot(steps, values, color=colours[label], linestyle="--", linewidth=1.2, label=f"{label}, published")
+        axes.set(title=title, ylabel=unit, xlabel="env steps")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.legend(frameon=False, fontsize=8)
+    return saved(figure, path)
+
+
+Series = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
+"""Label -> points, each an x and the values of its runs."""
+
+
+def series_figure(panels: Mapping[str, Series], x_label: str, y_label: str, path: Path) -> Path:
+    """Values of settings over a quantity of theirs, logarithmic: a panel for each title, mean and range of the runs."""
+    figure, grid = _grid(len(panels))
+    for axes, (title, series) in zip(grid, panels.items(), strict=True):
+        for colour, (label, points) in zip(_colours(len(series)), series.items(), strict=True):
+            ordered = sorted((x, list(values)) for x, values in points)
+            means = [float(np.mean(values)) for _, values in ordered]
+            spans = [[mean - min(values), max(values) - mean] for mean, (_, values) in zip(means, ordered, strict=True)]
+            xs = [x for x, _ in ordered]
+            axes.errorbar(xs, means, np.transpose(spans), color=colour, label=label, marker="o", capsize=3)
+        axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log")
+        axes.legend(frameon=False, fontsize=8)
+    return saved(figure, path)
+
+
 def heat_map(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path, unit: str = "success"
 ) -> Path:
