@@ -98,8 +98,8 @@ def measured(folder: Path) -> dict[str, Any]:
 def _spec(task: str) -> EnvSpec:
     """The sizes of a task; nothing is simulated."""
     told = envs_mjx.describe(task)
-    plain = [jnp.zeros(told.obs_size), jnp.ones(told.obs_size), jnp.zeros(told.goal_size), jnp.ones(told.goal_size)]
-    return EnvSpec(told.obs_size, told.goal_size, told.action_size, told.horizon, *plain)
+    obs, goal = jnp.ones(told.obs_size), jnp.ones(told.goal_size)
+    return EnvSpec(told.obs_size, told.goal_size, told.action_size, told.horizon, obs, obs, goal, goal)
 
 
 def parameters(config: Config) -> int:
@@ -143,11 +143,12 @@ def beside_published(scores: Scores, scale: Scale, grid: str) -> str:
         {depth for row in ours.values() for depth in row} | {int(d) for row in theirs.values() for d in row}
     )
     lines = [f"| time at goal | {' | '.join(f'depth {depth}' for depth in depths)} |", "|---" * (len(depths) + 1) + "|"]
-    for name, row in ours.items():
-        lines.append(f"| {name} | {' | '.join(study.spread(row.get(depth, []), '{:.1f}') for depth in depths)} |")
+    for name, measured_row in ours.items():
+        shown = [study.spread(measured_row.get(depth, []), "{:.1f}") for depth in depths]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
     for name, published_row in theirs.items():
-        cells_ = [published_row.get(str(depth)) for depth in depths]
-        shown = [f"{one['last']:.0f} ± {one['std_error']:.0f}" if one else "-" for one in cells_]
+        found = [published_row.get(str(depth)) for depth in depths]
+        shown = [f"{one['last']:.0f} ± {one['std_error']:.0f}" if one else "-" for one in found]
         lines.append(f"| {name}, published | {' | '.join(shown)} |")
     return "\n".join(lines)
 
