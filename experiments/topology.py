@@ -2,8 +2,8 @@
 
 From the runs of `experiments.depth_scaling` that have checkpoints (runs/depth_scaling/...): the learned Q over a maze
 for a fixed goal, and its rank correlation with the length of the shortest path and with the Euclidean distance, which
-goes through the walls. And plans: the straight line between the embeddings of a start and a goal, each of its points
-decoded to the visited state whose embedding is nearest ("Inference via Interpolation", arXiv:2403.04082).
+goes through the walls. And plans from a start to a goal by interpolation between embeddings, decoded to visited states:
+points of the straight line ("Inference via Interpolation", arXiv:2403.04082), and midpoints, halved again and again.
 What is computed is kept as JSON under experiments/results/topology/; the report is made of those files alone.
 
 Axis letters: S places of the maze, A actions, G goals, F embedding, K waypoints, V visited states.
@@ -38,6 +38,8 @@ STUDY = "topology"
 PER_CELL = 3
 """Places along each side of a cell."""
 WAYPOINTS = 12
+"""Of a plan along the line, its ends among them."""
+HALVINGS = 3
 EPISODES = 64
 """Of the stochastic policy, whose states are those that a plan may visit."""
 DIRECTIONS = np.array([(row, column) for row in (-1.0, 0.0, 1.0) for column in (-1.0, 0.0, 1.0)], np.float32)
@@ -47,16 +49,15 @@ COLUMNS: tuple[study.Column, ...] = (
     ("Q and Euclidean distance", "straight_mean", "{:.2f}"),
     ("this goal: path", "path", "{:.2f}"),
     ("this goal: Euclidean", "straight", "{:.2f}"),
-    ("plan's detour", "detour", "{:.2f}"),
-    ("plan's longest leg", "longest_leg", "{:.2f}"),
+    ("line: longest leg", "line_longest_leg", "{:.2f}"),
+    ("midpoints: longest leg", "midpoints_longest_leg", "{:.2f}"),
+    ("midpoints: detour", "midpoints_detour", "{:.2f}"),
 )
 NOTE = (
     "Spearman's correlation of -Q with the env steps of the shortest path, and with the Euclidean distance: mean over"
-    " every free cell as the goal, and of the goal shown. Detour: length of the plan's legs, each by its shortest path,"
-    " over that from start to goal. Longest leg: its share of that path; 1 has jumped the whole way."
+    " every free cell as the goal, and of the goal shown. Plans: the longest leg, by its shortest path, as a share of"
+    " the path from start to goal (1 has jumped the whole way); and the length of all legs over it."
 )
-
-
 Files = Mapping[str, Mapping[str, Sequence[Path]]]
 """Task -> label of a depth -> kept files, by seed."""
 
@@ -98,17 +99,34 @@ def visited(trained: policy.Trained, episodes: int = EPISODES) -> np.ndarray:
     return np.asarray(env.achieved_goal(steps.obs)).reshape(-1, env.spec.goal_size)
 
 
-def decoded(embeddings: np.ndarray, places: np.ndarray, ends: np.ndarray, waypoints: int = WAYPOINTS) -> np.ndarray:
-    """(K, 2) the line from one embedding to another, each of its points decoded to the place that is embedded nearest.
-
-    Args:
-        embeddings: (V, F) of places (V, 2). ends: (2, F) of start and goal.
-    """
-    share = np.linspace(0, 1, waypoints)[:, None]
-    line = (1 - share) * ends[0] + share * ends[1]
+def on_the_line(embeddings: np.ndarray, waypoints: int = WAYPOINTS) -> list[int]:
+    """The places embedded nearest to `waypoints` points of the line from the first to the last of embeddings (V, F)."""
+    share = np.linspace(0, 1, waypoints)[1:-1, None]
+    line = (1 - share) * embeddings[0] + share * embeddings[-1]
     apart = np.sum((line[:, None] - embeddings[None]) ** 2, axis=-1)
-    found: np.ndarray = places[np.argmin(apart, axis=1)]
-    return found
+    return [0, *map(int, np.argmin(apart, axis=1)), len(embeddings) - 1]
+
+
+def midpoints(embeddings: np.ndarray, halvings: int = HALVINGS) -> list[int]:
+    """2^halvings - 1 places between the first and the last of embeddings (V, F), and these: midpoints of midpoints.
+
+    The midpoint of two is the place whose embedding is least far from the farther of both. That needs only the order of
+    distances. Those of a contrastive critic grow ever more slowly with the path, and the middle of the line between two
+    that are far apart is then nearest to its ends.
+    """
+
+    def between(start: int, goal: int, times: int) -> list[int]:
+        if times == 0:
+            return []
+        far = np.maximum(*(np.linalg.norm(embeddings - embeddings[end], axis=1) for end in (start, goal)))
+        middle = int(np.argmin(far))
+        return [*between(start, middle, times - 1), middle, *between(middle, goal, times - 1)]
+
+    last = len(embeddings) - 1
+    return [0, *between(0, last, halvings), last]
+
+
+PLANS = {"line": on_the_line, "midpoints": midpoints}
 
 
 def plan_scores(waypoints: np.ndarray, grid: Grid) -> dict[str, float]:
@@ -140,14 +158,10 @@ def computed(folder: Path) -> dict[str, Any]:
     goals = [grid.nearest(goal), *(grid.nearest(middle) for middle in middles(walls))]
     q = learned_q(crl, state, grid.positions, grid.positions[goals])
     found = correlations(q, grid, goals)
-    states = visited(trained)
-
-    def embedded(places: np.ndarray) -> np.ndarray:
-        inputs = normalised_goal(crl.spec, jnp.asarray(places, jnp.float32))
-        return np.asarray(crl.psi.apply(state.psi, inputs))
-
-    between = decoded(embedded(states), states, embedded(np.stack([start, goal])))
-    waypoints = np.concatenate([start[None], between[1:-1], goal[None]])
+    places = np.concatenate([start[None], visited(trained), goal[None]])
+    inputs = normalised_goal(crl.spec, jnp.asarray(places, jnp.float32))
+    embeddings = np.asarray(crl.psi.apply(state.psi, inputs))
+    plans = {name: places[plan(embeddings)] for name, plan in PLANS.items()}
     return {
         "run": folder.name,
         "env_steps": trained.env_steps,
@@ -159,9 +173,11 @@ def computed(folder: Path) -> dict[str, Any]:
         "straight": found["straight"][0],
         "path_mean": float(np.mean(found["path"][1:])),
         "straight_mean": float(np.mean(found["straight"][1:])),
-        "waypoints": np.round(waypoints, 3).tolist(),
-        "visited": len(states),
-        **plan_scores(waypoints, grid),
+        "visited": len(places) - 2,
+        "plans": {
+            name: {"waypoints": np.round(waypoints, 3).tolist(), **plan_scores(waypoints, grid)}
+            for name, waypoints in plans.items()
+        },
         "config": config.to_dict(),
     }
 
@@ -225,9 +241,10 @@ def kept_files(tasks: Sequence[str] = ()) -> Files:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A kept file."""
+    """A kept file, the scores of its plans as <plan>_<score>."""
     found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    scores = ((name, key, value) for name, plan in found["plans"].items() for key, value in plan.items())
+    return found | {f"{name}_{key}": value for name, key, value in scores if key != "waypoints"}
 
 
 def table(kept: Files) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Told = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 """Task -> label of a depth -> what is kept of each seed, see `topology.computed`."""
 METRIC = "eval/time_at_goal"
+STYLES = {"line": ":", "midpoints": "o-"}
+"""Kind of plan -> how it is drawn."""
 PANEL = 2.6
 """Inches of a side of a panel."""
 
@@ -53,7 +55,7 @@ def topology_figure(told: Told, curves: Mapping[str, Kept], path: Path) -> Path:
 
 
 def plan_figure(told: Told, path: Path) -> Path:
-    """A row for each task, a column for each depth: the plan of every seed over the maze."""
+    """A row for each task, a column for each depth: the plans of every seed over the maze."""
     labels = list(dict.fromkeys(label for one in told.values() for label in one))
     figure = new_figure(len(told), len(labels), PANEL * len(labels), 1.15 * PANEL * len(told))
     rows = figure.subplots(len(told), len(labels), squeeze=False)
@@ -64,12 +66,14 @@ def plan_figure(told: Told, path: Path) -> Path:
                 continue
             _walls(place, task)
             for colour, seed in zip(COLOURS, one[label], strict=False):
-                row, column = np.array(seed["waypoints"]).T
-                place.plot(column, row, color=colour, marker="o", markersize=3, linewidth=1)
+                for name, style in STYLES.items():
+                    row, column = np.array(seed["plans"][name]["waypoints"]).T
+                    place.plot(column, row, style, color=colour, markersize=3, linewidth=1)
             _ends(place, one[label][0])
-            legs = study.spread([seed["longest_leg"] for seed in one[label] if "longest_leg" in seed])
-            detour = study.spread([seed["detour"] for seed in one[label] if "detour" in seed])
-            place.set_title(f"{task}, {label}\ndetour {detour}\nlongest leg {legs}", fontsize=8, loc="left")
+            keys = [f"{name}_longest_leg" for name in STYLES]
+            line, midpoints = (study.spread([seed[key] for seed in one[label] if key in seed]) for key in keys)
+            title = f"{task}, {label}\nlongest leg: midpoints {midpoints},\nline (dotted) {line}"
+            place.set_title(title, fontsize=8, loc="left")
     return saved(figure, path, grid=False)
 
 

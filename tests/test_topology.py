@@ -55,27 +55,51 @@ def test_a_critic_that_follows_the_maze_is_told_from_one_that_goes_through_walls
 
 def test_plans_in_a_known_embedding() -> None:
     corridor = Grid(np.zeros((1, 9), bool))
-    ends = corridor.positions[[0, 8]]
-    plan = topology.decoded(corridor.positions, corridor.positions, ends, waypoints=9)
+    plan = corridor.positions[topology.on_the_line(corridor.positions, waypoints=9)]
     np.testing.assert_array_equal(plan, corridor.positions)
+    np.testing.assert_array_equal(corridor.positions[topology.midpoints(corridor.positions)], corridor.positions)
     assert topology.plan_scores(plan, corridor) == {"detour": 1.0, "longest_leg": 0.125}
-    jump = np.stack([ends[0], ends[0], ends[1]])
+    jump = corridor.positions[[0, 0, 8]]
     assert topology.plan_scores(jump, corridor) == {"detour": 1.0, "longest_leg": 1.0}
     back = corridor.positions[[0, 4, 2, 8]]
     assert topology.plan_scores(back, corridor)["detour"] == 1.5
-    assert topology.plan_scores(ends[[0, 0]], corridor) == {}, "no way to go"
+    assert topology.plan_scores(jump[:2], corridor) == {}, "no way to go"
+
+
+def between_ends(grid: Grid, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of a plan, start first and goal last, and env steps of the shortest path between any two of them."""
+    places = [grid.nearest(start), *range(len(grid.places)), grid.nearest(goal)]
+    return grid.positions[places], np.stack([grid.distances(place)[places] for place in places])
 
 
 def test_embeddings_by_path_length_give_a_plan_along_the_path() -> None:
     grid = Grid(U, 3)
     start, goal = deceptive_pair(U)
-    embeddings = grid.distances(grid.nearest(goal))[:, None]
-    ends = embeddings[[grid.nearest(start), grid.nearest(goal)]]
-    plan = topology.decoded(embeddings, grid.positions, ends)
-    scores = topology.plan_scores(np.concatenate([start[None], plan[1:-1], goal[None]]), grid)
+    places, steps = between_ends(grid, start, goal)
+    scores = topology.plan_scores(places[topology.on_the_line(steps[:, :1])], grid)
     assert 1 <= scores["detour"] < 1.2 and scores["longest_leg"] < 0.2
-    straight = topology.decoded(grid.positions, grid.positions, np.stack([start, goal]))
-    assert topology.plan_scores(straight, grid)["longest_leg"] > 0.5, "a straight line jumps over the wall"
+    straight = topology.plan_scores(places[topology.on_the_line(places)], grid)
+    assert straight["longest_leg"] > 0.5, "a straight line jumps over the wall"
+
+
+def test_midpoints_need_only_the_order_of_distances() -> None:
+    """Embeddings whose distances grow with the square root of a corridor, and more slowly: the line jumps at last."""
+    corridor = Grid(np.zeros((1, 33), bool))
+    apart = np.abs(np.subtract.outer(np.arange(33), np.arange(33)))
+    longest = {}
+    for power in (1.0, 0.5, 0.3):
+        squares = apart ** (2 * power)
+        inner = 0.5 * (squares[:1] + squares[:, :1] - squares)  # about the first place: classical scaling
+        values, vectors = np.linalg.eigh(inner)
+        embeddings = vectors * np.sqrt(np.maximum(values, 0))
+        distances = np.linalg.norm(embeddings[:, None] - embeddings[None], axis=-1)
+        np.testing.assert_allclose(distances, apart**power, atol=1e-5)
+        halved = topology.plan_scores(corridor.positions[topology.midpoints(embeddings)], corridor)
+        assert halved == {"detour": 1.0, "longest_leg": 0.125}
+        longest[power] = topology.plan_scores(corridor.positions[topology.on_the_line(embeddings)], corridor)[
+            "longest_leg"
+        ]
+    assert longest[1.0] < 0.1 and longest[0.3] > 0.5
 
 
 def keep_made_up(folder: Path, task: str, depth: int, seed: int) -> None:
@@ -89,10 +113,11 @@ def keep_made_up(folder: Path, task: str, depth: int, seed: int) -> None:
     whole = {"path_mean": numbers["path"] - 0.01 * seed, "straight_mean": numbers["straight"]}
     finite = np.where(np.isfinite(q), q, -999.0)
     plan = {"waypoints": [start.tolist(), goal.tolist()], "detour": 1.0, "longest_leg": 1.0}
+    plans = {"plans": {"line": plan, "midpoints": plan | {"longest_leg": 0.25}}}
     told = {"per_cell": topology.PER_CELL, "start": start.tolist(), "goal": goal.tolist(), "q": finite.tolist()}
     name = f"{topology.names((task,), (depth,))[task][f'depth {depth}']}-s{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / f"{name}.json", told | numbers | whole | plan | {"env_steps": 1000})
+    runs.write_json(folder / f"{name}.json", told | numbers | whole | plans | {"env_steps": 1000})
 
 
 def test_the_report_is_made_of_kept_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -108,6 +133,7 @@ def test_the_report_is_made_of_kept_files(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(rows) == {"point_U, depth 4", "point_U, depth 64", "point_Maze11x11, depth 64"}
     assert rows["point_U, depth 4"][2].strip() == "2" and "[" in rows["point_U, depth 4"][3]
     assert rows["point_U, depth 64"][3].strip() == "1.00" and rows["point_U, depth 4"][4].strip() == "1.00"
+    assert [cell.strip() for cell in rows["point_U, depth 4"][7:10]] == ["1.00", "0.25", "1.00"]
     for name in ("topology.png", "plans.png"):
         assert (tmp_path / "out" / name).stat().st_size > 10_000
     curves = topology.learning_curves(topology.kept_files())
@@ -136,10 +162,12 @@ def test_a_trained_critic_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert kept.stem == f"{wanted.name}-s0" == told["run"] and told["env_steps"] >= 160
     assert len(told["q"]) == 19 * topology.PER_CELL**2 and np.isfinite(told["q"]).all()
     assert all(-1 <= told[key] <= 1 for key in ("path", "straight", "path_mean", "straight_mean"))
-    plan = np.array(told["waypoints"])
-    assert plan.shape == (topology.WAYPOINTS, 2) and told["visited"] == topology.EPISODES * 12
-    np.testing.assert_allclose(plan[[0, -1]], [told["start"], told["goal"]])
-    assert told["detour"] >= 1 - 1e-9 and 0 < told["longest_leg"] <= told["detour"]
+    assert told["visited"] == topology.EPISODES * 12
+    for name, count in (("line", topology.WAYPOINTS), ("midpoints", 2**topology.HALVINGS + 1)):
+        plan = told["plans"][name]
+        assert np.shape(plan["waypoints"]) == (count, 2)
+        np.testing.assert_allclose(np.array(plan["waypoints"])[[0, -1]], [told["start"], told["goal"]])
+        assert plan["detour"] >= 1 - 1e-9 and 0 < plan["longest_leg"] <= plan["detour"]
     places = topology.visited(policy.load(tmp_path / "runs" / "depth_scaling" / kept.stem), 4)
     assert not U[tuple(np.floor(places).astype(int).T)].any(), "the policy never stands in a wall"
     assert topology.report(tmp_path / "out") == 0
