@@ -4,7 +4,7 @@ The question of "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858):
 and is it the depth, or the parameters, the batch, the critic or the actor? Grids: depth; width (wide instead of deep);
 batch; apart (critic and actor of different depths); baselines (SAC and TD3 with hindsight, equally deep). A cell is
 named by its setting, so that a run that two grids share is made once.
-By default two point mazes and small networks, for a CPU; `--full` is the paper's setting and environments, for a GPU.
+By default point mazes and small networks, for a CPU; `--full` is the paper's setting and environments, for a GPU.
 The report puts the published values beside ours.
 """
 
@@ -60,7 +60,7 @@ def run(
     """Train every cell and seed; what is kept already is skipped, what was stopped continues.
 
     Args:
-        tasks: point_U, point_Maze11x11; with --full those of the paper. All by default.
+        tasks: point_U, point_Maze11x11, point_FourRooms; with --full those of the paper. All by default.
         grids: depth, width, batch, apart, baselines.
         seeds: Seeds.
         depths: Only cells whose critic is so deep; all by default.

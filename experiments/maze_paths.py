@@ -12,6 +12,8 @@ from collections import deque
 
 import numpy as np
 
+from crl_jax.stats import rank_correlation
+
 STEPS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column)
 
 
@@ -69,9 +71,19 @@ def middles(walls: np.ndarray) -> np.ndarray:
 
 
 def deceptive_pair(walls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Middles (2,) of the two cells whose path is longest beyond their Euclidean distance: a start and a goal."""
+    """Middles (2,) of the two cells whose path is longest beyond their Euclidean distance: a start and a goal.
+
+    The goal is that of the two from which Euclidean distances tell less of the order of the paths.
+    """
     grid = Grid(walls)
     beyond = np.stack([grid.distances(goal) - grid.straight(goal) for goal in range(len(grid.places))])
     beyond[np.isinf(beyond)] = -np.inf
-    goal, start = np.unravel_index(np.argmax(beyond), beyond.shape)
+    ends = [int(end) for end in np.unravel_index(np.argmax(beyond), beyond.shape)]
+    goal, start = sorted(ends, key=lambda end: _told_by_straight_lines(grid, end))
     return grid.positions[start], grid.positions[goal]
+
+
+def _told_by_straight_lines(grid: Grid, goal: int) -> float:
+    path = grid.distances(goal)
+    there = np.isfinite(path)
+    return rank_correlation(grid.straight(goal)[there], path[there])

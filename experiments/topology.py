@@ -39,7 +39,7 @@ PER_CELL = 3
 """Places along each side of a cell."""
 WAYPOINTS = 12
 """Of a plan along the line, its ends among them."""
-HALVINGS = 3
+HALVINGS = 4
 EPISODES = 64
 """Of the stochastic policy, whose states are those that a plan may visit."""
 DIRECTIONS = np.array([(row, column) for row in (-1.0, 0.0, 1.0) for column in (-1.0, 0.0, 1.0)], np.float32)
@@ -202,7 +202,7 @@ def run(tasks: tuple[str, ...] = (), depths: tuple[int, ...] = (), seeds: tuple[
     """Compute and keep what the critics of the runs under runs/depth_scaling have learned; others are told, and left.
 
     Args:
-        tasks: point_U, point_Maze11x11; all by default.
+        tasks: point_U, point_Maze11x11, point_FourRooms; all by default.
         depths: 4, 16, 64; all by default.
         seeds: Seeds.
     """

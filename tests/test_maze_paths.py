@@ -65,6 +65,8 @@ def test_a_finer_grid_has_the_same_paths_but_rounds_their_turns(name: str, turns
 def test_the_deceptive_pair_lies_at_a_wall() -> None:
     start, goal = deceptive_pair(MAZES["point_U"].walls)
     assert {tuple(start), tuple(goal)} == {(3.5, 0.5), (5.5, 0.5)}, "either side of the wall between the arms"
+    start, goal = deceptive_pair(MAZES["point_Maze11x11"].walls)
+    assert (tuple(start), tuple(goal)) == ((0.5, 0.5), (0.5, 10.5)), "the other goal lies at the end of a corridor"
     assert len(middles(MAZES["point_U"].walls)) == 19
 
 

@@ -57,7 +57,9 @@ def test_plans_in_a_known_embedding() -> None:
     corridor = Grid(np.zeros((1, 9), bool))
     plan = corridor.positions[topology.on_the_line(corridor.positions, waypoints=9)]
     np.testing.assert_array_equal(plan, corridor.positions)
-    np.testing.assert_array_equal(corridor.positions[topology.midpoints(corridor.positions)], corridor.positions)
+    np.testing.assert_array_equal(
+        corridor.positions[topology.midpoints(corridor.positions, halvings=3)], corridor.positions
+    )
     assert topology.plan_scores(plan, corridor) == {"detour": 1.0, "longest_leg": 0.125}
     jump = corridor.positions[[0, 0, 8]]
     assert topology.plan_scores(jump, corridor) == {"detour": 1.0, "longest_leg": 1.0}
@@ -94,7 +96,7 @@ def test_midpoints_need_only_the_order_of_distances() -> None:
         embeddings = vectors * np.sqrt(np.maximum(values, 0))
         distances = np.linalg.norm(embeddings[:, None] - embeddings[None], axis=-1)
         np.testing.assert_allclose(distances, apart**power, atol=1e-5)
-        halved = topology.plan_scores(corridor.positions[topology.midpoints(embeddings)], corridor)
+        halved = topology.plan_scores(corridor.positions[topology.midpoints(embeddings, halvings=3)], corridor)
         assert halved == {"detour": 1.0, "longest_leg": 0.125}
         longest[power] = topology.plan_scores(corridor.positions[topology.on_the_line(embeddings)], corridor)[
             "longest_leg"
