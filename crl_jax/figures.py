@@ -70,7 +70,7 @@ def curve_figure(groups: Mapping[str, Sequence[Path]], path: Path, band: Band = 
 
     runs = {label: [records_of(Path(folder)) for folder in folders] for label, folders in groups.items()}
     tasks = {label: [task_of(Path(folder)) for folder in folders] for label, folders in groups.items()}
-    figure = _figure(2, 2, 8.5)
+    figure = new_figure(2, 2, 8.5)
     (any_steps, any_time), (final_steps, final_time) = figure.subplots(2, 2, sharey=True, sharex="col")
     drawn = 0
     rows = ((any_steps, any_time, "success_any"), (final_steps, final_time, "success_final"))
@@ -142,11 +142,77 @@ def comparison_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path 
     return saved(figure, path)
 
 
+def metric_figure(
+    panels: Mapping[str, Mapping[str, Sequence[Path]]],
+    metric: str,
+    unit: str,
+    path: Path,
+    given: Mapping[str, Mapping[str, Curve]] | None = None,
+) -> Path:
+    """One recorded metric over env steps: a panel for each title, a line for each of its groups (mean and range).
+
+    Args:
+        panels: title -> label -> run folders. metric: its name in the records, e.g. "eval/time_at_goal".
+        given: title -> label -> a curve of others, dashed, in the colour of its label.
+
+    Raises:
+        ConfigError: a folder is no run.
+    """
+    given = given or {}
+    labels = list(dict.fromkeys(label for table in (panels, given) for one in table.values() for label in one))
+    colours = dict(zip(labels, _colours(len(labels)), strict=True))
+    figure, grid = _grid(len(panels))
+    for axes, (title, groups) in zip(grid, panels.items(), strict=True):
+        draw_metric(axes, groups, metric, colours, given.get(title, {}))
+        axes.set(title=title, ylabel=unit, xlabel="env steps")
+    return saved(figure, path)
+
+
+def draw_metric(
+    axes: Axes,
+    groups: Mapping[str, Sequence[Path]],
+    metric: str,
+    colours: Mapping[str, str] | None = None,
+    given: Mapping[str, Curve] | None = None,
+) -> None:
+    """One recorded metric over env steps, a line for each group of runs (mean and range); see `metric_figure`."""
+    from matplotlib.ticker import EngFormatter
+
+    colours = colours or dict(zip(groups, _colours(len(groups)), strict=True))
+    for label, folders in groups.items():
+        curves = [curve_of(records_of(Path(folder)), metric) for folder in folders]
+        told = f"{label} (n={len(folders)})" if len(folders) > 1 else label
+        _draw(axes, curves, [label] * len(curves), told, colours[label], "range")
+    for label, (steps, values) in (given or {}).items():
+        axes.plot(steps, values, color=colours[label], linestyle="--", linewidth=1.2, label=f"{label}, published")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.legend(frameon=False, fontsize=8)
+
+
+Series = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
+"""Label -> points, each an x and the values of its runs."""
+
+
+def series_figure(panels: Mapping[str, Series], x_label: str, y_label: str, path: Path) -> Path:
+    """Values of settings over a quantity of theirs, logarithmic: a panel for each title, mean and range of the runs."""
+    figure, grid = _grid(len(panels))
+    for axes, (title, series) in zip(grid, panels.items(), strict=True):
+        for colour, (label, points) in zip(_colours(len(series)), series.items(), strict=True):
+            ordered = sorted((x, list(values)) for x, values in points)
+            means = [float(np.mean(values)) for _, values in ordered]
+            spans = [[mean - min(values), max(values) - mean] for mean, (_, values) in zip(means, ordered, strict=True)]
+            xs = [x for x, _ in ordered]
+            axes.errorbar(xs, means, np.transpose(spans), color=colour, label=label, marker="o", capsize=3)
+        axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log")
+        axes.legend(frameon=False, fontsize=8)
+    return saved(figure, path)
+
+
 def heat_map(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path, unit: str = "success"
 ) -> Path:
     """A table of (len(rows), len(columns)) values in [0, 1] as a picture; NaN is left blank."""
-    figure = _figure(1, 1, 1.6 + 1.1 * len(columns), height=1.4 + 0.6 * len(rows))
+    figure = new_figure(1, 1, 1.6 + 1.1 * len(columns), height=1.4 + 0.6 * len(rows))
     axes = figure.subplots()
     picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns)
@@ -240,15 +306,16 @@ def _grid(panels: int) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels, three in a row."""
     columns = min(3, panels)
     rows = -(-panels // columns)
-    figure = _figure(rows, columns, 4.6 * columns)
+    figure = new_figure(rows, columns, 4.6 * columns)
     grid = list(figure.subplots(rows, columns, squeeze=False).flatten())
     for axes in grid[panels:]:
         axes.set_axis_off()
     return figure, grid[:panels]
 
 
-def _figure(rows: int, columns: int, width: float, height: float | None = None) -> Figure:
-    # A Figure without pyplot: no display, no global list of figures.
+def new_figure(rows: int, columns: int, width: float, height: float | None = None) -> Figure:
+    """An empty figure of so many panels, of a size in inches."""
+    # Without pyplot: no display, no global list of figures.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

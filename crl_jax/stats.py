@@ -111,6 +111,31 @@ def best_and_last(values: ArrayLike) -> tuple[float, float]:
     return float(curve.max()), float(curve[-1])
 
 
+def rank_correlation(left: ArrayLike, right: ArrayLike) -> float:
+    """Spearman's rank correlation of two samples (N,): Pearson's of their ranks, tied values sharing their mean rank.
+
+    Returns:
+        in [-1, 1]; NaN where either sample has one value only.
+
+    Raises:
+        ValueError: empty, not finite, or of different shapes.
+    """
+    first, second = _finite(left), _finite(right)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"samples {first.shape} and {second.shape}: one-dimensional and alike wanted")
+    ranks = np.stack([_ranks(first), _ranks(second)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    size = float(np.sqrt(np.prod(np.sum(ranks**2, axis=1))))
+    return float(ranks[0] @ ranks[1]) / size if size > 0 else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(N,) ranks from 0; of tied values their mean."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1.0
+    return (last - (counts - 1) / 2)[place]
+
+
 def _middle(scores: np.ndarray) -> Any:
     """Mean of the middle half along the first axis; a quarter of the scores, rounded down, is cut at either end."""
     ordered, cut = np.sort(scores, axis=0), len(scores) // 4

@@ -175,14 +175,21 @@ def known(names: Sequence[str], table: Mapping[str, Any], field: str) -> dict[st
 
 
 def markdown_table(
-    groups: Mapping[str, Sequence[Path]], columns: Sequence[Column] = SUCCESS, name: str = "cell"
+    groups: Mapping[str, Sequence[Path]],
+    columns: Sequence[Column] = SUCCESS,
+    name: str = "cell",
+    told_of: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> str:
-    """A row for each group: of each column the median [lowest, highest] over its runs; "-" if it was not recorded."""
+    """A row for each group: of each column the median [lowest, highest] over its runs; "-" if it was not recorded.
+
+    Args:
+        told_of: a run's numbers by name; `numbers` by default.
+    """
     lines = [f"| {name} | runs | {' | '.join(title for title, _, _ in columns)} | env steps | minutes |"]
     lines.append("|" + "---|" * (len(columns) + 4))
     columns = [*columns, ("", "env_steps", "{:,.0f}"), ("", "minutes", "{:.1f}")]
     for label, folders in groups.items():
-        told = [numbers(folder) for folder in folders]
+        told = [(told_of or numbers)(folder) for folder in folders]
         cells = [spread([one[key] for one in told if key in one], form) for _, key, form in columns]
         lines.append(f"| {label} | {len(folders)} | {' | '.join(cells)} |")
     return "\n".join(lines)
