@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,17 @@ from crl_jax import continual
 from crl_jax.config import ConfigError
 from crl_jax.continual.settings import NAMES, ContinualConfig
 from tests.continual import PLAIN, RESIDUAL, SIZES, SMALL, TRACES, sequence
+from tests.rotation import rotating
 
 KEPT = ("scratch", "ftn", "cka_rl", "packnet", "componet", "prognet", "masknet")
 """Methods whose finished policies are fixed."""
 LAST = SIZES.tasks - 1
+QUICK = {"ft1", "packnet"} | {one.values[0] for one in rotating(NAMES) if not one.marks}
+
+
+def today(names: Iterable[str]) -> list:
+    """Parameters for pytest: a method is compiled once for all quick tests of a day."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 def same(one, other) -> bool:
@@ -27,7 +35,7 @@ def test_the_table_is_the_list_of_names() -> None:
     assert tuple(continual.METHODS) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", today(NAMES))
 def test_one_program_serves_all_tasks_and_learns_each(name: str) -> None:
     method, tasks = sequence(name)
     assert TRACES[method] == 1
@@ -40,7 +48,7 @@ def test_one_program_serves_all_tasks_and_learns_each(name: str) -> None:
     assert shapes[0] == shapes[1] == shapes[2]
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", today(KEPT))
 def test_finished_policies_do_not_change_by_a_bit(name: str) -> None:
     _, tasks = sequence(name, reset=False)  # Adam's moments of the last task would move what is only masked.
     for number in range(LAST):
@@ -59,13 +67,13 @@ def test_finished_policies_of_residual_networks_do_not_change_by_a_bit(name: str
         assert np.array_equal(tasks[LAST].settled[number], tasks[number].settled[number])
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "packnet"])
+@pytest.mark.parametrize("name", today(name for name in NAMES if name != "packnet"))
 def test_a_tasks_end_leaves_its_policy(name: str) -> None:
     for number, left in enumerate(sequence(name)[1]):
         assert np.array_equal(left.ended[number], left.trained[number])
 
 
-@pytest.mark.parametrize("name", ["ft1", "crelus", "cbp"])
+@pytest.mark.parametrize("name", today(("ft1", "crelus", "cbp")))
 def test_one_model_is_scored_on_all_tasks(name: str) -> None:
     for left in sequence(name)[1]:
         assert np.array_equal(left.settled[0], left.settled[LAST])
@@ -77,7 +85,7 @@ def test_ft1_and_ftn_train_alike() -> None:
         np.testing.assert_array_equal(one.losses, other.losses)
 
 
-@pytest.mark.parametrize("name", ["scratch", "ftn", "packnet", "l2", "ewc", "mas", "cka_rl"])
+@pytest.mark.parametrize("name", today(("scratch", "ftn", "packnet", "l2", "ewc", "mas", "cka_rl")))
 def test_in_the_first_task_a_method_is_the_plain_actor(name: str) -> None:
     plain, ours = sequence("ft1")[1][0], sequence(name)[1][0]
     np.testing.assert_allclose(ours.trained[0], plain.trained[0], rtol=1e-5, atol=1e-6)
