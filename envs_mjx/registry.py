@@ -135,12 +135,9 @@ def make(
     _refuse(task, num_envs, horizon, obs, cached_reset)
     engine = engine_of(task, physics)
     if task in locomotion.TASKS:
-        from envs_mjx.locomotion.env import Locomotion
-        from envs_mjx.locomotion.grasp import Grasp
+        from envs_mjx.locomotion.grasp import make_body
 
-        body = locomotion.TASKS[task]
-        kind = Grasp if body.goals == "grasp" else Locomotion
-        return kind(body, num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
+        return make_body(locomotion.TASKS[task], num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
     if task in MAZES:
         return PointMaze(MAZES[task], num_envs, horizon)
     from envs_mjx.sawyer import MetaWorld

@@ -60,7 +60,7 @@ def make_update(method: Method, optimiser: optax.GradientTransformation):
     def loss(params: Any, memory: Any, batch: Inputs, target: jax.Array, key: jax.Array) -> jax.Array:
         mean, log_std = method.apply(params, memory, batch)
         own = jnp.mean((mean - target) ** 2) + jnp.mean((log_std + 1) ** 2)
-        return own if method.loss is None else own + method.loss(params, memory, batch, key)
+        return own if method.added_loss is None else own + method.added_loss(params, memory, batch, key)
 
     def update(carry: Any, given: Any) -> Any:
         params, memory, opt_state = carry

@@ -174,6 +174,7 @@ def test_rewards_are_metrics_shifted_and_scaled() -> None:
         np.testing.assert_array_equal(paid, values)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 1000),
     share=st.floats(0, 1),

@@ -54,6 +54,7 @@ def test_every_method_is_an_actor_of_every_agent(agent: str, name: str) -> None:
     assert all(action.shape == (ROWS, SIZES.action) for action in acting)
 
 
+@pytest.mark.slow
 def test_an_update_keeps_the_methods_rules() -> None:
     method = method_of("packnet")
     made = agents.make(config_of("crl"), SPEC, method=method)

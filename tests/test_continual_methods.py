@@ -104,6 +104,7 @@ def test_cka_rl_never_keeps_more_and_merges_to_the_mean(vectors: list[list[float
         assert any(np.allclose(sorted(after.tolist()), sorted(one.tolist()), atol=1e-6) for one in possible)
 
 
+@pytest.mark.slow
 def test_cka_rl_adapts_what_it_is_told_to() -> None:
     def trunk(name: str, number: int) -> np.ndarray:
         config = dataclasses.replace(SMALL, adapt="heads", trunk=name)
@@ -354,6 +355,7 @@ def test_the_fisher_information_is_that_of_the_log_likelihood() -> None:
     np.testing.assert_allclose(exact, jnp.mean(scores**2, axis=0), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_importance_is_the_mean_over_states_and_heads_are_free() -> None:
     base, states = Base(PLAIN, SIZES), inputs(KEY, 3)
     params = base.init(KEY)
@@ -373,14 +375,14 @@ def test_importance_is_the_mean_over_states_and_heads_are_free() -> None:
 def test_the_pull_is_quadratic_in_the_distance_to_the_last_solution() -> None:
     method = continual.make(dataclasses.replace(SMALL, learner="l2"), PLAIN, SIZES)
     params, memory = method.init(KEY)
-    assert method.loss is not None and method.end is not None
-    assert method.loss(params, memory, inputs(KEY, 2), KEY) == 0
+    assert method.added_loss is not None and method.end is not None
+    assert method.added_loss(params, memory, inputs(KEY, 2), KEY) == 0
     params, memory = method.end(params, memory, inputs(KEY, 2), KEY)
     moved = jax.tree.map(lambda leaf: leaf + 0.5, params)
     weights = sum(leaf.size for leaf in jax.tree.leaves(params)) - sum(
         leaf.size for leaf in jax.tree.leaves(trees.head_of(params))
     )
-    np.testing.assert_allclose(method.loss(moved, memory, inputs(KEY, 2), KEY), 10 * 0.25 * weights, rtol=1e-5)
+    np.testing.assert_allclose(method.added_loss(moved, memory, inputs(KEY, 2), KEY), 10 * 0.25 * weights, rtol=1e-5)
 
 
 def test_divergence_of_gaussians() -> None:
@@ -395,14 +397,14 @@ def test_divergence_of_gaussians() -> None:
 
 def test_clonex_clones_earlier_tasks_alone() -> None:
     method, tasks = sequence("clonex")
-    assert method.loss is not None
+    assert method.added_loss is not None
     first = tasks[0]
-    assert method.loss(first.params, first.memory, inputs(KEY, 2), KEY) == 0
+    assert method.added_loss(first.params, first.memory, inputs(KEY, 2), KEY) == 0
     following = method.start(first.params, first.memory, KEY)
-    value, grad = jax.value_and_grad(method.loss)(*following, inputs(KEY, 2), KEY)
+    value, grad = jax.value_and_grad(method.added_loss)(*following, inputs(KEY, 2), KEY)
     np.testing.assert_allclose(value, 0, atol=1e-5)  # The actor is still the one that was stored.
     moved = jax.tree.map(lambda leaf: leaf + 0.1, following[0])
-    grad = jax.grad(method.loss)(moved, following[1], inputs(KEY, 2), KEY)
+    grad = jax.grad(method.added_loss)(moved, following[1], inputs(KEY, 2), KEY)
     assert np.any(grad.heads["kernel"][0]) and not np.any(grad.heads["kernel"][1:])
 
 

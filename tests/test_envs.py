@@ -86,7 +86,7 @@ def test_bad_requests_are_refused_in_one_line(request_: dict, words: list[str]) 
 
 def test_names_are_the_table() -> None:
     assert names() == (*TASKS, *SINGLE_GOAL, *MAZES, *locomotion.TASKS)
-    assert (len(TASKS), len(SINGLE_GOAL), len(MAZES), len(locomotion.TASKS)) == (50, 3, 8, 34)
+    assert (len(TASKS), len(SINGLE_GOAL), len(MAZES), len(locomotion.TASKS)) == (50, 3, 8, 35)
 
 
 # -- sizes and goals -------------------------------------------------------------------------------

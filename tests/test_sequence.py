@@ -135,6 +135,7 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
         study.scored(torn)
 
 
+@pytest.mark.slow
 def test_each_tasks_policy_is_read_back(finished: Path) -> None:
     told = scores(finished)[960]
     for number in (0, 2):

@@ -86,9 +86,9 @@ class PolicyActor:
         self, params: Params, memory: Memory, obs: jax.Array, goal: jax.Array, key: jax.Array
     ) -> jax.Array | float:
         """What the method adds to the actor's loss."""
-        if self.method is None or self.method.loss is None:
+        if self.method is None or self.method.added_loss is None:
             return 0.0
-        return self.method.loss(params, memory, self._inputs(obs, goal), jax.random.fold_in(key, 1))
+        return self.method.added_loss(params, memory, self._inputs(obs, goal), jax.random.fold_in(key, 1))
 
     def after(
         self, step: Stepped, memory: Memory, obs: jax.Array, goal: jax.Array, key: jax.Array

@@ -10,7 +10,7 @@ networks. A `Method` (see `method.py`) is called in this order:
     params, memory = init(key)
     for each task:
         for each update:                 mean, log_std = apply(params, memory, inputs)       # acting, and the loss
-                                         actor_loss = the agent's own + loss(params, memory, inputs, key)
+                                         actor_loss = the agent's own + added_loss(params, memory, inputs, key)
                                          params, optimiser, memory = after(step, memory, inputs, key)
         params, memory = end(params, memory, inputs of `states` rows of the task's replay, key)
         `retrain` updates from replay, without new steps, between two resets of the optimiser

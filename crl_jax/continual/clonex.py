@@ -95,4 +95,4 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
     def view(params: MultiHead, memory: Stored, task: jax.Array) -> Carried:
         return params, memory.replace(task=jnp.minimum(task, memory.task))
 
-    return Method(init, apply, start, view, loss=loss, end=end, states=kept)
+    return Method(init, apply, start, view, added_loss=loss, end=end, states=kept)

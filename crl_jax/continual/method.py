@@ -58,7 +58,7 @@ class Method(NamedTuple):
         start: (params, memory, key) -> the same for the next task, `memory.task` one higher; files the last task away.
         view: (params, memory, task) -> (params, memory) with which `apply` is the policy that is scored on a task
             0 ... `memory.task`; `task` is () int32 and may be traced.
-        loss: (params, memory, inputs, key) -> () to add to the actor's loss. None: nothing.
+        added_loss: (params, memory, inputs, key) -> () to add to the actor's loss. None: nothing.
         after: (step, memory, inputs, key) -> params, optimiser state and memory after a step; `inputs` are the batch's.
             None: as the optimiser left them.
         end: (params, memory, inputs, key) -> the same when a task's training ends, `inputs` of `states` rows from its
@@ -72,7 +72,7 @@ class Method(NamedTuple):
     apply: Apply
     start: Callable[[Params, Memory, jax.Array], Carried]
     view: Callable[[Params, Memory, jax.Array], Carried]
-    loss: Loss | None = None
+    added_loss: Loss | None = None
     after: After | None = None
     end: End | None = None
     states: int = 0

@@ -133,4 +133,4 @@ def _method(
         return trees.with_head(params, head), memory
 
     states = 0 if measure is None else config.importance_states
-    return Method(init, apply, start, view, loss=loss, end=end, states=states)
+    return Method(init, apply, start, view, added_loss=loss, end=end, states=states)

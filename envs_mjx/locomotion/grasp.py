@@ -10,12 +10,15 @@ Axis letters: E environments, G = 7.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from envs_mjx.base import State
 from envs_mjx.locomotion.draws import GRASP_ASIDE, GRASP_OPENING
 from envs_mjx.locomotion.env import Locomotion
+from envs_mjx.locomotion.tasks import LocomotionTask
 
 WITHIN = {"success": (0.05, 0.02), "success_easy": (0.15, 0.05), "success_hard": (0.02, 0.005)}
 """Metric -> metres from the fingertips' middle to the cube, and between the opening and the goal's, at most."""
@@ -48,6 +51,11 @@ class Grasp(Locomotion):
             metrics[name] = _held(_middle(achieved), achieved, cube, state.goal, *within).astype(jnp.float32)
         metrics |= {"diverged": diverged.astype(jnp.float32)} | self._buffers_used(state)
         return state.replace(success=metrics["success"] > 0, metrics=metrics)
+
+
+def make_body(task: LocomotionTask, *settings: Any) -> Locomotion:
+    """The environment of a row of `TASKS`; `settings` as `Locomotion` has them."""
+    return (Grasp if task.goals == "grasp" else Locomotion)(task, *settings)
 
 
 def _middle(goal: jax.Array) -> jax.Array:
