@@ -84,7 +84,8 @@ class Stages:
         env, eval_env, compile_ = self.envs[task], self.eval_envs[task], self.programs.compile
         steps = (number + 1) * config.sequence.steps_per_task
         config = with_overrides(config, task=task, total_env_steps=steps)
-        trainer = Trainer(config, env, eval_env, self.agent, self.initial(number))
+        # Jitted, as every leaf of the state is to be donated and needs a buffer of its own.
+        trainer = Trainer(config, env, eval_env, self.agent, jax.jit(self.initial(number)))
         before, state = self.programs.seconds, self.template(number)
         collect = compile_(loop.make_collect(env, self.agent, config), state, donate=(0,))
         learn = self._learn(env, state)

@@ -24,7 +24,7 @@ from crl_jax import report as reports
 from crl_jax import runs
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
-from crl_jax.config_sequence import of_tasks
+from crl_jax.config_sequence import SequenceConfig, of_tasks, resolved
 from crl_jax.loggers import METRICS_FILE
 from crl_jax.machine import machine
 from envs_mjx.base import EnvError
@@ -62,7 +62,8 @@ class Cell:
             raise ConfigError(f"preset={self.preset!r}: no such preset; nearest: {nearest(self.preset, PRESETS)}")
         named = {"seed": seed, "name": f"{self.name}-s{seed}", "runs": f"runs/{study}", "video": False}
         base = of_tasks(PRESETS[self.preset], self.tasks) if self.tasks else PRESETS[self.preset]
-        return with_overrides(base, **{**self.changes, **named, **changes}).validate()
+        config = with_overrides(base, **{**self.changes, **named, **changes}).validate()
+        return resolved(config) if isinstance(config, SequenceConfig) else config
 
 
 def run_cells(
@@ -92,7 +93,7 @@ def run_cells(
     todo = [(cell, seed, cell.config(study, seed, **changes)) for cell in cells for seed in seeds]
     for number, (cell, seed, config) in enumerate(todo, start=1):
         kept = (results or RESULTS) / study / f"{cell.name}-s{seed}"
-        told = f"[{number}/{len(todo)}] {kept.name}: {config.env.task}, {config.train.total_env_steps:,} env steps"
+        told = f"[{number}/{len(todo)}] {kept.name}: {config.label}, {config.train.total_env_steps:,} env steps"
         if is_kept(kept, config):
             console.print(f"{told}; kept already, skipped", markup=False, highlight=False)
             continue
