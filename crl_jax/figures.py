@@ -255,7 +255,14 @@ def sequence_figure(
         axes.set(title=f"{label} (n={len(runs)})", ylim=(-0.03, 1.03), xlabel="env steps", ylabel=unit)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     lines, labels = grid[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=min(5, len(tasks)))
+    figure.legend(
+        lines,
+        labels,
+        loc="outside lower center",
+        frameon=False,
+        fontsize=8,
+        ncols=min(len(tasks), 2 * min(3, len(groups))),
+    )
     return saved(figure, path)
 
 
@@ -272,7 +279,7 @@ def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: 
                 axes.text(
                     column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.6 else "k", size=7
                 )
-    figure.colorbar(picture, ax=grid, label="success after the row's task, on the column's")
+    figure.colorbar(picture, ax=grid, label="success after row's task, on column's")
     return saved(figure, path, grid=False)
 
 

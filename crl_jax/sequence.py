@@ -2,10 +2,10 @@
 
     task 0: init -> rounds -> end     boundary     task 1: begin -> rounds -> end     boundary     ...
 
-Every evaluation scores the tasks begun so far, each by the policy that the method has for it (`Method.view`):
-`eval/<number>/success_any` and `.../success_final` are the rows of the matrix S[t, task]. A task's last evaluation is
-taken after what its method does at its end. Env steps are counted over the whole sequence; a checkpoint holds the task
-it was taken in, and a resumed run goes on in the middle of it.
+Every evaluation scores the tasks begun so far, each by the policy that the method has for it (`Method.view`), on the
+same episodes every time: `eval/<number>/success_any` and `.../success_final` are the rows of the matrix S[t, task]. A
+task's last evaluation is taken after what its method does at its end. Env steps are counted over the whole sequence. A
+checkpoint holds the task it was taken in, and a resumed run goes on in the middle of it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from crl_jax.continual.method import Inputs, Method, Sizes
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.programs import Programs
 from crl_jax.rollout import agent_policy
-from crl_jax.trainer import Trainer, make_env
+from crl_jax.trainer import EVAL_STREAM, Trainer, make_env
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.aligned import Aligned, align
 from envs_mjx.base import EnvSpec
@@ -95,7 +95,7 @@ class Stages:
         for index in scored:
             self._compile_evaluation(self.tasks[index], state.agent)
         trainer.round = _round(collect, learn, config.train.iterations_per_round)
-        trainer.evaluate = lambda agent_state, key: self._score(agent_state, key, scored, number)
+        trainer.evaluate = lambda agent_state, key: self._score(agent_state, scored, number)
         if env.spec.buffers:
             trainer.buffers_used = lambda metrics: buffers_used(env.spec, metrics)
         else:
@@ -136,12 +136,15 @@ class Stages:
         actor, memory = self.method.view(agent_state.actor, agent_state.memory, known)
         return agent_state.replace(actor=actor, average=actor, memory=memory)
 
-    def _score(self, agent_state: AgentState, key: jax.Array, scored: range, current: int) -> Metrics:
-        """Metrics of the running task under their own names, and success of each task scored as `<number>/...`."""
+    def _score(self, agent_state: AgentState, scored: range, current: int) -> Metrics:
+        """Metrics of the running task under their own names, and success of each task scored as `<number>/...`.
+
+        A task meets the same episodes at every evaluation: what differs from one to the next is the policy.
+        """
         told: Metrics = {}
         for number in scored:
-            task_key = jax.random.fold_in(key, number)
-            metrics = self._evaluations[self.tasks[number]](agent_state, jnp.int32(number), task_key)
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(self.config.run.seed), EVAL_STREAM), number)
+            metrics = self._evaluations[self.tasks[number]](agent_state, jnp.int32(number), key)
             told |= {f"{number}/{name}": value for name, value in metrics.items() if name.startswith("success_")}
             told |= metrics if number == current else {}
         if self.method.told is not None:

@@ -25,12 +25,9 @@ import envs_mjx
 from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
 from crl_jax.config import AnyConfig, Config, ConfigError, with_overrides
 from crl_jax.loggers import Logger, closing, make_loggers
-from crl_jax.trainer import Trainer, build, compile_all
+from crl_jax.trainer import EVAL_STREAM, Trainer, build, compile_all
 from crl_jax.types import Metrics
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
-
-_EVAL_STREAM = 7919
-"""Separates evaluation keys from training keys of the same seed."""
 
 
 @dataclass
@@ -242,7 +239,7 @@ def evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes:
     started = time.perf_counter()
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
     position = counters.env_steps // trainer.config.env_steps_per_iteration()
-    metrics = trainer.evaluate(state.agent, trainer.key(_EVAL_STREAM, position))
+    metrics = trainer.evaluate(state.agent, trainer.key(EVAL_STREAM, position))
     evaluations = [{name: float(value) for name, value in one.items()} for one in _each_lane(trainer, lanes, metrics)]
     counters.seconds += time.perf_counter() - started
     every = trainer.config.evaluation.eval_every

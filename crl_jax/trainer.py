@@ -22,6 +22,9 @@ from crl_jax.rollout import agent_policy
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.base import GoalEnv
 
+EVAL_STREAM = 7919
+"""Separates evaluation keys from training keys of the same seed."""
+
 
 @dataclass
 class Trainer:

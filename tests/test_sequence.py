@@ -106,6 +106,8 @@ def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(finished: Path) 
         assert {f"eval/{task}/success_any" in record for task in range(begun)} == {True}
         assert f"eval/{begun}/success_any" not in record
         assert record["eval/success_any"] == record[f"eval/{begun - 1}/success_any"]
+    for kind in ("any", "final"):  # The same episodes every time, by a policy that no longer changes.
+        assert len({record[f"eval/0/success_{kind}"] for steps, record in told.items() if steps >= 4 * STEPS}) == 1
     ends = {record[ENDED]: record["env_steps"] for record in read_metrics(folder) if ENDED in record}
     assert ends == {0: 320, 1: 640, 2: 960}
     last = [record for record in read_metrics(folder) if "sequence/task" in record][-1]
