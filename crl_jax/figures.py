@@ -284,7 +284,10 @@ def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: 
 
 
 def _draw(axes: Axes, curves: list[Curve], tasks: list[str], label: str, colour: str, band: Band) -> int:
-    """One group's line and band; nothing, and 0, when none of its runs recorded the metric."""
+    """One group's line and band; nothing, and 0, when none of its runs recorded the metric.
+
+    Runs that have no span in common, as when one took far longer than the other, are a line each.
+    """
     pairs = [(curve, task) for curve, task in zip(curves, tasks, strict=True) if len(curve[0])]
     if not pairs:
         return 0
@@ -292,7 +295,9 @@ def _draw(axes: Axes, curves: list[Curve], tasks: list[str], label: str, colour:
     low, high = max(xs[0] for xs, _ in curves), min(xs[-1] for xs, _ in curves)
     grid = np.unique(np.concatenate([xs[(xs >= low) & (xs <= high)] for xs, _ in curves]))
     if not len(grid):
-        raise ConfigError(f"runs of {label} do not overlap: no span that all of them were evaluated on")
+        for number, (xs, ys) in enumerate(curves):
+            axes.plot(xs, ys, color=colour, label=None if number else label, linewidth=1.2, marker="o", markersize=3)
+        return 1
     if len(grid) > POINTS:
         grid = np.linspace(low, high, POINTS)
     values = np.stack([np.interp(grid, xs, ys) for xs, ys in curves])

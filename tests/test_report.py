@@ -53,14 +53,16 @@ def test_area_best_and_last():
             bad()
 
 
-def make_run(folder: Path, seed: int, task: str = "reach", evaluations: int = 6, **config: object) -> Path:
+def make_run(
+    folder: Path, seed: int, task: str = "reach", evaluations: int = 6, delay: float = 0.0, **config: object
+) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"env": {"task": task}, "seed": seed, **config}))
     logger = JsonlLogger(folder)
     for index in range(evaluations):
         steps = index * 100_000 + seed * 1000
         training = {"updates": index * 100, "train/alpha": 0.9**index, "train/logits_pos": -index}
-        logger.log(training | {"time/seconds": index * 30.0}, steps)
+        logger.log(training | {"time/seconds": delay + index * 30.0}, steps)
         success = min(1.0, index / 5 + 0.02 * seed)
         logger.log({"eval/success_any": success, "eval/success_final": success / 2}, steps)
     logger.close()
@@ -100,6 +102,9 @@ def test_report_of_seeds_and_tasks(tmp_path):
     for band in ("range", "bootstrap"):
         path = report.curve_figure({"reach": runs[:3], "push": runs[3:]}, tmp_path / f"{band}.png", band)
         assert path.stat().st_size > 10_000
+    # One took far longer: no minutes in common, and a line for each.
+    late = make_run(tmp_path / "late", 3, delay=10_000.0)
+    assert report.curve_figure({"reach": [runs[0], late]}, tmp_path / "late.png").stat().st_size > 10_000
     with pytest.raises(ConfigError, match="6 runs need a folder"):
         report.write_report(runs)
 
