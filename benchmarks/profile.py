@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks import common
 from benchmarks.train_throughput import PARTS, parts, warmed
 from configs import PRESETS
-from crl_jax import cli, compilation_cache, loop
+from crl_jax import cli, cli_train, compilation_cache, loop
 from crl_jax.agents.crl import CRL
 from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.machine import machine
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
     known, rest = first.parse_known_args(arguments)
     console, told = Console(stderr=True), Console()
     try:
-        config, run = cli.settings(PRESETS, rest, "profile", ABOUT)
+        config, run = cli_train.settings(PRESETS, rest, "profile", ABOUT)
         if known.repeats < 1:
             raise ConfigError(f"repeats={known.repeats}: must be at least 1")
         if config.agent.method != "crl":

@@ -71,7 +71,6 @@ def resolved(config: SequenceConfig) -> SequenceConfig:
 
 
 def of_tasks(config: Config, tasks: tuple[str, ...]) -> SequenceConfig:
-    """The settings of one task's run, for a sequence."""
+    """The settings of one task's run, for a sequence in which every task is trained as long."""
     parts = {part.name: getattr(config, part.name) for part in dataclasses.fields(config)}
-    parts["sequence"] = dataclasses.replace(parts.get("sequence", TasksConfig()), tasks=tasks)
-    return SequenceConfig(**parts)
+    return SequenceConfig(**parts, sequence=TasksConfig(tasks, config.train.total_env_steps))

@@ -267,7 +267,7 @@ def sequence_figure(
 
 
 def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], path: Path) -> Path:
-    """A panel for each matrix of values in [0, 1]: after each row's task, on each column's."""
+    """A panel for each matrix of values in [0, 1]: after each row's task, on each column's; NaN is left blank."""
     figure, grid = _grid(len(matrices))
     for axes, (label, values) in zip(grid, matrices.items(), strict=True):
         picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -275,7 +275,7 @@ def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: 
         axes.set_yticks(range(len(rows)), [f"{number + 1} {row}" for number, row in enumerate(rows)], fontsize=8)
         axes.set_title(label, loc="left")
         for (row, column), value in np.ndenumerate(values):
-            if len(columns) <= 10 and column <= row:
+            if len(columns) <= 10 and np.isfinite(value):
                 axes.text(
                     column, row, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.6 else "k", size=7
                 )

@@ -62,12 +62,12 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
     folder = Path(folder)
     config = runs.load(folder)
     path = folder / runs.CHECKPOINTS
-    checkpoint.require(path, step)
     compilation_cache.enable()
     if isinstance(config, SequenceConfig):
         return _load_task(folder, config, step, number)
     if number is not None:
         raise ConfigError(f"number={number}: {folder} learned one task; leave it out")
+    checkpoint.require(path, step)
     trainer = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
     state, host = checkpoint.restore(path, trainer.template, step)
     return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
@@ -75,8 +75,8 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
 
 def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: int | None) -> Trained:
     """The policy that a continual method has for one task of a sequence."""
-    path, stages = folder / runs.CHECKPOINTS, Stages(config)
-    counters = checkpoint.host_values(path, step)["counters"]
+    path = folder / runs.CHECKPOINTS
+    counters, stages = checkpoint.host_values(path, step)["counters"], Stages(config)
     begun = min(counters["task"], len(stages.tasks) - 1)
     number = begun if number is None else number
     if not 0 <= number <= begun:

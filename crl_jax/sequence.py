@@ -10,7 +10,10 @@ checkpoint holds the task it was taken in, and a resumed run goes on in the midd
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+import jax
 
 from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
 from crl_jax.checks import require
@@ -90,9 +93,7 @@ def _run(
             "sequence/programs_asked": float(stages.programs.asked),
             "sequence/programs_compiled": float(stages.programs.compiled),
         }
-        tell(
-            lanes, [told | {"time/compile_seconds": trainer.compile_seconds, "sequence/task": float(number)}], counters
-        )
+        tell(lanes, [told], counters)
         if state is None:
             state = warm_up(trainer, trainer.init(trainer.key()), counters, lanes)
         elif not resumed:
@@ -103,8 +104,14 @@ def _run(
         state, (evaluation,) = rounds(trainer, state, counters, lanes, stop)
         if stop.signal:
             break
-        finished = stages.finish(number, state)
-        if finished is not state:
+        started, compiling = time.perf_counter(), stages.programs.seconds
+        finished, updates = stages.finish(number, state, stop)
+        if stop.signal:  # The checkpoint is that of the task's last round: a resumed run does this part again.
+            break
+        finished = jax.block_until_ready(finished)
+        counters.seconds += time.perf_counter() - started - (stages.programs.seconds - compiling)
+        counters.updates += updates
+        if stages.method.end is not None:
             evaluation = evaluate(trainer, finished, counters, lanes)[0]
         state = finished
         tell(lanes, [{ENDED: float(number)}], counters)

@@ -7,7 +7,6 @@ and is compiled once for tasks of equal shape. Tasks are padded to the sizes of 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 
 import envs_mjx
 from crl_jax import agents, buffer, continual, loop, rewards
+from crl_jax.agents.common import normalised_goal, normalised_obs
 from crl_jax.config import with_overrides
 from crl_jax.config_sequence import SequenceConfig
 from crl_jax.continual import critic
@@ -24,6 +24,7 @@ from crl_jax.continual.method import Inputs, Method, Sizes
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.programs import Programs
 from crl_jax.rollout import agent_policy
+from crl_jax.runs import StopRequest
 from crl_jax.trainer import EVAL_STREAM, Trainer, make_env
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.aligned import Aligned, align
@@ -142,29 +143,38 @@ class Stages:
         A task meets the same episodes at every evaluation: what differs from one to the next is the policy.
         """
         told: Metrics = {}
+        used: Metrics = {}  # Of the engine's buffers: an overflow in any task's episodes counts.
         for number in scored:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(self.config.run.seed), EVAL_STREAM), number)
             metrics = self._evaluations[self.tasks[number]](agent_state, jnp.int32(number), key)
             told |= {f"{number}/{name}": value for name, value in metrics.items() if name.startswith("success_")}
             told |= metrics if number == current else {}
+            for name in (f"{buffer_}_used" for buffer_, _ in self.spec.buffers):
+                used[name] = jnp.maximum(metrics[name], used.get(name, 0.0))
         if self.method.told is not None:
             told |= {f"method/{name}": v for name, v in self.method.told(agent_state.actor, agent_state.memory).items()}
-        return told
+        return told | used
 
     # -- between two tasks -------------------------------------------------------------------------------------------
 
-    def finish(self, number: int, state: loop.LoopState) -> loop.LoopState:
-        """The state after what the method does at the end of task `number`: looks at states, or prunes and trains."""
+    def finish(self, number: int, state: loop.LoopState, stop: StopRequest) -> tuple[loop.LoopState, int]:
+        """The state after what the method does at the end of task `number`: looks at states, or prunes and trains.
+
+        Returns:
+            the state and the updates made; a signal ends them early, and then the state is not to be used.
+        """
         method, env = self.method, self.envs[self.tasks[number]]
+        updates, each = 0, self.config.train.updates_per_iteration
         if method.end is None:
-            return state
+            return state, updates
         state = self._ended(env, state)
         if method.retrain:
             learn = self._learn(env, state)
-            for _ in range(math.ceil(method.retrain / self.config.train.updates_per_iteration)):
+            while updates < method.retrain and not stop.signal:
                 state, _ = learn(state)
+                updates += each
             state = state.replace(agent=self._without_moments(state.agent))
-        return state
+        return state, updates
 
     def _ended(self, env: Aligned, state: loop.LoopState) -> loop.LoopState:
         method, spec, discount = self.method, self.spec, self.config.agent.discount
@@ -175,10 +185,7 @@ class Stages:
             key, rows_key, end_key = jax.random.split(state.key, 3)
             rows = buffer.sample(state.ring, rows_key, (1, max(1, method.states)), discount, env.achieved_goal)
             # The commanded goals are those that the task is scored with.
-            inputs = Inputs(
-                (rows.obs[0] - spec.obs_shift) / spec.obs_scale,
-                (rows.commanded[0] - spec.goal_shift) / spec.goal_scale,
-            )
+            inputs = Inputs(normalised_obs(spec, rows.obs[0]), normalised_goal(spec, rows.commanded[0]))
             agent = state.agent
             actor, memory = end(agent.actor, agent.memory, inputs, end_key)
             agent = agent.replace(actor=actor, average=actor, memory=memory)

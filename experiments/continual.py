@@ -240,7 +240,8 @@ def figures(groups: dict[str, list[Scored]], out: Path, kind: str) -> list[Path]
         evaluations = [getattr(run, kind) for run in runs]
         curves[label] = [(one.env_steps, one.success, one.ends) for one in evaluations]
         rows = [[one.success[one.env_steps <= end][-1] for end in one.ends] for one in evaluations]
-        matrices[label] = np.mean(rows, axis=0)
+        scored_ = np.tril(np.ones((len(tasks), len(tasks)), bool))  # Tasks to come are not.
+        matrices[label] = np.where(scored_, np.mean(rows, axis=0), np.nan)
     return [
         sequence_figure(curves, tasks, out / "continual_curves.png", f"success ({kind} step)"),
         heat_maps(matrices, tasks, tasks, out / "continual_matrices.png"),

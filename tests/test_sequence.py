@@ -19,7 +19,7 @@ from configs import PRESETS
 from crl_jax import continual, policy, runs
 from crl_jax.cli import main
 from crl_jax.config import AgentConfig, ConfigError, EnvConfig, EvalConfig, NetworkConfig, TrainConfig, with_overrides
-from crl_jax.config_sequence import SequenceConfig, TasksConfig
+from crl_jax.config_sequence import SequenceConfig, TasksConfig, of_tasks, resolved
 from crl_jax.continual.settings import ContinualConfig
 from crl_jax.loggers import read_metrics
 from crl_jax.programs import Programs
@@ -90,6 +90,8 @@ def finished(tmp_path_factory) -> Path:
         (["point_U", "--preset", "continual"], "preset='continual': no such preset; nearest: continual_cpu"),
         (["point_U", "--learner", "ewx"], "learner='ewx': unknown; nearest: ewc"),
         (["--resume", "nowhere"], "nowhere: no run here"),
+        (["point_U", "--total-env-steps", "9"], "--total-env-steps follows from the sequence; give --steps-per-task"),
+        (["point_U", "--task=reach"], "--task follows from the sequence"),
     ],
 )
 def test_the_command_refuses_in_one_line(words: list[str], told: str, capsys) -> None:
@@ -115,6 +117,8 @@ def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(finished: Path) 
     assert last["sequence/programs_compiled"] < last["sequence/programs_asked"]
     config = runs.load(folder)
     assert isinstance(config, SequenceConfig) and config.sequence.tasks == TASKS
+    # 3 tasks of 3 rounds after warm-up, 2 updates each; 4 more at each end.
+    assert last["updates"] == 2 * (3 * 2 + 4) and read_metrics(folder)[-1]["updates"] == 3 * (3 * 2 + 4)
 
 
 def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
@@ -291,6 +295,13 @@ def test_programs_are_shared_only_where_they_do_the_same() -> None:
     results = [programs.compile(function, x)(x) for function in makers]
     assert [result[2] for result in results] == [6, 6, 8, 4, 6]
     assert (programs.asked, programs.compiled) == (5, 4)
+
+
+def test_a_task_of_a_sequence_is_trained_as_long_as_the_preset_says() -> None:
+    preset = PRESETS["continual_cpu"]
+    config = resolved(of_tasks(preset, ("push", "reach")))
+    assert config.sequence.steps_per_task == preset.train.total_env_steps
+    assert config.train.total_env_steps == 2 * preset.train.total_env_steps and config.env.task == "push"
 
 
 def test_settings_of_a_sequence_come_back_from_their_file() -> None:

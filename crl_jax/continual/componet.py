@@ -99,7 +99,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         return module(key), Filed(memory.task + 1, trees.put(memory.finished, params, memory.task))
 
     def view(params: Params, memory: Filed, task: jax.Array) -> Carried:
-        unit = trees.choose(task < memory.task, trees.take(memory.finished, task), params)
-        return unit, memory.replace(task=jnp.minimum(task, memory.task))
+        known = trees.chosen(params, memory.finished, memory.task, task)
+        return known, memory.replace(task=jnp.minimum(task, memory.task))
 
     return Method(init, apply, start, view)

@@ -65,6 +65,6 @@ def _method(base: Base, renew: Renew, files: bool) -> Method:
     def view(params: Params, memory: Filed, task: jax.Array) -> Carried:
         if not files:
             return params, memory
-        return trees.choose(task < memory.task, trees.take(memory.finished, task), params), memory
+        return trees.chosen(params, memory.finished, memory.task, task), memory
 
     return Method(init, apply, start, view)

@@ -95,7 +95,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         return column(key), Filed(memory.task + 1, trees.put(memory.finished, params, memory.task))
 
     def view(params: Column, memory: Filed, task: jax.Array) -> Carried:
-        one = trees.choose(task < memory.task, trees.take(memory.finished, task), params)
-        return one, memory.replace(task=jnp.minimum(task, memory.task))
+        known = trees.chosen(params, memory.finished, memory.task, task)
+        return known, memory.replace(task=jnp.minimum(task, memory.task))
 
     return Method(init, apply, start, view)

@@ -37,6 +37,11 @@ def where(masks: Tree, yes: Tree, no: Tree) -> Tree:
     return jax.tree.map(jnp.where, masks, yes, no)
 
 
+def chosen(running: Tree, shelf: Tree, task: jax.Array, number: jax.Array) -> Tree:
+    """Of task `number`: what was filed, if it is finished when `task` runs, else what is being trained."""
+    return choose(number < task, take(shelf, number), running)
+
+
 def scaled(factor: jax.Array | float, tree: Tree) -> Tree:
     """Each leaf times `factor`."""
     return jax.tree.map(lambda leaf: factor * leaf, tree)

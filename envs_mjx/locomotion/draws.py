@@ -23,7 +23,7 @@ Rule = Callable[[LocomotionTask, jax.Array], tuple[jax.Array, dict[int, jax.Arra
 _ANT_Q, _CUBE_Q = 15, 9
 _CUBE_HEIGHT = 0.07
 """Metres: from where a cube falls to the table when an episode begins."""
-GRASP_ASIDE, GRASP_OPENING = 0.0375, 0.075
+_GRASP_ASIDE, _GRASP_OPENING = 0.0375, 0.075
 """Metres: of a grasp, each fingertip's distance from the cube's middle along x, and that between them."""
 _APART = 0.17
 """Metres: least distance of the pusher's object from its goal."""
@@ -142,12 +142,16 @@ CUBES: dict[str, Rule] = {
 }
 
 
+def around(cube: jax.Array) -> jax.Array:
+    """(..., 3) a cube -> (..., 7): the fingertips on both sides of it, and the distance between them."""
+    aside = jnp.array([_GRASP_ASIDE, 0.0, 0.0])
+    return jnp.concatenate([cube + aside, cube - aside, jnp.full_like(cube[..., :1], _GRASP_OPENING)], axis=-1)
+
+
 def grasp(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
     """The fingertips on both sides of a cube that lies anywhere in a square of 0.6 m."""
     at = jnp.array([0.0, 0.6]) + jax.random.uniform(key, (2,), minval=-0.3, maxval=0.3)
-    lying, aside = jnp.append(at, 0.03), jnp.array([GRASP_ASIDE, 0.0, 0.0])
-    goal = jnp.concatenate([lying + aside, lying - aside, jnp.array([GRASP_OPENING])])
-    return goal, {_CUBE_Q: jnp.concatenate([at, jnp.array([_CUBE_HEIGHT, 1.0, 0.0, 0.0, 0.0])])}
+    return around(jnp.append(at, 0.03)), {_CUBE_Q: jnp.concatenate([at, jnp.array([_CUBE_HEIGHT, 1.0, 0.0, 0.0, 0.0])])}
 
 
 GOALS: dict[str, Rule] = CUBES | {

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from envs_mjx.base import State
-from envs_mjx.locomotion.draws import GRASP_ASIDE, GRASP_OPENING
+from envs_mjx.locomotion.draws import around
 from envs_mjx.locomotion.env import Locomotion
 from envs_mjx.locomotion.tasks import LocomotionTask
 
@@ -29,8 +29,7 @@ class Grasp(Locomotion):
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) a cube -> (E, 7): the fingertips on both sides of it."""
-        aside = jnp.array([GRASP_ASIDE, 0.0, 0.0])
-        return jnp.concatenate([target + aside, target - aside, jnp.full_like(target[..., :1], GRASP_OPENING)], axis=-1)
+        return around(target)
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
         """(..., 7), (..., 7) -> (...,) bool."""

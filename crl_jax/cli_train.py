@@ -1,0 +1,186 @@
+"""`crl train` and `crl continual`: what is to be trained from the words of a command, the run, and what it shows."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from crl_jax import hosts, runs
+from crl_jax.config import Config, ConfigError, nearest
+from crl_jax.config_sequence import SequenceConfig, of_tasks
+from envs_mjx.base import EnvError
+
+if TYPE_CHECKING:
+    from crl_jax.train import Result
+
+_ABOUT_HOSTS = (
+    "Several processes train together with --coordinator HOST:PORT --num-processes N --process-id I (under Slurm these "
+    "are found out; --num-processes 1 trains alone); --devices counts the devices of all."
+)
+
+
+def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
+    """Run `crl train`; returns the exit code."""
+    first = _early_parser("train")
+    first.add_argument("--coordinator")
+    first.add_argument("--num-processes", type=int)
+    first.add_argument("--process-id", type=int)
+    first.add_argument("--seeds", type=int, nargs="+")
+    joining, rest = _parse_early(first, arguments)
+    asked = (joining.coordinator, joining.num_processes, joining.process_id)
+    hosts.check(*asked)
+    config, resumed = settings(presets, rest, "train", f"Train. {_ABOUT_HOSTS}")
+    if resumed:
+        config = runs.resume(resumed, config)
+    config.validate()
+    if joining.seeds is not None:
+        return _train_seeds(config, resumed, joining.seeds)
+    with hosts.joined(*asked):
+        from crl_jax.train import train
+
+        result, is_leader = train(config, resumed), hosts.is_leader()
+    return _finish(result) if is_leader else 0
+
+
+def _train_seeds(config: Config, resumed: Path | None, seeds: list[int]) -> int:
+    from crl_jax.train import train_seeds
+
+    if resumed:
+        raise ConfigError(f"seeds={seeds}: a run is resumed alone; leave --seeds out")
+    return max(_finish(result) for result in train_seeds(config, seeds))
+
+
+def continual_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
+    """Run `crl continual`; returns the exit code."""
+    first = _early_parser("continual")
+    first.add_argument("--preset", default="continual_cpu")
+    first.add_argument("--resume", type=Path)
+    known, rest = _parse_early(first, arguments)
+    split = next((index for index, word in enumerate(rest) if word.startswith("-")), len(rest))
+    tasks, rest = _sequence(rest[:split]), rest[split:]
+    if known.preset not in presets:
+        raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
+    default = runs.load(known.resume) if known.resume else of_tasks(presets[known.preset], tasks)
+    if not isinstance(default, SequenceConfig):
+        raise ConfigError(f"resume: {known.resume} learned one task; continue it with `crl train --resume`")
+    if not tasks and not known.resume and not any(flag in ("-h", "--help") for flag in rest):
+        raise ConfigError("continual: name tasks (`crl envs` lists them), e.g. `crl continual push window-close`")
+    for flag, instead in (("--total-env-steps", "--steps-per-task"), ("--task", "the tasks' names alone")):
+        if any(word.split("=")[0] == flag for word in rest):
+            raise ConfigError(f"continual: {flag} follows from the sequence; give {instead}")
+    if tasks and known.resume:
+        raise ConfigError(f"continual: {' '.join(tasks)}: a resumed run has its tasks; leave them out")
+    about = f"Learn tasks one after another. Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    prog = "crl continual TASK TASK ... [--preset NAME] | --resume RUN"
+    given = (tyro.conf.OmitArgPrefixes,)
+    config: Any = parse(SequenceConfig, rest, prog, default=default, config=given, description=about)
+    config = runs.resume(known.resume, config) if known.resume else config
+    from crl_jax.sequence import train_sequence
+
+    return _finish(train_sequence(config, known.resume))
+
+
+def _sequence(words: Sequence[str]) -> tuple[str, ...]:
+    """Tasks, the names of Continual World's sequences spelled out."""
+    from envs_mjx.splits import CW10, CW20
+
+    named = {"cw10": CW10, "cw20": CW20}
+    return tuple(task for word in words for task in named.get(word, (word,)))
+
+
+def _early_parser(command: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"crl {command}", add_help=False, allow_abbrev=False, exit_on_error=False)
+
+
+def _parse_early(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What the parser knows of the arguments, and the rest; raises ConfigError."""
+    try:
+        return parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{parser.prog.removeprefix('crl ')}: {error}") from None
+
+
+def settings(
+    presets: Mapping[str, Config], arguments: Sequence[str], command: str, about: str
+) -> tuple[Config, Path | None]:
+    """The config that `TASK [--preset NAME] [options]` or `--resume RUN [options]` asks for, and RUN.
+
+    Args:
+        command, about: of the help text.
+
+    Raises:
+        ConfigError, CheckpointError: no such preset, no task, no run, or a bad option, in one line.
+    """
+    first = _early_parser(command)
+    first.add_argument("--preset", default="metaworld_cpu")
+    first.add_argument("--resume", type=Path)
+    known, rest = _parse_early(first, arguments)
+    # The task stands before the other options: a value of a later option is never mistaken for it.
+    task = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    if known.preset not in presets:
+        raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
+    default = runs.load(known.resume) if known.resume else presets[known.preset]
+    if task:
+        default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
+    elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):
+        example = f"crl {command} reach --preset {known.preset}"
+        raise ConfigError(f"{command}: name a task (`crl envs` lists them), e.g. `{example}`")
+    about = f"{about} Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    prog = f"crl {command} TASK [--preset NAME] | --resume RUN"
+    config: Config = parse(Config, rest, prog, default=default, config=(tyro.conf.OmitArgPrefixes,), description=about)
+    return config, known.resume
+
+
+def _finish(result: Result) -> int:
+    console = Console()
+    if result.stopped_by:
+        console.print(f"Stopped by {result.stopped_by}; everything is saved. Continue with:", highlight=False)
+        command = "train" if type(result.config) is Config else "continual"
+        console.print(f"  crl {command} --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
+        return 0
+    return _show(console, result.folder, result.config.run.video)
+
+
+def _show(console: Console, folder: Path, with_video: bool) -> int:
+    from crl_jax import policy, report
+
+    page = report.write_report(folder)
+    files = [page, *sorted(folder.glob("*.png"))]
+    if with_video:
+        try:
+            with console.status("Filming the learned policy ..."):
+                files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
+        except EnvError as error:
+            console.print(f"No video: {error}", highlight=False)
+    table = Table(title=f"{folder} learned from no reward", show_header=False)
+    for name, value in report.summary(folder).items():
+        table.add_row(name.replace("_", " "), report.shown(value))
+    console.print(table)
+    for file in files:
+        console.print(f"  {file}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def parse(function: Callable[..., Any], arguments: list[str], prog: str, **options: Any) -> Any:
+    """tyro, with its boxed errors folded into one line."""
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(function, args=arguments, prog=prog, **options)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        text = " ".join(captured.getvalue().translate({ord(char): " " for char in "│╭╮╰╯─┌┐└┘┃"}).split())
+        for tail in (" Argument helptext:", " For full helptext"):
+            text = text.split(tail)[0]
+        raise ConfigError(f"{text} (`{prog.split(' TASK')[0]} --help` shows the options)") from None
