@@ -68,20 +68,19 @@ class Schedule:
 
 
 def schedule(envs: int, utd: int, depth: int, steps: int | None = None) -> Schedule:
-    """The schedule of a cell; `steps` instead of those of the rule."""
+    """The schedule of a cell, of `steps` at most; evaluated as often whatever they are, so that a kept run can go on."""
     unroll = max(60, -(-120 // envs))  # at least 120 transitions, 3 updates at 1:40, each iteration
     transitions = envs * unroll
     assert transitions % utd == 0, (envs, utd)
     slow = STEPS / utd * depth / 4 > TOO_SLOW
-    total = steps or (SHORT_STEPS if slow else STEPS)
-    eval_every = max(total // 10, 1)
+    rule, eval_every = (SHORT_STEPS, SHORT_STEPS // 4) if slow else (STEPS, STEPS // 10)
     return Schedule(
         unroll_length=unroll,
         updates_per_iteration=transitions // utd,
         iterations_per_round=max(1, eval_every // (4 * transitions)),
         replay_capacity=max(CAPACITY // transitions, 1) * transitions,
         min_replay=MIN_REPLAY,
-        total_env_steps=total,
+        total_env_steps=min(steps or rule, rule),
         eval_every=eval_every,
     )
 
@@ -130,7 +129,7 @@ def run(
         tasks: Tasks of `crl envs`: push-back, push, faucet-close.
         factors: goal, envs, utd, depth, behaviour.
         seeds: Seeds.
-        total_env_steps: Env steps of each run; by default 1,000,000, and 100,000 where that is too slow.
+        total_env_steps: Env steps of each run at most; 1,000,000 by default, and 100,000 where that is too slow.
         threads: Threads of the C engine; 0 takes every core.
         dry_run: Tell the runs and do nothing.
     """
