@@ -19,7 +19,7 @@ from experiments import study
 from experiments.study import RESULTS, ROOT
 
 SOLVED = 0.9
-PRESETS = ("metaworld_cpu", "metaworld_cpu_99", "metaworld_cpu_sharp")
+PRESETS = ("metaworld_cpu", "sac_her_cpu", "metaworld_cpu_99", "metaworld_cpu_sharp")
 """The default and what the README compares it with."""
 
 
