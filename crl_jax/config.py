@@ -163,6 +163,9 @@ class ExploreConfig:
     near_steps: int = 0
     """Env steps after which touch_then_near asks for another place, so that the object is put right again and again;
     0: one place for the rest of the episode."""
+    touch_again: bool = False
+    """Whether every other of those places is the object where it then is, the open hand at it, so that one that the
+    hand has lost or run past is taken up again."""
     goal_noise: float = 0.0
     """Standard deviation of Gaussian noise on every goal to act towards, one draw for each episode, in units of the
     goal's scale."""
@@ -180,6 +183,9 @@ class ExploreConfig:
         require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
         for name in ("touch_radius", "near_radius", "goal_noise", "action_noise_scale", "near_steps"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        needed = "needs behaviour_goals=touch_then_near and near_steps"
+        turns = self.behaviour_goals == "touch_then_near" and self.near_steps > 0
+        require(turns or not self.touch_again, "touch_again", self.touch_again, needed)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ CRL explores by reaching for goals, and learns nothing of an object that it neve
 throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
 "critic collapse"). `touch_first` asks for the object where it lies, the open hand at it; `touch_then_near` does so for
 the first part of an episode and then asks for the object near a random point of its way from start to where the episode
-wants it, once or every `near_steps`. `replay` asks for a goal that the ring has seen achieved, as the data collection
-of "Contrastive Learning as Goal-Conditioned RL" asks for goals all over the space; `mixed` does so in a share of the
-episodes. Choices are a function of the environment's key, new in every episode, so that there is nothing to remember
-between steps.
+wants it, once or every `near_steps`; with `touch_again` every other time for the object where it then is. `replay` asks
+for a goal that the ring has seen achieved, as the data collection of "Contrastive Learning as Goal-Conditioned RL" asks
+for goals all over the space; `mixed` does so in a share of the episodes. Choices are a function of the environment's
+key, new in every episode, so that there is nothing to remember between steps.
 """
 
 from __future__ import annotations
@@ -85,20 +85,26 @@ def _phase_keys(state: State) -> jax.Array:
 def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
     """(E, G) goals of touch_first or touch_then_near, as if every episode explored."""
     keys = _phase_keys(state)
-    touch = env.touch_goal(state.start) + _in_disc(keys[:, 1], config.touch_radius) @ env.hand_in_goal()
+
+    def touch(point: jax.Array, keys: jax.Array) -> jax.Array:
+        return env.touch_goal(point) + _in_disc(keys, config.touch_radius) @ env.hand_in_goal()
+
+    first = touch(state.start, keys[:, 1])
     if config.behaviour_goals == "touch_first":
-        return touch
+        return first
     low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
     switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
     since = state.time - switch
+    place = jnp.maximum(since, 0) // (config.near_steps or env.spec.horizon)
     if config.near_steps > 0:  # the first place's keys are the episode's own
-        place = jnp.maximum(since, 0) // config.near_steps
         again = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(keys, place)
         keys = jnp.where((place > 0)[:, None, None], again, keys)
     way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)
     aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
     near = env.commanded_goal(state.start + way + aside)
-    return jnp.where((since >= 0)[:, None], near, touch)
+    if config.touch_again:
+        near = jnp.where((place % 2 == 1)[:, None], touch(env.object_point(state.obs), keys[:, 1]), near)
+    return jnp.where((since >= 0)[:, None], near, first)
 
 
 def _in_disc(keys: jax.Array, radius: float) -> jax.Array:

@@ -139,6 +139,10 @@ class Aligned:
         """(E, 3) where the object lies -> (E, G)."""
         return self._wide_goal(self.env.touch_goal(start))
 
+    def object_point(self, obs: jax.Array) -> jax.Array:
+        """(E, D) -> (E, 3) where the object is."""
+        return self.env.object_point(self._own_obs(obs))
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position; not at all where it lacks a number."""
         return jnp.zeros((3, self.spec.goal_size)).at[:, self._columns].set(self.env.hand_in_goal())

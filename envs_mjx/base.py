@@ -134,6 +134,10 @@ class GoalEnv(Protocol):
         """(E, 3) where the object lies -> (E, G): the goal of being about to take it: the hand at it, open."""
         ...
 
+    def object_point(self, obs: jax.Array) -> jax.Array:
+        """(E, D) -> (E, 3): where the object (or body) is; 0 in a coordinate that is not observed."""
+        ...
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position."""
         ...

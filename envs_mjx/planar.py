@@ -88,6 +88,10 @@ class Planar(abc.ABC):
         """(E, 3) -> (E, G): where the body, or the object, starts."""
         return self.commanded_goal(start)
 
+    def object_point(self, obs: jax.Array) -> jax.Array:
+        """(E, D) -> (E, 3): where the body, or the object, is; 0 in a coordinate that no goal has."""
+        return jnp.pad(self.achieved_goal(obs), ((0, 0), (0, 3 - self.spec.goal_size)))
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G): the body is all of its goal; where an object is, none of it."""
         return self.hand_is_goal * jnp.eye(3, self.spec.goal_size)

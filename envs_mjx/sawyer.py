@@ -140,6 +140,10 @@ class MetaWorld:
         opens = self.task.full_state or (self.goal == "hand_object" and self.task.hand_opening is not None)
         return goal.at[..., 3].set(1.0) if opens else goal
 
+    def object_point(self, obs: jax.Array) -> jax.Array:
+        """(E, D) compact state -> (E, 3) where the achieved point is."""
+        return obs[:, 4:7]
+
     def hand_in_goal(self) -> jax.Array:
         """(3, G) how a goal changes with the hand's position."""
         return hand_in_goal(self.task, self.goal)

@@ -68,7 +68,7 @@ class Schedule:
 
 
 def schedule(envs: int, utd: int, depth: int, steps: int | None = None) -> Schedule:
-    """The schedule of a cell, of `steps` at most; evaluated as often whatever they are, so that a kept run can go on."""
+    """The schedule of a cell, of `steps` at most; evaluated as often whatever they are: a kept run can go on."""
     unroll = max(60, -(-120 // envs))  # at least 120 transitions, 3 updates at 1:40, each iteration
     transitions = envs * unroll
     assert transitions % utd == 0, (envs, utd)

@@ -10,7 +10,7 @@ import pytest
 import envs_mjx
 from configs import PRESETS
 from crl_jax import agents, loop
-from crl_jax.config import ExploreConfig, with_overrides
+from crl_jax.config import ConfigError, ExploreConfig, with_overrides
 from crl_jax.evaluate import evaluate
 from crl_jax.explore import SWITCH, behaviour_goal
 from crl_jax.rollout import random_policy, rollout
@@ -175,6 +175,27 @@ def test_near_steps_ask_for_another_place_each_time(pushes):
         np.testing.assert_array_equal(goals[turns[0], env_index], first[1, env_index], "the first place is the same")
     places = np.stack([goals[-1], goals[-26]])
     assert np.linalg.norm(places[0] - places[1], axis=1).mean() > 0.02
+
+
+def test_touch_again_asks_for_the_object_where_it_has_got_to(pushes):
+    env, state = pushes
+    config = ExploreConfig("touch_then_near", explore_share=1.0, touch_radius=0.0, near_steps=25)
+    again = dataclasses.replace(config, touch_again=True)
+    moved = state.replace(obs=state.obs.at[:, 4:7].add(0.1))
+    at = jax.jit(
+        lambda time, config: behaviour_goal(env, moved.replace(time=jnp.full(512, time)), config), static_argnums=1
+    )
+    there = np.asarray(env.touch_goal(moved.obs[:, 4:7]))
+    plain, other = (np.stack([np.asarray(at(time, c)) for time in range(0, 150, 5)]) for c in (config, again))
+    touches = (np.abs(other - there) < 1e-6).all(axis=-1)  # (30, 512)
+    assert not (np.abs(plain - there) < 1e-6).all(axis=-1).any()
+    np.testing.assert_array_equal(np.where(touches[..., None], plain, other), plain, "between, the places are the same")
+    turns = np.flatnonzero(touches.any(axis=1))[0] * 5
+    assert SWITCH[0] + 25 <= turns + 5, "first to the object where it lay, then to a place near its way"
+    lasting = touches.sum(axis=0) * 5
+    assert (lasting > 0).mean() > 0.4 and lasting.max() <= 75
+    with pytest.raises(ConfigError, match="touch_again=True: needs"):
+        dataclasses.replace(again, near_steps=0).validate()
 
 
 @pytest.mark.parametrize("task", ["pick-place", "push", "faucet-close", "sawyer_bin"])
