@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich import box
@@ -23,9 +23,6 @@ from crl_jax import cli_train, hosts
 from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, nearest
 from envs_mjx.base import EnvError
-
-if TYPE_CHECKING:
-    pass
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)

@@ -76,7 +76,7 @@ def continual_command(presets: Mapping[str, Config], arguments: list[str]) -> in
     if not tasks and not known.resume and not any(flag in ("-h", "--help") for flag in rest):
         raise ConfigError("continual: name tasks (`crl envs` lists them), e.g. `crl continual push window-close`")
     for flag, instead in (("--total-env-steps", "--steps-per-task"), ("--task", "the tasks' names alone")):
-        if any(word.split("=")[0] == flag for word in rest):
+        if any(word.split("=")[0].replace("_", "-") == flag for word in rest):
             raise ConfigError(f"continual: {flag} follows from the sequence; give {instead}")
     if tasks and known.resume:
         raise ConfigError(f"continual: {' '.join(tasks)}: a resumed run has its tasks; leave them out")
@@ -148,21 +148,22 @@ def _finish(result: Result) -> int:
         command = "train" if type(result.config) is Config else "continual"
         console.print(f"  crl {command} --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
         return 0
-    return _show(console, result.folder, result.config.run.video)
+    return _show(console, result.folder, result.config)
 
 
-def _show(console: Console, folder: Path, with_video: bool) -> int:
+def _show(console: Console, folder: Path, config: Config) -> int:
     from crl_jax import policy, report
 
     page = report.write_report(folder)
     files = [page, *sorted(folder.glob("*.png"))]
-    if with_video:
+    if config.run.video:
         try:
             with console.status("Filming the learned policy ..."):
                 files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
         except EnvError as error:
             console.print(f"No video: {error}", highlight=False)
-    table = Table(title=f"{folder} learned from no reward", show_header=False)
+    taught = "no reward" if config.agent.method == "crl" else f"the {config.baseline.reward} reward"
+    table = Table(title=f"{folder} learned from {taught}", show_header=False)
     for name, value in report.summary(folder).items():
         table.add_row(name.replace("_", " "), report.shown(value))
     console.print(table)

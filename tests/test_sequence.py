@@ -91,6 +91,7 @@ def finished(tmp_path_factory) -> Path:
         (["point_U", "--learner", "ewx"], "learner='ewx': unknown; nearest: ewc"),
         (["--resume", "nowhere"], "nowhere: no run here"),
         (["point_U", "--total-env-steps", "9"], "--total-env-steps follows from the sequence; give --steps-per-task"),
+        (["point_U", "--total_env_steps=9"], "--total-env-steps follows from the sequence"),
         (["point_U", "--task=reach"], "--task follows from the sequence"),
     ],
 )
