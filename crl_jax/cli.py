@@ -216,7 +216,7 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     """List the tasks: sizes, horizon, success rule, engines.
 
     Args:
-        goal: Goal contract the sizes are for: object, hand_object or object_relative.
+        goal: Goal contract the sizes are for: object, hand_object, object_relative or auto.
         horizon: Env steps of an episode; each task's own by default.
     """
     import envs_mjx

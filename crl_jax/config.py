@@ -52,8 +52,9 @@ class EnvConfig:
     physics: Literal["auto", "c", "warp", "jax", "spring", "generalized", "mjx"] = "auto"
     """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c. Ant,
     humanoid and the like: c, warp, or Brax's spring, generalized, mjx; auto: the published one."""
-    goal: Literal["object", "hand_object", "object_relative"] = "hand_object"
-    """Goal contract: where the object goes; hand and object; object and hand relative to it."""
+    goal: Literal["object", "hand_object", "object_relative", "auto"] = "hand_object"
+    """Goal contract: where the object goes; hand and object; object and hand as seen from it; auto: the last where the
+    object can be put anywhere, hand_object where it is part of a fixture."""
     horizon: int | None = None
     """Env steps of an episode; None: the task's own (Meta-World 150, as "A Single Goal is All You Need", not 500)."""
     threads: int = 0
@@ -82,7 +83,7 @@ class EnvConfig:
             self.physics,
             f"unknown engine; nearest: {nearest(str(self.physics), list(ENGINES))}",
         )
-        goals = ("object", "hand_object", "object_relative")
+        goals = ("object", "hand_object", "object_relative", "auto")
         require(self.goal in goals, "goal", self.goal, f"unknown goal contract; one of {', '.join(goals)}")
 
 

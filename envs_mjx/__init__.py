@@ -2,7 +2,7 @@
 
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
 from envs_mjx.gym import register
-from envs_mjx.registry import check, describe, engine_of, horizon_of, in_jax, make, names, needs_engine
+from envs_mjx.registry import check, contract_of, describe, engine_of, horizon_of, in_jax, make, names, needs_engine
 
 register()
 
@@ -13,6 +13,7 @@ __all__ = [
     "State",
     "check",
     "check_buffers",
+    "contract_of",
     "describe",
     "engine_of",
     "horizon_of",

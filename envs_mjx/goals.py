@@ -13,8 +13,13 @@ from envs_mjx.base import EnvError
 from envs_mjx.single_goal import commanded
 from envs_mjx.tasks import TCP, TaskSpec
 
-GOALS = ("object", "hand_object", "object_relative")
-"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, hand - object] (lab)."""
+GOALS = ("object", "hand_object", "object_relative", "auto")
+"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, hand - object].
+
+auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture. Measured: pushes
+and lifts need the hand as seen from the object, to end well; a nail or a handle that gives way a little is driven
+furthest by a hand that is told where to go in the room (docs/lab_journal_conclusions.md).
+"""
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""
 
@@ -27,7 +32,7 @@ def contract(task: TaskSpec, goal: str) -> str:
     """
     if goal not in GOALS:
         raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
-    return "object" if task.achieved == TCP else goal
+    return "object" if task.achieved == TCP else task.contract(goal)
 
 
 def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
@@ -70,7 +75,8 @@ def goal_names(task: TaskSpec, goal: str) -> tuple[str, ...]:
     point, hand, opening = _axes("object"), _axes("hand"), ("opening",) * len(_opening(task))
     if task.full_state:
         return (*hand, "opening", *point, *(f"turn {index}" for index in range(len(task.full_state.quat or ()))))
-    return {"object": point, "hand_object": (*hand, *opening, *point), "object_relative": (*point, *hand)}[goal]
+    seen = _axes("hand from object")
+    return {"object": point, "hand_object": (*hand, *opening, *point), "object_relative": (*point, *seen)}[goal]
 
 
 def _axes(name: str) -> tuple[str, ...]:

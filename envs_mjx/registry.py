@@ -36,6 +36,12 @@ def needs_engine(task: str) -> bool:
     return task not in _OWN_HORIZON
 
 
+def contract_of(task: str, goal: str = "auto") -> str:
+    """The name of the goal contract that a request means for a task; mazes and bodies have one, whatever is asked."""
+    row = (TASKS | SINGLE_GOAL).get(task)
+    return row.contract(goal) if row else goal
+
+
 def engine_of(task: str, physics: str = "auto") -> str:
     """What a request for `physics` means for a known task: its engine, checked against this machine.
 
@@ -112,7 +118,7 @@ def make(
         physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Point mazes have their own, in JAX alone. Bodies
             with motors (ant, humanoid, ...) run on "c" and "warp", and on Brax's "spring", "generalized" and "mjx":
             "auto" is the backend of their published results. Physics differ; results of two are never one table.
-        goal: goal contract: "object", "hand_object" or "object_relative"; of the other tasks each has one.
+        goal: goal contract: "object", "hand_object", "object_relative" or "auto"; of the other tasks each has one.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as

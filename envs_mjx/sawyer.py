@@ -63,8 +63,7 @@ class MetaWorld:
     ):
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = contract(task, goal)
-        placed = task.placement.object_at is not None and task.joint is None
-        self.free_object = placed if task.free is None else task.free
+        self.free_object = task.moves_freely
         self.reward = REWARDS.get(task.name) if reward else None
         self.layout = layout(task, reward)
         self.scene = make_scene(task, reward)

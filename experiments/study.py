@@ -27,6 +27,7 @@ from crl_jax.config import Config, ConfigError, differences, nearest, with_overr
 from crl_jax.config_sequence import SequenceConfig, of_tasks, resolved
 from crl_jax.loggers import METRICS_FILE
 from crl_jax.machine import machine
+from envs_mjx import contract_of
 from envs_mjx.base import EnvError
 from experiments.slurm import resumed
 
@@ -63,7 +64,9 @@ class Cell:
         named = {"seed": seed, "name": f"{self.name}-s{seed}", "runs": f"runs/{study}", "video": False}
         base = of_tasks(PRESETS[self.preset], self.tasks) if self.tasks else PRESETS[self.preset]
         config = with_overrides(base, **{**self.changes, **named, **changes}).validate()
-        return resolved(config) if isinstance(config, SequenceConfig) else config
+        if isinstance(config, SequenceConfig):
+            return resolved(config)
+        return with_overrides(config, goal=contract_of(config.env.task, config.env.goal))
 
 
 def run_cells(

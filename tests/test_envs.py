@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs_mjx import EnvError, State, describe, locomotion, make, names
+from envs_mjx import EnvError, State, contract_of, describe, locomotion, make, names
 from envs_mjx.goals import GOALS
 from envs_mjx.layout import make_scene
 from envs_mjx.physics import make_physics
@@ -294,3 +294,16 @@ def test_the_engine_undoes_a_diverged_step(tmp_path, monkeypatch) -> None:
     cleared = physics.reset(after, after.diverged, jnp.zeros((ENVS, 6)).at[:, :2].set(0.6))
     assert not np.asarray(cleared.diverged).any()
     np.testing.assert_array_equal(np.asarray(cleared.points)[:2], np.asarray(after.points)[:2])
+
+
+def test_goals_say_where_the_hand_is_by_what_the_object_is() -> None:
+    """`goal="auto"`: as seen from an object that can be put anywhere, in the room where it is part of a fixture."""
+    assert {contract_of(task) for task in ("push", "pick-place", "peg-unplug-side")} == {"object_relative"}
+    assert {contract_of(task) for task in ("hammer", "faucet-close", "door-open")} == {"hand_object"}
+    assert contract_of("push", "object") == "object"
+    for task, size in (("push", 6), ("hammer", 6), ("reach", 3)):
+        assert describe(task, "auto").goal_size == size
+    env = make("push", 2, physics="c", goal="auto", threads=1)
+    assert env.goal == "object_relative"
+    start = np.array([[0.1, 0.6, 0.02], [0.0, 0.7, 0.02]], np.float32)
+    np.testing.assert_allclose(env.commanded_goal(start)[:, 3:], np.tile(TASKS["push"].hand_offset, (2, 1)), rtol=1e-6)

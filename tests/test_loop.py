@@ -239,7 +239,7 @@ def test_behaviour_goals_are_new_in_every_episode(pushes):
     assert (np.asarray(first) != np.asarray(second)).any(axis=1).mean() > 0.5
 
 
-@pytest.mark.parametrize("goal", ["object", "hand_object", "object_relative"])
+@pytest.mark.parametrize("goal", ["object", "hand_object", "object_relative", "auto"])
 @pytest.mark.parametrize("task", ["push", "faucet-close", "reach", "sawyer_box", "point_U"])
 def test_exploratory_goals_are_goals_of_every_kind_of_environment(task, goal):
     env = envs_mjx.make(task, 2, physics="c", goal=goal)

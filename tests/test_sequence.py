@@ -270,6 +270,20 @@ def test_aligned_tasks_have_one_shape_and_their_own_scores() -> None:
         assert np.array_equal(state.metrics["distance"], alone.metrics["distance"])
 
 
+def test_a_hand_in_the_room_is_not_aligned_with_one_seen_from_an_object() -> None:
+    push, faucet = (envs_mjx.make(task, 1, physics="c", goal="auto", threads=1) for task in ("push", "faucet-close"))
+    assert [set(name[:-2] for name in env.spec.goal_names) for env in (push, faucet)] == [
+        {"object", "hand from object"},
+        {"object", "hand"},
+    ]
+    wide = align([push, faucet])
+    assert wide[0].spec.goal_size == 9
+    goal = np.arange(6.0, dtype=np.float32)[None]
+    shared = [env.commanded_goal(goal[:, :3])[0] for env in wide]
+    objects = [wide[0].spec.goal_names.index(f"object {axis}") for axis in "xyz"]
+    assert all((np.asarray(one)[objects] == goal[0, :3]).all() for one in shared)
+
+
 def test_a_hand_that_is_the_object_is_aligned_with_the_objects() -> None:
     push, reach = align([envs_mjx.make(task, 1, physics="c", threads=1) for task in ("push", "reach")])
     assert reach.hand_in_goal()[:, 4:].tolist() == np.eye(3).tolist() and not reach.hand_in_goal()[:, :4].any()

@@ -94,6 +94,18 @@ class TaskSpec:
     full_state: FullState | None = None
 
     @property
+    def moves_freely(self) -> bool:
+        """Whether the achieved point can be put anywhere, see `free`."""
+        placed = self.placement.object_at is not None and self.joint is None
+        return placed if self.free is None else self.free
+
+    def contract(self, goal: str) -> str:
+        """What a request for the goal contract `goal` means: "auto" by whether the object moves freely."""
+        if goal != "auto":
+            return goal
+        return "object_relative" if self.moves_freely else "hand_object"
+
+    @property
     def official(self) -> str:
         """Name in the official package."""
         return f"{self.name}-v3"
