@@ -57,8 +57,8 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(GEOM,),
         quat_order="xyzw",
-        hand_offset=(0.0, -0.05, 0.04),
-        hand_opening=1.0,
+        hand_offset=(0.0, 0.0, 0.035),
+        hand_opening=0.5,
     ),
     TaskSpec(
         name="push-wall",

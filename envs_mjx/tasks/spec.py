@@ -56,9 +56,8 @@ class TaskSpec:
         hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
             3 cm above by default ("A Single Goal is All You Need"); behind an object that can only be pushed; else
             about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
-        hand_opening: gripper opening in the goal of the contract `hand_object`, in [0, 1]; None: not part of it. An
-            open gripper pushes on a wide front, closed fingers let the object slip past (measured on push). Where the
-            object must be gripped: that of the official scripted policy while it succeeds, as `hand_offset`.
+        hand_opening: gripper opening in the goal of the contract `hand_object`, in [0, 1]; None: not part of it. Where
+            the hand must hold the object: that of the official scripted policy while it succeeds, as `hand_offset`.
         goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
             target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
         full_state: the goal contract is the full state, whatever contract is asked for.
