@@ -94,6 +94,25 @@ def curve_figure(groups: Mapping[str, Sequence[Path]], path: Path, band: Band = 
     return saved(figure, path)
 
 
+def tasks_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path:
+    """Success over env steps, a panel for each group: every run a colour, any step dotted, the last step solid."""
+    from matplotlib.ticker import EngFormatter, PercentFormatter
+
+    figure, grid = _grid(len(groups))
+    styles = {"success_any": ("at any step", ":", 1.2), "success_final": ("at the last step", "-", 1.8)}
+    for axes, (label, folders) in zip(grid, groups.items(), strict=True):
+        for number, (colour, folder) in enumerate(zip(_colours(len(folders)), folders, strict=True)):
+            records = records_of(Path(folder))
+            for name, (told, line, width) in styles.items():
+                steps, values = curve_of(records, f"eval/{name}")
+                axes.plot(steps, values, line, color=colour, linewidth=width, label=None if number else told)
+        axes.set(title=label if len(folders) == 1 else f"{label} ({len(folders)} seeds)", ylim=(-0.03, 1.03))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, ncols=2)
+    return saved(figure, path)
+
+
 def diagnostics_figure(folder: Path, path: Path) -> Path | None:
     """What the critic, the actor and the data did over env steps; only what was recorded. None when nothing was."""
     from matplotlib.ticker import EngFormatter

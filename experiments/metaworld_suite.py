@@ -12,7 +12,7 @@ import numpy as np
 
 from crl_jax import runs
 from crl_jax.config import ConfigError
-from crl_jax.figures import curve_figure
+from crl_jax.figures import tasks_figure
 from crl_jax.loggers import read_metrics
 from crl_jax.stats import best_and_last
 from experiments import study
@@ -71,7 +71,7 @@ def section(preset: str) -> str:
     groups: dict[str, list[Path]] = {}
     for folder in folders:
         groups.setdefault(runs.load(folder).env.task, []).append(folder)
-    figure = curve_figure(groups, ROOT / "docs" / f"{preset}.png")
+    figure = tasks_figure(groups, ROOT / "docs" / f"{preset}.png")
     return "\n".join([*_table(groups), "", f"![Learning curves]({figure.relative_to(ROOT)})"])
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import trim_mean
 
-from crl_jax import recorded, report, stats
+from crl_jax import figures, recorded, report, stats
 from crl_jax.config import ConfigError
 from crl_jax.loggers import JsonlLogger
 from crl_jax.video import write_video
@@ -104,6 +104,7 @@ def test_report_of_seeds_and_tasks(tmp_path):
         assert path.stat().st_size > 10_000
     # One took far longer: no minutes in common, and a line for each.
     late = make_run(tmp_path / "late", 3, delay=10_000.0)
+    assert figures.tasks_figure({"reach": runs[:3], "push": runs[3:]}, tmp_path / "tasks.png").stat().st_size > 10_000
     assert report.curve_figure({"reach": [runs[0], late]}, tmp_path / "late.png").stat().st_size > 10_000
     with pytest.raises(ConfigError, match="6 runs need a folder"):
         report.write_report(runs)
