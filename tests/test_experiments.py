@@ -143,10 +143,8 @@ def test_the_readme_s_sections_stand_between_their_marks(tmp_path: Path, monkeyp
     with pytest.raises(ConfigError, match="no marks <!-- two:begin"):
         readme.write(page, {"one": lambda: "newer", "two": lambda: ""})
     assert page.read_text() == before
-    for module, drawn in (
-        (metaworld_suite, "tasks_figure"),
-        (single_goal, "curve_figure"),
-    ):  # pictures stay as they are
+    # Pictures stay as they are.
+    for module, drawn in ((metaworld_suite, "tasks_figure"), (single_goal, "curve_figure")):
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     real = (Path(__file__).parent.parent / "README.md").read_text()
     for mark, section in readme.SECTIONS.items():
