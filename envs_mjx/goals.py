@@ -16,9 +16,8 @@ from envs_mjx.tasks import TCP, TaskSpec
 GOALS = ("object", "hand_object", "object_relative", "auto")
 """Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, hand - object].
 
-auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture. As measured
-(README), pushes and lifts end well when the hand is asked for as seen from the object, while a nail, which gives way a
-little, is driven home and kept there only by a hand that is told where to go in the room.
+auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture (the
+README tells what was measured of it: hammer, whose nail gives way a little, forgot with goals seen from the nail).
 """
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""

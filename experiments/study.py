@@ -54,7 +54,7 @@ class Cell:
     tasks: tuple[str, ...] = ()
 
     def config(self, study: str, seed: int = 0, **changes: Any) -> Config:
-        """The run of one seed, validated.
+        """The run of one seed, validated; its goal contract by its own name, as kept runs tell what they were.
 
         Raises:
             ConfigError: an unknown preset or a bad setting.
