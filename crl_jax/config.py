@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from crl_jax.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
 from crl_jax.config_learner import METHODS, READERS, AgentConfig, BaselineConfig, NetworkConfig
@@ -38,7 +38,8 @@ __all__ = [
 
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
-ENGINES = ("auto", "c", "warp", "jax", "spring", "generalized", "mjx")
+Engine = Literal["auto", "c", "warp", "jax", "spring", "generalized", "mjx"]
+GoalContract = Literal["object", "hand_object", "object_relative", "auto"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ class EnvConfig:
     """Task: a row of `crl envs`."""
     num_envs: int = 128
     """Environments stepped at once."""
-    physics: Literal["auto", "c", "warp", "jax", "spring", "generalized", "mjx"] = "auto"
+    physics: Engine = "auto"
     """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c. Ant,
     humanoid and the like: c, warp, or Brax's spring, generalized, mjx; auto: the published one."""
-    goal: Literal["object", "hand_object", "object_relative", "auto"] = "hand_object"
+    goal: GoalContract = "hand_object"
     """Goal contract: where the object goes; hand and object; object and hand as seen from it; auto: the last where the
     object can be put anywhere, hand_object where it is part of a fixture."""
     horizon: int | None = None
@@ -78,12 +79,12 @@ class EnvConfig:
             require(size >= 0, name, size, "must be 0 (the default) or more")
             require(not size or self.physics in ("auto", "warp"), name, size, "only physics='warp' has such a buffer")
         require(
-            self.physics in ENGINES,
+            self.physics in get_args(Engine),
             "physics",
             self.physics,
-            f"unknown engine; nearest: {nearest(str(self.physics), list(ENGINES))}",
+            f"unknown engine; nearest: {nearest(str(self.physics), get_args(Engine))}",
         )
-        goals = ("object", "hand_object", "object_relative", "auto")
+        goals = get_args(GoalContract)
         require(self.goal in goals, "goal", self.goal, f"unknown goal contract; one of {', '.join(goals)}")
 
 

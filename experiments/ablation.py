@@ -83,12 +83,7 @@ def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out
     """
     kept = study.kept_runs(STUDY, cells(tasks))
     out = out or Path("runs") / STUDY / "report"
-    pictures = []
-    for task in tasks:
-        values = grid(kept, task, score)
-        if np.isfinite(values).any():
-            title = f"{task}: {score.replace('_', ' ')}"
-            pictures.append((title, heat_map(values, list(LOSSES), list(ENERGIES), title, out / f"{task}.png", score)))
+    pictures = drawn(kept, tasks, score, out)
     runs = [folder for folders in kept.values() for folder in folders]
     notes = ["Made by: python -m experiments.ablation run"]
     page = reports.write_report(runs, out, kept, pictures=pictures, notes=notes)
@@ -96,6 +91,29 @@ def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out
     for text in (study.markdown_table(kept), str(page)):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def section() -> str:
+    """The README's heat maps, as Markdown; they are drawn.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    pictures = drawn(study.kept_runs(STUDY, cells(TASKS)), TASKS, "auc_success_any", study.ROOT / "docs", f"{STUDY}_")
+    return "\n\n".join(f"![{title}]({path.relative_to(study.ROOT)})" for title, path in pictures)
+
+
+def drawn(
+    kept: dict[str, list[Path]], tasks: Sequence[str], score: Score, out: Path, prefix: str = ""
+) -> list[tuple[str, Path]]:
+    """A heat map for each task with kept runs: (title, file)."""
+    pictures = []
+    for task in tasks:
+        values = grid(kept, task, score)
+        if np.isfinite(values).any():
+            title, path = f"{task}: {score.replace('_', ' ')}", out / f"{prefix}{task}.png"
+            pictures.append((title, heat_map(values, list(LOSSES), list(ENERGIES), title, path, score)))
+    return pictures
 
 
 def grid(kept: dict[str, list[Path]], task: str, score: str) -> np.ndarray:

@@ -41,6 +41,8 @@ WIDTH = 128
 CAPACITY, MIN_REPLAY = 1_000_000, 15_000
 CONCLUSIONS = study.ROOT / "docs" / "lab_journal_conclusions.md"
 """Written by who has read the runs; the report shows it where there is one."""
+FIGURED = "behaviour"
+"""The factor whose curves the README shows."""
 COLUMNS: tuple[study.Column, ...] = (
     ("best any", "best_success_any", "{:.2f}"),
     ("last any", "last_success_any", "{:.2f}"),
@@ -160,6 +162,23 @@ def report(tasks: tuple[str, ...] = TASKS, out: Path | None = None) -> int:
     for text in (study.markdown_table(kept, COLUMNS), *lines, str(page)):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def section() -> str:
+    """The README's table, conclusions and one figure, as Markdown; the figure is drawn.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    tasks = TASKS[:2]
+    kept = study.kept_runs(STUDY, cells(tasks))
+    parts = [study.markdown_table(kept, COLUMNS)]
+    parts += [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
+    for task in tasks:
+        path = study.ROOT / "docs" / f"{STUDY}_{task}.png"
+        if drawn := comparison_figure(levels_of(kept, task, FIGURED), path):
+            parts.append(f"![{task}: {FIGURED}]({drawn.relative_to(study.ROOT)})")
+    return "\n\n".join(parts)
 
 
 def levels_of(kept: Mapping[str, list[Path]], task: str, factor: str) -> dict[str, list[Path]]:

@@ -21,6 +21,8 @@ from experiments.study import RESULTS, ROOT
 SOLVED = 0.9
 PRESETS = ("metaworld_cpu", "sac_her_cpu", "metaworld_cpu_hand", "metaworld_cpu_99", "metaworld_cpu_sharp")
 """The default and what the README compares it with."""
+BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
+"""SAC and TD3, as `baselines` compares them with the default on one task."""
 
 
 def run(
@@ -73,13 +75,27 @@ def section(preset: str) -> str:
     return "\n".join([*_table(groups), "", f"![Learning curves]({figure.relative_to(ROOT)})"])
 
 
-def _table(groups: dict[str, list[Path]]) -> list[str]:
+def baselines(task: str = "reach") -> str:
+    """The README's table of one task by preset, the default first, as Markdown.
+
+    Raises:
+        ConfigError: none is kept.
+    """
+    presets = (PRESETS[0], *BASELINES)
+    found = {one: sorted(path.parent for path in (RESULTS / one).glob(f"{task}-s*/metrics.jsonl")) for one in presets}
+    groups = {preset: folders for preset, folders in found.items() if folders}
+    if not groups:
+        raise ConfigError(f"no kept runs of {task} under {RESULTS}; make them with `run`")
+    return "\n".join(_table(groups, "preset"))
+
+
+def _table(groups: dict[str, list[Path]], name: str = "task") -> list[str]:
     lines = [
-        "| task | seeds | any, best | any, last | final, best | final, last |"
+        f"| {name} | seeds | any, best | any, last | final, best | final, last |"
         f" env steps to {SOLVED:.0%} any | trained for | minutes |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for task, folders in groups.items():
+    for label, folders in groups.items():
         evaluations = [[r for r in read_metrics(folder) if "eval/success_any" in r] for folder in folders]
         any_ = [best_and_last([r["eval/success_any"] for r in records]) for records in evaluations]
         final = [best_and_last([r["eval/success_final"] for r in records]) for records in evaluations]
@@ -89,7 +105,7 @@ def _table(groups: dict[str, list[Path]]) -> list[str]:
         ]
         minutes = [records[-1]["time/seconds"] / 60 for records in evaluations]
         columns = (
-            task,
+            label,
             str(len(folders)),
             study.spread([best for best, _ in any_]),
             study.spread([last for _, last in any_]),

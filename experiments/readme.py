@@ -11,13 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crl_jax.config import ConfigError
-from experiments import metaworld_suite, single_goal
+from experiments import ablation, lab_journal, metaworld_suite, single_goal
 from experiments.study import ROOT
 
 README = ROOT / "README.md"
 SECTIONS: dict[str, Callable[[], str]] = {
     **{preset: functools.partial(metaworld_suite.section, preset) for preset in metaworld_suite.PRESETS},
+    "baselines": metaworld_suite.baselines,
     "single_goal": single_goal.section,
+    "lab_journal": lab_journal.section,
+    "ablation": ablation.section,
 }
 """Mark -> the Markdown that stands there."""
 
