@@ -43,7 +43,7 @@ bench: $(RUNTIME) ## Measure env steps/s and the parts of an iteration here
 	$(BIN)/crl bench train_throughput
 
 results: $(RUNTIME) ## Make the README's tables and figures from the kept runs
-	$(BIN)/python -m experiments.readme
+	$(BIN)/python -m experiments.pages
 
 clean: ## Remove .venv, caches and build leftovers (runs/ stays)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

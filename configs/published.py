@@ -39,8 +39,8 @@ JAXGCRL = Config(
 
 # "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858), the command of its README and the defaults of its
 # train.py: depth 16 (or more), width 256, LayerNorm, swish, 512 envs x 62 steps, 800 updates of 512, 100 M steps.
-# Departures: ant, where the README trains humanoid, which is not here; 9,982 rows of replay for each environment, not
-# 10,000; transitions are drawn as above.
+# Departures: ant unless another is asked for, where its README trains humanoid; 9,982 rows of replay for each
+# environment, not 10,000; transitions are drawn as above.
 SCALING_CRL = Config(
     env=EnvConfig(task="ant", num_envs=512),
     network=NetworkConfig(width=256, critic_depth=16, actor_depth=16),

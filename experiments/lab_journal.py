@@ -165,20 +165,27 @@ def report(tasks: tuple[str, ...] = TASKS, out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's table, conclusions and one figure, as Markdown; the figure is drawn.
+    """The README's conclusions and one figure for each task, as Markdown; the figures are drawn.
 
     Raises:
         ConfigError: no run is kept.
     """
-    tasks = TASKS[:2]
-    kept = study.kept_runs(STUDY, cells(tasks))
-    parts = [study.markdown_table(kept, COLUMNS)]
-    parts += [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
-    for task in tasks:
+    kept = study.kept_runs(STUDY, cells(TASKS))
+    parts = [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
+    for task in TASKS:
         path = study.ROOT / "docs" / f"{STUDY}_{task}.png"
         if drawn := comparison_figure(levels_of(kept, task, FIGURED), path):
             parts.append(f"![{task}: {FIGURED}]({drawn.relative_to(study.ROOT)})")
     return "\n\n".join(parts)
+
+
+def table() -> str:
+    """The table of docs/results.md, as Markdown.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    return study.markdown_table(study.kept_runs(STUDY, cells(TASKS)), COLUMNS)
 
 
 def levels_of(kept: Mapping[str, list[Path]], task: str, factor: str) -> dict[str, list[Path]]:

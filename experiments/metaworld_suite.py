@@ -1,7 +1,7 @@
 """CRL, reward-free, on a list of Meta-World tasks and seeds: `python -m experiments.metaworld_suite run | report`.
 
 `run` trains every (task, seed) with one preset and keeps its config and metrics under experiments/results/<preset>/.
-`report` makes tables and docs/<preset>.png from what is kept there (`experiments.readme` writes them into the README).
+`report` makes tables and docs/<preset>.png from what is kept there (`experiments.pages` writes them into the README).
 """
 
 from __future__ import annotations

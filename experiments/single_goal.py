@@ -131,17 +131,20 @@ def report(full: bool = False, out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's table and figure of the point maze, as Markdown; the figure is drawn.
+    """The README's table of all kept runs, and a figure for each task, as Markdown; the figures are drawn.
 
     Raises:
-        ConfigError: no run of it is kept.
+        ConfigError: no run is kept.
     """
-    task = "point_Spiral11x11"
-    kept = study.kept_runs(STUDY, cells((task,), tuple(ARMS)))
-    groups = {name.removeprefix(f"{task}-"): folders for name, folders in kept.items()}
-    figure = curve_figure(groups, study.ROOT / "docs" / "single_goal.png")
-    table = study.markdown_table(groups, study.SUCCESS[:2], "arm")
-    return f"{table}\n\n![Learning curves]({figure.relative_to(study.ROOT)})"
+    both = [*cells(tuple(TASKS), tuple(ARMS)), *cells(tuple(TASKS), tuple(ARMS), full=True)]
+    kept = study.kept_runs(STUDY, both)
+    parts = [study.markdown_table(kept, study.SUCCESS[:2])]
+    for task in TASKS:
+        groups = {name.removeprefix(f"{task}-"): folders for name, folders in kept.items() if name.startswith(task)}
+        if groups:
+            figure = curve_figure(groups, study.ROOT / "docs" / f"{STUDY}_{task}.png")
+            parts.append(f"![{task}: learning curves]({figure.relative_to(study.ROOT)})")
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

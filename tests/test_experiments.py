@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.loggers import read_metrics
 from crl_jax.train import train
-from experiments import ablation, lab_journal, metaworld_suite, readme, single_goal, study
+from experiments import ablation, lab_journal, metaworld_suite, pages, single_goal, study
 from tests.test_report import make_run
 from tests.test_train import SMALL
 
@@ -134,24 +135,27 @@ def test_reports_of_kept_cells(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         assert lines[3].startswith("depth: push: 16 ") and ", 4 " in lines[3], "the better level first"
 
 
-def test_the_readme_s_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "README.md"
     page.write_text("a\n<!-- one:begin -->\nold\n<!-- one:end -->\nb\n")
-    readme.write(page, {"one": lambda: r"new \1"})
+    pages.write({page: {"one": lambda: r"new \1"}})
     assert page.read_text() == "a\n<!-- one:begin -->\nnew \\1\n<!-- one:end -->\nb\n"
     before = page.read_text()
     with pytest.raises(ConfigError, match="no marks <!-- two:begin"):
-        readme.write(page, {"one": lambda: "newer", "two": lambda: ""})
+        pages.write({page: {"one": lambda: "newer", "two": lambda: ""}})
     assert page.read_text() == before
     # Pictures stay as they are.
     for module, drawn in ((metaworld_suite, "tasks_figure"), (single_goal, "curve_figure")):
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     monkeypatch.setattr(lab_journal, "comparison_figure", lambda groups, path: path)
     monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
-    real = (Path(__file__).parent.parent / "README.md").read_text()
-    for mark, section in readme.SECTIONS.items():
-        between = real.split(f"<!-- {mark}:begin -->\n")[1].split(f"\n<!-- {mark}:end -->")[0]
-        assert between == section(), f"{mark}: run `make results`"
+    for path, sections in pages.PAGES.items():
+        real = path.read_text()
+        for mark, section in sections.items():
+            between = real.split(f"<!-- {mark}:begin -->\n")[1].split(f"\n<!-- {mark}:end -->")[0]
+            assert between == pages.placed(section(), path), f"{mark}: run `make results`"
+        pictures = re.findall(r"!\[[^]]*\]\((?!http)([^)]+)\)", real)
+        assert pictures and all((path.parent / picture).exists() for picture in pictures), path
 
 
 def test_kept_runs_are_those_that_their_presets_would_make() -> None:
