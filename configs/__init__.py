@@ -91,7 +91,7 @@ PRESETS["continual_cpu"] = with_overrides(
     checkpoint_every=100_000,
 )
 
-# The ablations of the README: goals that say where the hand is in the room, and two wide layers in the place of four;
+# The ablations of docs/results.md: goals that say where the hand is in the room, and two wide layers in the place of four;
 # then goals further ahead, one place for the object in each episode and a ring of a million steps; then also without
 # noise on its goals, whose critic tells episodes apart to the millimetre.
 PRESETS["metaworld_cpu_hand"] = with_overrides(

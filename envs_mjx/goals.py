@@ -14,10 +14,11 @@ from envs_mjx.single_goal import commanded
 from envs_mjx.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative", "auto")
-"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, hand - object].
+"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, opening where the hand must
+carry the object, hand - object].
 
-auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture (the
-README tells what was measured of it: hammer, whose nail gives way a little, forgot with goals seen from the nail).
+auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture (docs/results.md
+tells what was measured of it: hammer, whose nail gives way a little, forgot with goals seen from the nail).
 """
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""
@@ -41,10 +42,11 @@ def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
     offset = jnp.broadcast_to(jnp.asarray(task.hand_offset, jnp.float32), target.shape)
     if goal == "object":
         return target
+    stated = opening(task, goal)
+    grip = jnp.broadcast_to(jnp.asarray(stated, jnp.float32), (*target.shape[:-1], len(stated)))
     if goal == "hand_object":
-        opening = jnp.broadcast_to(jnp.asarray(_opening(task), jnp.float32), (*target.shape[:-1], len(_opening(task))))
-        return jnp.concatenate([target + offset, opening, target], axis=-1)
-    return jnp.concatenate([target, offset], axis=-1)
+        return jnp.concatenate([target + offset, grip, target], axis=-1)
+    return jnp.concatenate([target, grip, offset], axis=-1)
 
 
 def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
@@ -54,9 +56,10 @@ def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
     hand, point = obs[..., :3], obs[..., 4:7]
     if goal == "object":
         return point
+    grip = obs[..., 3 : 3 + len(opening(task, goal))]
     if goal == "hand_object":
-        return jnp.concatenate([hand, obs[..., 3 : 3 + len(_opening(task))], point], axis=-1)
-    return jnp.concatenate([point, hand - point], axis=-1)
+        return jnp.concatenate([hand, grip, point], axis=-1)
+    return jnp.concatenate([point, grip, hand - point], axis=-1)
 
 
 def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
@@ -71,29 +74,32 @@ def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
 
 def goal_names(task: TaskSpec, goal: str) -> tuple[str, ...]:
     """What each number of a goal is, (G,): an axis of a point, or the gripper's opening."""
-    point, hand, opening = _axes("object"), _axes("hand"), ("opening",) * len(_opening(task))
+    point, hand, grip = _axes("object"), _axes("hand"), ("opening",) * len(opening(task, goal))
     if task.full_state:
         return (*hand, "opening", *point, *(f"turn {index}" for index in range(len(task.full_state.quat or ()))))
     seen = _axes("hand from object")
-    return {"object": point, "hand_object": (*hand, *opening, *point), "object_relative": (*point, *seen)}[goal]
+    return {"object": point, "hand_object": (*hand, *grip, *point), "object_relative": (*point, *grip, *seen)}[goal]
 
 
 def _axes(name: str) -> tuple[str, ...]:
     return tuple(f"{name} {axis}" for axis in "xyz")
 
 
-def _opening(task: TaskSpec) -> tuple[float, ...]:
-    return () if task.hand_opening is None else (task.hand_opening,)
+def opening(task: TaskSpec, goal: str) -> tuple[float, ...]:
+    """The gripper's opening that a goal commands, (); or (opening,), the fourth number of goals."""
+    in_goal = goal == "hand_object" or (goal == "object_relative" and task.lifted)
+    return (task.hand_opening,) if in_goal and task.hand_opening is not None else ()
 
 
 def scales(task: TaskSpec, goal: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """((D,) shift, (D,) scale) of compact states and ((G,), (G,)) of goals: fixed input scales for networks."""
     grip, still = ((0.5,), (0.3,)), ((0.0, 0.0, 0.0), PLACE[1])
+    grips = [grip] * len(opening(task, goal))
     if task.full_state:
         turns = len(task.full_state.quat or ())
         whole = _joined(PLACE, grip, PLACE, ((0.0,) * turns, (0.5,) * turns))
         return whole, whole
-    second = {"object": (), "hand_object": (*[grip] * len(_opening(task)), PLACE), "object_relative": (still,)}[goal]
+    second = {"object": (), "hand_object": (*grips, PLACE), "object_relative": (*grips, still)}[goal]
     return _joined(PLACE, grip, PLACE, still, *[PLACE] * len(task.extras)), _joined(PLACE, *second)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs_mjx import scenes, single_goal
 from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
-from envs_mjx.goals import achieved, contract, goal_names, goal_of, hand_in_goal, scales
+from envs_mjx.goals import achieved, contract, goal_names, goal_of, hand_in_goal, opening, scales
 from envs_mjx.layout import compact_state, layout, make_scene
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import (
@@ -136,7 +136,7 @@ class MetaWorld:
     def touch_goal(self, start: jax.Array) -> jax.Array:
         """(E, 3) where the object lies -> (E, G): the hand at it, open where the goal states the gripper's opening."""
         goal = self.commanded_goal(start)
-        opens = self.task.full_state or (self.goal == "hand_object" and self.task.hand_opening is not None)
+        opens = self.task.full_state or opening(self.task, self.goal)
         return goal.at[..., 3].set(1.0) if opens else goal
 
     def object_point(self, obs: jax.Array) -> jax.Array:

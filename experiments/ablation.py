@@ -94,7 +94,7 @@ def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out
 
 
 def section() -> str:
-    """The README's heat maps, as Markdown; they are drawn.
+    """The heat maps of docs/results.md, as Markdown; they are drawn.
 
     Raises:
         ConfigError: no run is kept.

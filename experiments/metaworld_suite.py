@@ -1,7 +1,7 @@
 """CRL, reward-free, on a list of Meta-World tasks and seeds: `python -m experiments.metaworld_suite run | report`.
 
 `run` trains every (task, seed) with one preset and keeps its config and metrics under experiments/results/<preset>/.
-`report` makes tables and docs/<preset>.png from what is kept there (`experiments.pages` writes them into the README).
+`report` makes tables and docs/<preset>.png from what is kept there (`experiments.pages` writes them down).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from experiments.study import RESULTS, ROOT
 
 SOLVED = 0.9
 PRESETS = ("metaworld_cpu", "sac_her_cpu", "metaworld_cpu_hand", "metaworld_cpu_99", "metaworld_cpu_sharp")
-"""The default and what the README compares it with."""
+"""The default and what README and docs/results.md compare it with."""
 BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
 """SAC and TD3, as `baselines` compares them with the default on one task."""
 
@@ -60,7 +60,7 @@ def report(presets: tuple[str, ...] = PRESETS) -> int:
 
 
 def section(preset: str) -> str:
-    """The README's table and figure of a preset's kept runs, as Markdown; the figure is drawn.
+    """The table and figure of a preset's kept runs, as Markdown; the figure is drawn.
 
     Raises:
         ConfigError: none is kept.
@@ -76,7 +76,7 @@ def section(preset: str) -> str:
 
 
 def baselines(task: str = "reach") -> str:
-    """The README's table of one task by preset, the default first, as Markdown.
+    """The table of one task by preset, the default first, as Markdown.
 
     Raises:
         ConfigError: none is kept.

@@ -301,9 +301,17 @@ def test_goals_say_where_the_hand_is_by_what_the_object_is() -> None:
     assert {contract_of(task) for task in ("push", "pick-place", "peg-unplug-side")} == {"object_relative"}
     assert {contract_of(task) for task in ("hammer", "faucet-close", "door-open")} == {"hand_object"}
     assert contract_of("push", "object") == "object"
-    for task, size in (("push", 6), ("hammer", 6), ("reach", 3)):
+    for task, size in (("push", 6), ("pick-place", 7), ("hammer", 6), ("reach", 3)):
         assert describe(task, "auto").goal_size == size
-    env = make("push", 2, physics="c", goal="auto", threads=1)
-    assert env.goal == "object_relative"
     start = np.array([[0.1, 0.6, 0.02], [0.0, 0.7, 0.02]], np.float32)
-    np.testing.assert_allclose(env.commanded_goal(start)[:, 3:], np.tile(TASKS["push"].hand_offset, (2, 1)), rtol=1e-6)
+    for task in ("push", "pick-place"):
+        env = make(task, 2, physics="c", goal="auto", threads=1)
+        assert env.goal == "object_relative"
+        offset, grip = np.array(TASKS[task].hand_offset), env.commanded_goal(start)[:, 3:-3]
+        np.testing.assert_allclose(env.commanded_goal(start)[:, -3:], np.tile(offset, (2, 1)), rtol=1e-6)
+        # What is carried through the air is to be held: the opening is commanded; the hand that is to touch is open.
+        assert np.array_equal(grip, np.full((2, 1), 0.5) if task == "pick-place" else np.empty((2, 0)))
+        assert np.array_equal(env.touch_goal(start)[:, 3:-3], np.ones_like(grip))
+        obs = np.zeros((2, env.spec.obs_size), np.float32)
+        obs[:, :3], obs[:, 3], obs[:, 4:7] = start + offset, 0.5, start
+        np.testing.assert_allclose(env.achieved_goal(obs), env.commanded_goal(start), atol=1e-6)

@@ -105,6 +105,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
+        lifted=True,
     ),
     TaskSpec(
         name="pick-place-wall",
@@ -162,6 +163,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(OBJ,),
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
+        lifted=True,
     ),
     TaskSpec(
         name="box-close",
@@ -186,6 +188,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "top_link"),),
         hand_offset=(0.0, -0.01, 0.07),
         hand_opening=0.3,
+        lifted=True,
     ),
     TaskSpec(
         name="shelf-place",
@@ -202,6 +205,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.05),
         hand_opening=0.35,
+        lifted=True,
     ),
     TaskSpec(
         name="basketball",
