@@ -91,9 +91,9 @@ PRESETS["continual_cpu"] = with_overrides(
     checkpoint_every=100_000,
 )
 
-# The ablations of docs/results.md: goals that say where the hand is in the room, and two wide layers in the place of four;
-# then goals further ahead, one place for the object in each episode and a ring of a million steps; then also without
-# noise on its goals, whose critic tells episodes apart to the millimetre.
+# The ablations of docs/results.md: goals that say where the hand is in the room, and two wide layers in the place of
+# four; then goals further ahead, one place for the object in each episode and a ring of a million steps; then also
+# without noise on its goals, whose critic tells episodes apart to the millimetre.
 PRESETS["metaworld_cpu_hand"] = with_overrides(
     PRESETS["metaworld_cpu"], goal="hand_object", width=256, critic_depth=2, actor_depth=2
 )
