@@ -227,6 +227,32 @@ def series_figure(panels: Mapping[str, Series], x_label: str, y_label: str, path
     return saved(figure, path)
 
 
+Levels = Mapping[str, Mapping[str, Sequence[float]]]
+"""Factor -> level -> a value for each run."""
+
+
+def levels_figure(rows: Mapping[str, Levels], y_label: str, path: Path, marked: Sequence[str] = ()) -> Path:
+    """Values in [0, 1] of every level: a panel for each row and factor, a dot for each run, their median a bar.
+
+    Args:
+        marked: levels in bold.
+    """
+    columns = max(len(factors) for factors in rows.values())
+    figure = new_figure(len(rows), columns, 2.7 * columns, height=2.6 * len(rows))
+    grid = figure.subplots(len(rows), columns, sharey=True, squeeze=False)
+    for line, (row, factors) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(f"{row}\n{y_label}")
+        for axes, (factor, levels) in zip(line, factors.items(), strict=False):
+            for x, values in enumerate(levels.values()):
+                axes.plot([x - 0.3, x + 0.3], [np.median(values)] * 2, color=COLOURS[1], linewidth=2.5)
+                axes.plot([x] * len(values), values, "o", color=COLOURS[0], markersize=5)
+            axes.set_xticks(range(len(levels)), [level.replace("_", "\n") for level in levels], fontsize=8)
+            for label, level in zip(axes.get_xticklabels(), levels, strict=True):
+                label.set_fontweight("bold" if level in marked else "normal")
+            axes.set(title=factor, xlim=(-0.6, len(levels) - 0.4), ylim=(-0.04, 1.04))
+    return saved(figure, path)
+
+
 def heat_map(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path, unit: str = "success"
 ) -> Path:

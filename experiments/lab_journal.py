@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from crl_jax import report as reports
-from crl_jax.figures import comparison_figure
+from crl_jax.figures import comparison_figure, levels_figure
 from crl_jax.report import summary
 from experiments import study
 
@@ -33,6 +33,7 @@ LEVELS: dict[str, tuple[Any, ...]] = {
     "depth": (4, 16),
     "behaviour": ("commanded", "touch_first", "touch_then_near"),
 }
+TITLES = {"envs": "environments", "utd": "transitions per update", "behaviour": "behaviour goals"}
 STEPS, SHORT_STEPS = 1_000_000, 100_000
 TOO_SLOW = 250_000
 """A cell of STEPS whose updates x depth / 4 are more than this runs SHORT_STEPS: an estimate of its time on a CPU."""
@@ -41,8 +42,6 @@ WIDTH = 128
 CAPACITY, MIN_REPLAY = 1_000_000, 15_000
 CONCLUSIONS = study.ROOT / "docs" / "lab_journal_conclusions.md"
 """Written by who has read the runs; the report shows it where there is one."""
-FIGURED = "behaviour"
-"""The factor whose curves the README shows."""
 COLUMNS: tuple[study.Column, ...] = (
     ("best any", "best_success_any", "{:.2f}"),
     ("last any", "last_success_any", "{:.2f}"),
@@ -147,7 +146,7 @@ def report(tasks: tuple[str, ...] = TASKS, out: Path | None = None) -> int:
     """
     kept = study.kept_runs(STUDY, cells(tasks))
     out = out or Path("runs") / STUDY / "report"
-    pictures: list[tuple[str, Path]] = []
+    pictures = [("All factors", overview(kept, tasks, out / "overview.png"))]
     lines = five_lines(kept, tasks)
     for task in tasks:
         for factor in LEVELS:
@@ -165,18 +164,29 @@ def report(tasks: tuple[str, ...] = TASKS, out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's conclusions and one figure for each task, as Markdown; the figures are drawn.
+    """The README's conclusions and figure, as Markdown; the figure is drawn.
 
     Raises:
         ConfigError: no run is kept.
     """
-    kept = study.kept_runs(STUDY, cells(TASKS))
-    parts = [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
-    for task in TASKS:
-        path = study.ROOT / "docs" / f"{STUDY}_{task}.png"
-        if drawn := comparison_figure(levels_of(kept, task, FIGURED), path):
-            parts.append(f"![{task}: {FIGURED}]({drawn.relative_to(study.ROOT)})")
-    return "\n\n".join(parts)
+    figure = overview(study.kept_runs(STUDY, cells(TASKS)), TASKS, study.ROOT / "docs" / f"{STUDY}.png")
+    told = [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
+    return "\n\n".join([f"![Success by factor and level]({figure.relative_to(study.ROOT)})", *told])
+
+
+def overview(kept: Mapping[str, list[Path]], tasks: Sequence[str], path: Path) -> Path:
+    """Success at the last evaluation of every run, by task, factor and level; the centre's levels in bold."""
+    rows = {
+        task: {
+            TITLES.get(factor, factor): {
+                level: _reached(folders)[0] for level, folders in levels_of(kept, task, factor).items()
+            }
+            for factor in LEVELS
+        }
+        for task in tasks
+        if any(levels_of(kept, task, factor) for factor in LEVELS)
+    }
+    return levels_figure(rows, "success_final", path, [str(level) for level in CENTRE.values()])
 
 
 def table() -> str:

@@ -106,6 +106,7 @@ REPORTS = {
         lambda: lab_journal.cells(("push",)),
         {
             "learning_curve.png",
+            "overview.png",
             "push-goal.png",
             "push-envs.png",
             "push-utd.png",
@@ -147,7 +148,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
     # Pictures stay as they are.
     for module, drawn in ((metaworld_suite, "tasks_figure"), (single_goal, "curve_figure")):
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
-    monkeypatch.setattr(lab_journal, "comparison_figure", lambda groups, path: path)
+    monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)
     monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
     for path, sections in pages.PAGES.items():
         real = path.read_text()
