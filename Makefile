@@ -42,7 +42,7 @@ bench: $(RUNTIME) ## Measure env steps/s and the parts of an iteration here
 	$(BIN)/crl bench env_throughput
 	$(BIN)/crl bench train_throughput
 
-results: $(RUNTIME) ## Make the README's tables and figures from the kept runs
+results: $(RUNTIME) ## Make the tables and figures of README.md and docs/results.md from the kept runs
 	$(BIN)/python -m experiments.pages
 
 clean: ## Remove .venv, caches and build leftovers (runs/ stays)

@@ -37,8 +37,6 @@ TITLES = {"envs": "environments", "utd": "transitions per update", "behaviour": 
 STEPS, SHORT_STEPS = 1_000_000, 100_000
 TOO_SLOW = 250_000
 """A cell of STEPS whose updates x depth / 4 are more than this runs SHORT_STEPS: an estimate of its time on a CPU."""
-WIDTH = 128
-"""Of every network: half of the preset's, for the sake of 60 runs on a CPU."""
 CAPACITY, MIN_REPLAY = 1_000_000, 15_000
 CONCLUSIONS = study.ROOT / "docs" / "lab_journal_conclusions.md"
 """Written by who has read the runs; the report shows it where there is one."""
@@ -93,7 +91,6 @@ def cell(task: str, factor: str = "centre", level: Any = "", steps: int | None =
         "task": task,
         "goal": values["goal"],
         "num_envs": values["envs"],
-        "width": WIDTH,
         "critic_depth": values["depth"],
         "actor_depth": values["depth"],
         "behaviour_goals": values["behaviour"],
