@@ -1,4 +1,4 @@
-"""What `peers` times, a process each: our loop, and that of a JaxGCRL checkout. (`python -m benchmarks._peer_sides`)
+"""What `peers` times, a process each: our loop on two engines, JaxGCRL's. (`python -m benchmarks._peer_sides`)
 
 A side builds itself, compiles, and then answers the commands on its standard input, a line each, with a line of JSON:
 
@@ -10,6 +10,7 @@ Nothing of ours is imported by the other side: its process may run under another
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 MANY = 100_000
 """Iterations that a side is told to make; the process is ended long before."""
@@ -81,7 +82,7 @@ def timed(function: Callable[[], Any]) -> Callable[[], float]:
     return run
 
 
-def ours(sizes: Sizes, answers: TextIO) -> None:
+def ours(sizes: Sizes, answers: TextIO, physics: Literal["spring", "c"] = "spring") -> None:
     """The loop of crl_jax on the task `ant`, with JaxGCRL's plain networks and schedule."""
     import jax
 
@@ -91,7 +92,7 @@ def ours(sizes: Sizes, answers: TextIO) -> None:
 
     rows = sizes.num_envs * sizes.unroll_length
     config = Config(
-        env=EnvConfig(task="ant", num_envs=sizes.num_envs, horizon=sizes.episode_length - 1),
+        env=EnvConfig(task="ant", num_envs=sizes.num_envs, physics=physics, horizon=sizes.episode_length - 1),
         network=NetworkConfig(width=sizes.width, critic_depth=sizes.depth, actor_depth=sizes.depth, layer_norm=False),
         train=TrainConfig(
             unroll_length=sizes.unroll_length,
@@ -165,7 +166,11 @@ def jaxgcrl(sizes: Sizes, answers: TextIO) -> None:
     raise SystemExit("train_fn ended")
 
 
-SIDES: dict[str, Callable[[Sizes, TextIO], None]] = {"ours": ours, "jaxgcrl": jaxgcrl}
+SIDES: dict[str, Callable[[Sizes, TextIO], None]] = {
+    "ours": ours,
+    "ours_c": functools.partial(ours, physics="c"),
+    "jaxgcrl": jaxgcrl,
+}
 
 
 def _physics(step: Callable[..., Any], state: Any, action_size: int, sizes: Sizes) -> Callable[[], Any]:

@@ -1,9 +1,10 @@
 """Our loop against a JaxGCRL checkout: the same ant, networks, batch and updates (`crl bench peers --path CHECKOUT`).
 
-Both sides live in a process each, compiled beforehand, and take turns: an iteration of theirs, one of ours, the env
-steps alone of each, and again. Time outside physics is an iteration less as many env steps alone of the same side. Both
-run on this interpreter's JAX and Brax, unless `--python` names another for the checkout. It needs no installation, and
-is neither vendored nor a dependency.
+Ours on Brax's spring, as theirs, and on MuJoCo's C engine (ours_c): other physics, there for its speed alone. Each side
+lives in a process of its own, compiled beforehand, and they take turns: an iteration of each, the env steps alone of
+each, and again. Time outside physics is the one less the other, of the same side. All run on this interpreter's JAX and
+Brax, unless `--python` names another for the checkout. It needs no installation, and is neither vendored nor a
+dependency.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class Settings:
     width: int = 256
     """Units of every hidden layer."""
     depth: int = 2
-    """Hidden layers of phi, psi and the actor, without LayerNorm: 1, 2 or 3, where both sides build the same."""
+    """Hidden layers of phi, psi and the actor, without LayerNorm: 1, 2 or 3, where all sides build the same."""
     repeats: int = 7
-    """Rounds of both sides; medians are reported."""
+    """Rounds of all sides; medians are reported."""
 
     def validate(self) -> Sizes:
-        """The sizes for both sides.
+        """The sizes for all sides.
 
         Raises:
             SystemExit: a bad setting, in one line.
@@ -131,7 +132,8 @@ def measure(settings: Settings, console: Console) -> dict[str, dict[str, list[fl
     """side -> "loop" or "physics" -> seconds of every round."""
     sizes, logs = settings.validate(), Path("runs") / "peers"
     logs.mkdir(parents=True, exist_ok=True)
-    places = {"jaxgcrl": (settings.python, (settings.path, ROOT)), "ours": (Path(sys.executable), (ROOT,))}
+    own = (Path(sys.executable), (ROOT,))
+    places = {"jaxgcrl": (settings.python, (settings.path, ROOT)), "ours": own, "ours_c": own}
     sides: list[Side] = []
     try:
         for name, (python, paths) in places.items():

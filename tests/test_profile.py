@@ -88,14 +88,15 @@ def test_peers_subtracts_each_sides_own_physics() -> None:
 
 
 @pytest.mark.slow
-def test_our_side_answers_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("side", ["ours", "ours_c"])
+def test_our_sides_answer_what_is_asked(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = _peer_sides.Sizes(
         num_envs=4, unroll_length=4, batch_size=8, episode_length=9, replay_rows=16, warm_up_rows=12, width=8, depth=1
     )
     answers = io.StringIO()
     monkeypatch.setattr(sys, "stdin", io.StringIO("physics\nloop\nphysics\n"))
     with pytest.raises(SystemExit):
-        _peer_sides.ours(sizes, answers)
+        _peer_sides.SIDES[side](sizes, answers)
     told = [json.loads(line) for line in answers.getvalue().splitlines()]
     assert [list(one) for one in told] == [["loop"], ["physics"], ["loop"], ["physics"]]
     assert all(value > 0 for one in told for value in one.values()) and sizes.updates == 4
