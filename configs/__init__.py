@@ -57,6 +57,15 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=3_000_000, replay_capacity=2_999_808),
         evaluation=EvalConfig(eval_every=100_000),
     ),
+    # Ant in the open on a few CPU cores, MuJoCo's C engine: the schedule of metaworld_cpu and JaxGCRL's learner, with
+    # larger steps and the networks of metaworld_cpu. Episodes of 1,000 steps make evaluations dear.
+    "ant_cpu": Config(
+        env=EnvConfig(task="ant", num_envs=128, physics="c"),
+        network=NetworkConfig(width=128, critic_depth=4, actor_depth=4),
+        agent=AgentConfig(critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_average=0.999),
+        train=TrainConfig(total_env_steps=5_000_000, replay_capacity=2_999_808, min_replay=126_976),
+        evaluation=EvalConfig(eval_every=250_000, eval_episodes=64),
+    ),
     # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
     # metaworld_cpu. Not yet run on a GPU.
     "metaworld_gpu": Config(

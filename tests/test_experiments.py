@@ -10,9 +10,9 @@ import pytest
 from configs import PRESETS
 from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
-from crl_jax.loggers import read_metrics
+from crl_jax.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
-from experiments import ablation, lab_journal, metaworld_suite, pages, single_goal, study
+from experiments import ablation, lab_journal, locomotion, metaworld_suite, pages, single_goal, study
 from tests.test_report import make_run
 from tests.test_train import SMALL
 
@@ -20,6 +20,7 @@ STUDIES = {
     "single_goal": lambda: single_goal.cells(tuple(single_goal.TASKS), single_goal.CRL_ARMS),
     "lab_journal": lambda: lab_journal.cells(lab_journal.TASKS),
     "ablation": lambda: ablation.cells(("reach", "point_U", "faucet-close")),
+    "locomotion": lambda: locomotion.cells(("ant", "ant_u_maze")),
 }
 
 
@@ -134,6 +135,21 @@ def test_reports_of_kept_cells(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         lines = lab_journal.five_lines(study.kept_runs(name, cells()), ("push",))
         assert len(lines) == 5 and all(line in told for line in lines)
         assert lines[3].startswith("depth: push: 16 ") and ", 4 " in lines[3], "the better level first"
+
+
+def test_engines_stand_in_tables_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "results")
+    with pytest.raises(ConfigError, match="engines='sprin': unknown; nearest: spring"):
+        locomotion.run(engines=("sprin",), dry_run=True)
+    kept_cells(tmp_path / "results", locomotion.STUDY, locomotion.cells())
+    for run in (tmp_path / "results" / locomotion.STUDY).iterdir():
+        logger = JsonlLogger(run)
+        logger.log({"eval/time_at_goal": 7.0}, 1_000_000)
+        logger.close()
+    assert locomotion.report(out=tmp_path / "out") == 0 and (tmp_path / "out" / "locomotion.png").exists()
+    tables = capsys.readouterr().out.split("\n\n")[:2]
+    for engine, table in zip(("c", "spring"), tables, strict=True):
+        assert f"| ant-{engine} | 2 |" in table and "| 7 | 7 |" in table and table.count("| ant-") == 1
 
 
 def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

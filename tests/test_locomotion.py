@@ -252,7 +252,7 @@ def test_a_cached_reset_restarts_where_it_started() -> None:
 
 
 def test_engine_c_is_mujoco_under_the_same_torques() -> None:
-    """An oracle: the same model stepped by `mj_step` from the same start, actions beyond 1 clipped."""
+    """An oracle: the same model stepped by `mj_step` from the same start, actions beyond 1 clipped, 1 a share of it."""
     env = envs_mjx.make("ant_u_maze", ENVS, physics="c")
     physics, model = env.simulation.physics, load_model(env.task)  # type: ignore[attr-defined]
     generator, nq = np.random.default_rng(0), model.nq
@@ -267,7 +267,7 @@ def test_engine_c_is_mujoco_under_the_same_torques() -> None:
     for action in actions:
         state = physics.step(state, jnp.asarray(action))
         for data, own in zip(worlds, action, strict=True):
-            data.ctrl[:] = np.clip(own, -1, 1)
+            data.ctrl[:] = 0.3 * np.clip(own, -1, 1)
             mujoco.mj_step(model, data, nstep=5)
         expected = np.stack([np.append(data.qpos, data.qvel) for data in worlds])
         np.testing.assert_allclose(state.joints, expected, rtol=1e-6, atol=1e-6)

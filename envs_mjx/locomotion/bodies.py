@@ -22,6 +22,9 @@ class Body:
         healthy: metres of the root's height within which an episode goes on; None ends none.
         q_noise: half width of the uniform added to the starting position.
         qd_noise: standard deviation of the starting velocity, or half width where `qd_uniform`.
+        torque: share of the motors' torques that an action of 1 asks for on engines c and warp. The ant's: at full
+            torque random actions there throw it out of `healthy` after 42 env steps (1,645 episodes ended in 64 x 990
+            steps; 38 on spring, 18 with this share).
         full_range: whether actions -1 ... 1 span the motors' control range; else they are the controls.
         observe: row of `observe.OBSERVE`.
     """
@@ -37,6 +40,7 @@ class Body:
     q_noise: float = 0.1
     qd_noise: float = 0.1
     qd_uniform: bool = False
+    torque: float = 1.0
     full_range: bool = False
     observe: str = "joints"
 
@@ -45,7 +49,7 @@ _FEET = ("left_foot_geom", "right_foot_geom", "third_foot_geom", "fourth_foot_ge
 _THIGHS = ("aux_1_geom", "aux_2_geom", "aux_3_geom", "aux_4_geom")
 
 BODIES: dict[str, Body] = {
-    "ant": Body("ant.xml", 5, 0.005, 10, solid=("torso_geom", *_THIGHS, *_FEET), healthy=(0.2, 1.0)),
+    "ant": Body("ant.xml", 5, 0.005, 10, solid=("torso_geom", *_THIGHS, *_FEET), healthy=(0.2, 1.0), torque=0.3),
     "humanoid": Body(
         "humanoid.xml",
         5,

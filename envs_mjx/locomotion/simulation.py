@@ -89,12 +89,12 @@ def system_of(task: LocomotionTask) -> Any:
 
 
 def control_of(task: LocomotionTask) -> MotorControl:
-    """Torques: the action itself, or the span of each motor's range, see `Body.full_range`."""
+    """Torques: the action itself times `Body.torque`, or the span of each motor's range, see `Body.full_range`."""
     model = load_model(task)
     if task.body.startswith("panda"):
         return panda.control(bool(task.object))
     if not task.physique.full_range:
-        return MotorControl((0.0,) * model.nu, (1.0,) * model.nu)
+        return MotorControl((0.0,) * model.nu, (task.physique.torque,) * model.nu)
     low, high = model.actuator_ctrlrange.T
     return MotorControl(tuple((low + high) / 2), tuple((high - low) / 2))
 
