@@ -63,7 +63,7 @@ PRESETS: dict[str, Config] = {
         env=EnvConfig(task="ant", num_envs=128, physics="c"),
         network=NetworkConfig(width=128, critic_depth=4, actor_depth=4),
         agent=AgentConfig(critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3, actor_average=0.999),
-        train=TrainConfig(total_env_steps=5_000_000, replay_capacity=2_999_808, min_replay=126_976),
+        train=TrainConfig(total_env_steps=8_000_000, replay_capacity=2_999_808, min_replay=126_976),
         evaluation=EvalConfig(eval_every=250_000, eval_episodes=64),
     ),
     # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
