@@ -55,7 +55,9 @@ class SequenceConfig(Config):
         require(devices == 1, "devices", devices, "a sequence of tasks takes one device; set 1")
         steps, rows = self.sequence.steps_per_task, self.env_steps_per_iteration()
         warm_up = self.train.warm_up_unrolls(self.env.num_envs) * rows
-        require(steps > warm_up, "steps_per_task", steps, f"must be more than the {warm_up} random steps of min_replay")
+        least = warm_up + self.train.iterations_per_round * rows  # the task before may have run on for all but a round
+        told = f"must be at least {least}, the random steps of min_replay and a round, for every task to be learned"
+        require(steps >= least, "steps_per_task", steps, told)
         return self
 
     @property

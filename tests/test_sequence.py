@@ -234,7 +234,7 @@ def test_other_methods_resume_alike(changes, tmp_path: Path) -> None:
         ({"learner": "cbp", "replacement_rate": 0.5}, "replacement_rate=0.5: at most one unit"),
         ({"actor_average": 0.9}, "actor_average=0.9"),
         ({"method": "td3", "embedding": 64}, "method='td3'.*one of crl, sac"),
-        ({"steps_per_task": 80}, "steps_per_task=80: must be more than the 80"),
+        ({"steps_per_task": 159}, "steps_per_task=159: must be at least 160, the random steps"),
         ({"critic_mode": "reset"}, "target_mode='keep'"),
         ({"devices": 2}, "devices=2"),
     ],
