@@ -12,7 +12,7 @@ from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
-from experiments import ablation, lab_journal, locomotion, metaworld_suite, pages, single_goal, study
+from experiments import ablation, lab_journal, locomotion, metaworld_suite, pages, single_goal, study, topology
 from tests.test_report import make_run
 from tests.test_train import SMALL
 
@@ -166,6 +166,8 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)
     monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
+    monkeypatch.setattr(topology, "topology_figure", lambda told, curves, path: path)
+    monkeypatch.setattr(topology, "plan_figure", lambda told, path: path)
     for path, sections in pages.PAGES.items():
         real = path.read_text()
         for mark, section in sections.items():
