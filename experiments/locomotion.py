@@ -75,10 +75,20 @@ def report(tasks: tuple[str, ...] = ("ant",), out: Path | None = None) -> int:
         out: Folder of the picture; runs/locomotion/report by default.
     """
     kept = study.kept_runs(STUDY, cells(tasks))
-    picture = (out or Path("runs") / STUDY / "report") / "locomotion.png"
-    figure = metric_figure({name: {name: runs} for name, runs in kept.items()}, METRIC, "env steps at goal", picture)
+    figure = drawn(kept, (out or Path("runs") / STUDY / "report") / "locomotion.png")
     Console().print("\n\n".join([*tables(kept), str(figure)]), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def section() -> str:
+    """The README's tables and figure, as Markdown; the figure is drawn.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    kept = study.kept_runs(STUDY, cells())
+    figure = drawn(kept, study.ROOT / "docs" / "locomotion.png")
+    return "\n\n".join([*tables(kept), f"![Env steps at the goal]({figure.relative_to(study.ROOT)})"])
 
 
 def tables(kept: Mapping[str, Sequence[Path]]) -> list[str]:
@@ -87,6 +97,11 @@ def tables(kept: Mapping[str, Sequence[Path]]) -> list[str]:
         engine: {name: folders for name, folders in kept.items() if name.endswith(f"-{engine}")} for engine in STEPS
     }
     return [study.markdown_table(groups, COLUMNS, told_of=measured) for groups in by_engine.values() if groups]
+
+
+def drawn(kept: Mapping[str, Sequence[Path]], path: Path) -> Path:
+    """Env steps at the goal over env steps, a panel for each cell."""
+    return metric_figure({name: {name: folders} for name, folders in kept.items()}, METRIC, "env steps at goal", path)
 
 
 if __name__ == "__main__":

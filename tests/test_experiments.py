@@ -166,6 +166,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)
     monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
+    monkeypatch.setattr(locomotion, "metric_figure", lambda *given: given[3])
     monkeypatch.setattr(topology, "topology_figure", lambda told, curves, path: path)
     monkeypatch.setattr(topology, "plan_figure", lambda told, path: path)
     for path, sections in pages.PAGES.items():
