@@ -79,7 +79,7 @@ CPU = Scale(
         "iterations_per_round": 4,
         "checkpoint_every": 100_000,
     },
-    tasks={"point_U": 400_000, "point_Maze11x11": 1_000_000, "point_FourRooms": 400_000},
+    tasks={"point_U": 400_000, "point_Maze11x11": 2_000_000, "point_FourRooms": 400_000},
     width=64,
     batch_size=128,
     grids={

@@ -17,7 +17,7 @@ from experiments.depth_scaling import METRIC, measured
 
 STUDY = "locomotion"
 PRESET = "ant_cpu"
-STEPS = {"c": 8_000_000, "spring": 2_000_000}
+STEPS = {"c": 8_000_000, "spring": 8_000_000}
 """Engine -> env steps of a run."""
 COLUMNS: tuple[study.Column, ...] = (
     ("time at goal, last", "last_time_at_goal", "{:.0f}"),

@@ -186,16 +186,18 @@ def markdown_table(
 ) -> str:
     """A row for each group: of each column the median [lowest, highest] over its runs; "-" if it was not recorded.
 
+    Minutes are a column only where a run recorded its seconds.
+
     Args:
         told_of: a run's numbers by name; `numbers` by default.
     """
-    lines = [f"| {name} | runs | {' | '.join(title for title, _, _ in columns)} | env steps | minutes |"]
-    lines.append("|" + "---|" * (len(columns) + 4))
-    columns = [*columns, ("", "env_steps", "{:,.0f}"), ("", "minutes", "{:.1f}")]
-    for label, folders in groups.items():
-        told = [(told_of or numbers)(folder) for folder in folders]
-        cells = [spread([one[key] for one in told if key in one], form) for _, key, form in columns]
-        lines.append(f"| {label} | {len(folders)} | {' | '.join(cells)} |")
+    told = {label: [(told_of or numbers)(folder) for folder in folders] for label, folders in groups.items()}
+    timed = any("minutes" in one for runs_ in told.values() for one in runs_)
+    columns = [*columns, ("env steps", "env_steps", "{:,.0f}"), *([("minutes", "minutes", "{:.1f}")] if timed else [])]
+    lines = [f"| {name} | runs | {' | '.join(title for title, _, _ in columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for label, runs_ in told.items():
+        cells = [spread([one[key] for one in runs_ if key in one], form) for _, key, form in columns]
+        lines.append(f"| {label} | {len(runs_)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

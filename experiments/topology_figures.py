@@ -72,7 +72,7 @@ def plan_figure(told: Told, path: Path) -> Path:
             _ends(place, one[label][0])
             keys = [f"{name}_longest_leg" for name in STYLES]
             line, midpoints = (study.spread([seed[key] for seed in one[label] if key in seed]) for key in keys)
-            title = f"{task}, {label}\nlongest leg: midpoints {midpoints},\nline (dotted) {line}"
+            title = f"{task}, {label}\nlongest leg\nmidpoints {midpoints}\nline (dotted) {line}"
             place.set_title(title, fontsize=8, loc="left")
     return saved(figure, path, grid=False)
 
