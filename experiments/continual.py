@@ -44,7 +44,7 @@ SEQUENCES = {
     "cw20": CW20,
 }
 """`easy`: tasks that CRL solves alone on a CPU, the hardest last."""
-STEPS = {"easy": 400_000, "cw10": 1_000_000, "cw20": 1_000_000}
+STEPS = {"easy": 200_000, "cw10": 1_000_000, "cw20": 1_000_000}
 """Env steps of each task."""
 PUBLISHED = Path(__file__).parent / "published" / "continual.json"
 _CONTROL_EPISODES, _CONTROL_STEPS = 8, 500
@@ -107,7 +107,7 @@ def run(
         methods: Names of crl_jax.continual.METHODS.
         critic_modes: persistent, reset, cka.
         seeds: Seeds.
-        steps_per_task: Env steps of each task; 400,000 (easy) or 1,000,000 by default.
+        steps_per_task: Env steps of each task; 200,000 (easy) or 1,000,000 by default.
         threads: Threads of the C engine; 0 takes every core.
         control: Play every task with the scripted policy first, and leave out what it cannot solve.
         dry_run: Tell the runs and do nothing.
