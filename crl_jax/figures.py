@@ -284,7 +284,7 @@ def sequence_figure(
     """
     from matplotlib.ticker import EngFormatter
 
-    figure, grid = _grid(len(groups))
+    figure, grid = _grid(len(groups), 3 if len(groups) <= 6 else 4)
     for axes, (label, runs) in zip(grid, groups.items(), strict=True):
         steps, _, ends = runs[0]
         values = np.stack([[np.interp(steps, at, column) for column in success.T] for at, success, _ in runs])
@@ -313,12 +313,14 @@ def sequence_figure(
 
 def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], path: Path) -> Path:
     """A panel for each matrix of values in [0, 1]: after each row's task, on each column's; NaN is left blank."""
-    figure, grid = _grid(len(matrices))
-    for axes, (label, values) in zip(grid, matrices.items(), strict=True):
+    across = 3 if len(columns) > 5 else 6
+    names = [f"{number + 1} {row}" for number, row in enumerate(rows)]
+    figure, grid = _grid(len(matrices), across)
+    for place, (axes, (label, values)) in enumerate(zip(grid, matrices.items(), strict=True)):
         picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         axes.set_xticks(range(len(columns)), [str(number + 1) for number in range(len(columns))])
-        axes.set_yticks(range(len(rows)), [f"{number + 1} {row}" for number, row in enumerate(rows)], fontsize=8)
-        axes.set_title(label, loc="left")
+        axes.set_yticks(range(len(rows)), [] if place % across else names, fontsize=8)
+        axes.set_title(label, loc="left", fontsize=10)
         for (row, column), value in np.ndenumerate(values):
             if len(columns) <= 10 and np.isfinite(value):
                 axes.text(
@@ -359,11 +361,11 @@ def _colours(count: int) -> list[str]:
     return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
-def _grid(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, three in a row."""
-    columns = min(3, panels)
+def _grid(panels: int, across: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, three in a row, or more that are smaller."""
+    columns = min(across, panels)
     rows = -(-panels // columns)
-    figure = new_figure(rows, columns, 4.6 * columns)
+    figure = new_figure(rows, columns, 13.8 / across * columns, 9.3 / across * rows)
     grid = list(figure.subplots(rows, columns, squeeze=False).flatten())
     for axes in grid[panels:]:
         axes.set_axis_off()

@@ -4,7 +4,8 @@
 Then it trains every (method, critic mode, seed) with preset continual_cpu and keeps config and metrics under
 experiments/results/continual/. `report` makes curves with the boundaries between tasks, the matrices S of success on
 each task after each task, and the table of performance, forgetting and forward transfer, all from kept runs. Forward
-transfer is relative to the kept runs of `scratch` with the same sequence.
+transfer is relative to the kept runs of `scratch` with the same sequence: with a new critic for each task, which is
+each task alone, where there are any, or else with the kept one.
 
 Published figures beside ours are of other settings (20 tasks, SAC with rewards on the older tasks): a reference of what
 is usual, not a comparison.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -46,6 +48,10 @@ SEQUENCES = {
 """`easy`: tasks that CRL solves alone on a CPU, the hardest last."""
 STEPS = {"easy": 200_000, "cw10": 1_000_000, "cw20": 1_000_000}
 """Env steps of each task."""
+CRITIC = {"train/categorical_accuracy": "critic's accuracy", "train/participation_ratio": "phi's dimensions"}
+"""Told beside what each method tells of itself."""
+CONCLUSIONS = study.ROOT / "docs" / "continual_conclusions.md"
+"""Written by who has read the runs; the README shows it where there is one."""
 PUBLISHED = Path(__file__).parent / "published" / "continual.json"
 _CONTROL_EPISODES, _CONTROL_STEPS = 8, 500
 
@@ -138,13 +144,13 @@ def _controlled(wanted: list[study.Cell], threads: int) -> list[study.Cell]:
 
 @dataclass(frozen=True)
 class Scored:
-    """One kept run: its evaluations by both success definitions, and its method's last diagnostics."""
+    """One kept run: its evaluations by both success definitions, and its diagnostics (N,) at each task's end."""
 
     folder: Path
     config: SequenceConfig
     any: Evaluations
     final: Evaluations
-    told: dict[str, float]
+    told: dict[str, np.ndarray]
 
 
 def scored(folder: Path) -> Scored:
@@ -167,11 +173,19 @@ def scored(folder: Path) -> Scored:
         np.array([[row.get(f"eval/{task}/success_{kind}", 0.0) for task in range(count)] for row in rows.values()])
         for kind in ("any", "final")
     ]
-    last = list(rows.values())[-1]
-    told = {name.removeprefix("eval/method/"): last[name] for name in last if name.startswith("eval/method/")}
     ended = np.array([ends[task] for task in range(count)])
     at_any, at_last = (Evaluations(steps, matrix, ended) for matrix in matrices)
-    return Scored(folder, config, at_any, at_last, told)
+    return Scored(folder, config, at_any, at_last, _diagnostics(records, ended))
+
+
+def _diagnostics(records: list[dict[str, Any]], ends: np.ndarray) -> dict[str, np.ndarray]:
+    """What the critic and the method told last of themselves, up to the end (N,) of each task."""
+    own = sorted({name for record in records for name in record if name.startswith("eval/method/")})
+    found = {}
+    for name, shown in {**CRITIC, **{name: name.removeprefix("eval/method/") for name in own}}.items():
+        values = [(record["env_steps"], record[name]) for record in records if name in record]
+        found[shown] = np.array([[value for at, value in values if at <= end][-1] for end in ends])
+    return found
 
 
 def table(groups: dict[str, list[Scored]], kind: str) -> str:
@@ -183,8 +197,8 @@ def table(groups: dict[str, list[Scored]], kind: str) -> str:
     reference = _reference(groups, kind)
     published = json.loads(PUBLISHED.read_text())["methods"]
     lines = [
-        "| method | critic | seeds | performance | at own end | forgetting | forward transfer | published |",
-        "|---|---|---|---|---|---|---|---|",
+        "| method | critic | seeds | performance | at own end | forgetting | own area | forward transfer | published |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for label, runs in groups.items():
         evaluations = [getattr(run, kind) for run in runs]
@@ -193,10 +207,11 @@ def table(groups: dict[str, list[Scored]], kind: str) -> str:
             [float(metrics.performance(one)[-1]) for one in evaluations],
             [metrics.own_performance(one) for one in evaluations],
             [float(metrics.forgetting(one).mean()) for one in evaluations],
+            [float(metrics.areas(one).mean()) for one in evaluations],
         ]
         if reference is not None:
             columns.append([float(metrics.forward_transfer(one, reference).mean()) for one in evaluations])
-        told = [_interval(values) for values in columns] + ["-"] * (4 - len(columns))
+        told = [_interval(values) for values in columns] + ["-"] * (5 - len(columns))
         lines.append(f"| {method} | {mode} | {len(runs)} | {' | '.join(told)} | {published.get(method, '-')} |")
     return "\n".join(lines)
 
@@ -207,9 +222,9 @@ def _interval(values: list[float]) -> str:
 
 
 def _reference(groups: dict[str, list[Scored]], kind: str) -> np.ndarray | None:
-    """(N,) mean areas of the runs of scratch, short of 1, so that there is something to gain; None without any."""
-    runs = [run for label, runs in groups.items() if label.split(" ")[0] == "scratch" for run in runs]
-    if not runs:
+    """(N,) mean areas of each task learned alone, short of 1, so that there is something to gain; None without any."""
+    runs = groups.get("scratch reset", groups.get("scratch persistent"))
+    if runs is None:
         return None
     return np.minimum(np.mean([metrics.areas(getattr(run, kind)) for run in runs], axis=0), 1 - 1e-6)
 
@@ -229,6 +244,17 @@ def tasks_table(groups: dict[str, list[Scored]], kind: str) -> str:
     for label, runs in groups.items():
         last = np.mean([getattr(run, kind).success[-1] for run in runs], axis=0)
         lines.append(f"| {label} | {' | '.join(f'{value:.2f}' for value in last)} |")
+    return "\n".join(lines)
+
+
+def diagnostics_table(groups: dict[str, list[Scored]]) -> str:
+    """A row for each cell and diagnostic: its mean over the seeds at the end of each task's training."""
+    tasks = next(iter(groups.values()))[0].config.sequence.tasks
+    lines = [f"| method | at the end of | {' | '.join(tasks)} |", "|---|---|" + "---|" * len(tasks)]
+    for label, runs in groups.items():
+        for name in runs[0].told:
+            values = np.mean([run.told[name] for run in runs], axis=0)
+            lines.append(f"| {label} | {name} | {' | '.join(f'{value:.2f}' for value in values)} |")
     return "\n".join(lines)
 
 
@@ -257,30 +283,41 @@ def report(sequence: str = "easy", out: Path | None = None) -> int:
     """
     groups, out = kept(sequence), out or Path("runs") / STUDY / "report"
     console = Console()
-    for kind in ("final", "any"):
-        console.print(f"Success at {'any' if kind == 'any' else 'the last'} step", highlight=False)
-        console.print(table(groups, kind), markup=False, highlight=False, soft_wrap=True)
-    console.print(tasks_table(groups, "final"), markup=False, highlight=False, soft_wrap=True)
-    for label, runs in groups.items():
-        told = {name: np.mean([run.told[name] for run in runs]) for name in runs[0].told}
-        if told:
-            shown = ", ".join(f"{name} {value:.3g}" for name, value in told.items())
-            console.print(f"{label}: {shown}", highlight=False, soft_wrap=True)
-    for figure in figures(groups, out, "final"):
-        console.print(str(figure), highlight=False, soft_wrap=True)
+    for text in (_tables(groups), *figures(groups, out, "final")):
+        console.print(str(text), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
 def section(sequence: str = "easy") -> str:
-    """The README's tables and figures, as Markdown; the figures are drawn.
+    """The README's table, conclusions and figures, as Markdown; the figures are drawn.
 
     Raises:
         ConfigError: no run is kept.
     """
     groups = kept(sequence)
     pictures = [path.relative_to(study.ROOT) for path in figures(groups, study.ROOT / "docs", "final")]
-    drawn = "\n\n".join(f"![{path.stem.replace('_', ' ')}]({path})" for path in pictures)
-    return f"Success at the last step:\n\n{table(groups, 'final')}\n\n{drawn}"
+    told = [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
+    drawn = [f"![{path.stem.replace('_', ' ')}]({path})" for path in pictures]
+    return "\n\n".join([table(groups, "final"), *told, *drawn])
+
+
+def details(sequence: str = "easy") -> str:
+    """The tables of docs/results.md, as Markdown.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    return _tables(kept(sequence))
+
+
+def _tables(groups: dict[str, list[Scored]]) -> str:
+    told = [
+        ("Success at the last step:", table(groups, "final")),
+        ("Success at any step:", table(groups, "any")),
+        ("Success on each task after the whole sequence, at the last step:", tasks_table(groups, "final")),
+        ("The critic on its batch, and what a method tells of itself:", diagnostics_table(groups)),
+    ]
+    return "\n\n".join(text for pair in told for text in pair)
 
 
 if __name__ == "__main__":

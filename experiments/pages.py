@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from crl_jax.config import ConfigError
-from experiments import ablation, depth_scaling, lab_journal, locomotion, metaworld_suite, single_goal, topology
+from experiments import (
+    ablation,
+    continual,
+    depth_scaling,
+    lab_journal,
+    locomotion,
+    metaworld_suite,
+    single_goal,
+    topology,
+)
 from experiments.study import ROOT
 
 _OF_PRESET = {preset: functools.partial(metaworld_suite.section, preset) for preset in metaworld_suite.PRESETS}
@@ -25,12 +34,14 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "depth_scaling": depth_scaling.section,
         "topology": topology.section,
         "locomotion": locomotion.section,
+        "continual": continual.section,
     },
     ROOT / "docs" / "results.md": {
         **{preset: section for preset, section in _OF_PRESET.items() if preset not in _IN_README},
         "baselines": metaworld_suite.baselines,
         "lab_journal": lab_journal.table,
         "ablation": ablation.section,
+        "continual": continual.details,
     },
 }
 """Page -> mark -> the Markdown that stands there, its pictures as seen from ROOT."""

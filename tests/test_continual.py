@@ -22,8 +22,8 @@ LAST = SIZES.tasks - 1
 QUICK = {"ft1", "packnet"} | {one.values[0] for one in rotating(NAMES) if not one.marks}
 
 
-def today(names: Iterable[str]) -> list:
-    """Parameters for pytest: a method is compiled once for all quick tests of a day."""
+def slow_unless_quick(names: Iterable[str]) -> list:
+    """Parameters for pytest: few methods are compiled, the day's among them; the others are slow."""
     return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
@@ -35,7 +35,7 @@ def test_the_table_is_the_list_of_names() -> None:
     assert tuple(continual.METHODS) == NAMES
 
 
-@pytest.mark.parametrize("name", today(NAMES))
+@pytest.mark.parametrize("name", slow_unless_quick(NAMES))
 def test_one_program_serves_all_tasks_and_learns_each(name: str) -> None:
     method, tasks = sequence(name)
     assert TRACES[method] == 1
@@ -48,7 +48,7 @@ def test_one_program_serves_all_tasks_and_learns_each(name: str) -> None:
     assert shapes[0] == shapes[1] == shapes[2]
 
 
-@pytest.mark.parametrize("name", today(KEPT))
+@pytest.mark.parametrize("name", slow_unless_quick(KEPT))
 def test_finished_policies_do_not_change_by_a_bit(name: str) -> None:
     _, tasks = sequence(name, reset=False)  # Adam's moments of the last task would move what is only masked.
     for number in range(LAST):
@@ -67,13 +67,13 @@ def test_finished_policies_of_residual_networks_do_not_change_by_a_bit(name: str
         assert np.array_equal(tasks[LAST].settled[number], tasks[number].settled[number])
 
 
-@pytest.mark.parametrize("name", today(name for name in NAMES if name != "packnet"))
+@pytest.mark.parametrize("name", slow_unless_quick(name for name in NAMES if name != "packnet"))
 def test_a_tasks_end_leaves_its_policy(name: str) -> None:
     for number, left in enumerate(sequence(name)[1]):
         assert np.array_equal(left.ended[number], left.trained[number])
 
 
-@pytest.mark.parametrize("name", today(("ft1", "crelus", "cbp")))
+@pytest.mark.parametrize("name", slow_unless_quick(("ft1", "crelus", "cbp")))
 def test_one_model_is_scored_on_all_tasks(name: str) -> None:
     for left in sequence(name)[1]:
         assert np.array_equal(left.settled[0], left.settled[LAST])
@@ -85,7 +85,7 @@ def test_ft1_and_ftn_train_alike() -> None:
         np.testing.assert_array_equal(one.losses, other.losses)
 
 
-@pytest.mark.parametrize("name", today(("scratch", "ftn", "packnet", "l2", "ewc", "mas", "cka_rl")))
+@pytest.mark.parametrize("name", slow_unless_quick(("scratch", "ftn", "packnet", "l2", "ewc", "mas", "cka_rl")))
 def test_in_the_first_task_a_method_is_the_plain_actor(name: str) -> None:
     plain, ours = sequence("ft1")[1][0], sequence(name)[1][0]
     np.testing.assert_allclose(ours.trained[0], plain.trained[0], rtol=1e-5, atol=1e-6)

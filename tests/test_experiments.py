@@ -12,7 +12,17 @@ from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
-from experiments import ablation, lab_journal, locomotion, metaworld_suite, pages, single_goal, study, topology
+from experiments import (
+    ablation,
+    continual,
+    lab_journal,
+    locomotion,
+    metaworld_suite,
+    pages,
+    single_goal,
+    study,
+    topology,
+)
 from tests.test_report import make_run
 from tests.test_train import SMALL
 
@@ -169,6 +179,8 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(locomotion, "metric_figure", lambda *given: given[3])
     monkeypatch.setattr(topology, "topology_figure", lambda told, curves, path: path)
     monkeypatch.setattr(topology, "plan_figure", lambda told, path: path)
+    monkeypatch.setattr(continual, "sequence_figure", lambda *given: given[2])
+    monkeypatch.setattr(continual, "heat_maps", lambda *given: given[3])
     for path, sections in pages.PAGES.items():
         real = path.read_text()
         for mark, section in sections.items():

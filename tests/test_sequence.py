@@ -129,11 +129,16 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
     groups = {"scratch persistent": [one], "ftn persistent": [one, one]}
     told = study.table(groups, "final").splitlines()
     cells = [cell.strip() for cell in told[3].split("|")[1:-1]]
-    assert cells[:3] == ["ftn", "persistent", "2"] and float(cells[6].split(" ")[0]) == 0  # As scratch itself.
+    assert cells[:3] == ["ftn", "persistent", "2"] and float(cells[7].split(" ")[0]) == 0  # As scratch itself.
     last = one.final.success[-1]
     assert float(cells[3].split(" ")[0]) == pytest.approx(last.mean(), abs=0.006)
     assert f"{last[1]:.2f}" in study.tasks_table(groups, "final").splitlines()[2].split("|")[3]
     assert all(picture.stat().st_size > 0 for picture in study.figures(groups, tmp_path, "final"))
+    rows = [row.split("|") for row in study.diagnostics_table(groups).splitlines() if "| free_share |" in row]
+    assert len(rows) == 2  # Packnet's, whatever they are called here.
+    np.testing.assert_allclose(np.array(rows)[:, 3:6].astype(float), [[2 / 3, 1 / 3, 0]] * 2, atol=0.02)
+    accuracy = [record for record in read_metrics(finished) if "train/categorical_accuracy" in record]
+    assert one.told["critic's accuracy"][-1] == accuracy[-1]["train/categorical_accuracy"]
     torn = tmp_path / "torn"
     torn.mkdir()
     (torn / "config.json").write_text((finished / "config.json").read_text())
