@@ -50,8 +50,6 @@ STEPS = {"easy": 200_000, "cw10": 1_000_000, "cw20": 1_000_000}
 """Env steps of each task."""
 CRITIC = {"train/categorical_accuracy": "critic's accuracy", "train/participation_ratio": "phi's dimensions"}
 """Told beside what each method tells of itself."""
-CONCLUSIONS = study.ROOT / "docs" / "continual_conclusions.md"
-"""Written by who has read the runs; the README shows it where there is one."""
 PUBLISHED = Path(__file__).parent / "published" / "continual.json"
 _CONTROL_EPISODES, _CONTROL_STEPS = 8, 500
 
@@ -72,6 +70,7 @@ def cells(
         for method in study.known(methods, continual.METHODS, "methods"):
             steps = steps_per_task or STEPS[sequence]
             changes = {"learner": method, "critic_mode": mode, "steps_per_task": steps}
+            changes["eval_every"] = max(50_000, steps // 10)  # All tasks begun are evaluated, ten in the end.
             changes |= {} if mode == "persistent" else {"target_mode": "reset"}
             # As many as a fifth of the task's own.
             changes |= {"retrain_updates": steps // 200} if method == "packnet" else {}
@@ -217,7 +216,7 @@ def table(groups: dict[str, list[Scored]], kind: str) -> str:
 
 
 def _interval(values: list[float]) -> str:
-    mean, low, high = metrics.mean_interval(values)
+    mean, low, high = (round(value, 2) + 0.0 for value in metrics.mean_interval(values))  # -0.001 is 0.00.
     return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -258,8 +257,8 @@ def diagnostics_table(groups: dict[str, list[Scored]]) -> str:
     return "\n".join(lines)
 
 
-def figures(groups: dict[str, list[Scored]], out: Path, kind: str) -> list[Path]:
-    """Curves over the sequence, and the matrices of success on each task (column) after each task (row)."""
+def figures(groups: dict[str, list[Scored]], out: Path, kind: str, name: str) -> list[Path]:
+    """`name`'s curves over the sequence, and the matrices of success on each task (column) after each task (row)."""
     tasks = next(iter(groups.values()))[0].config.sequence.tasks
     curves, matrices = {}, {}
     for label, runs in groups.items():
@@ -269,8 +268,8 @@ def figures(groups: dict[str, list[Scored]], out: Path, kind: str) -> list[Path]
         scored_ = np.tril(np.ones((len(tasks), len(tasks)), bool))  # Tasks to come are not.
         matrices[label] = np.where(scored_, np.mean(rows, axis=0), np.nan)
     return [
-        sequence_figure(curves, tasks, out / "continual_curves.png", f"success ({kind} step)"),
-        heat_maps(matrices, tasks, tasks, out / "continual_matrices.png"),
+        sequence_figure(curves, tasks, out / f"{name}_curves.png", f"success ({kind} step)"),
+        heat_maps(matrices, tasks, tasks, out / f"{name}_matrices.png"),
     ]
 
 
@@ -283,20 +282,21 @@ def report(sequence: str = "easy", out: Path | None = None) -> int:
     """
     groups, out = kept(sequence), out or Path("runs") / STUDY / "report"
     console = Console()
-    for text in (_tables(groups), *figures(groups, out, "final")):
+    for text in (_tables(groups), *figures(groups, out, "final", f"{STUDY}_{sequence}")):
         console.print(str(text), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
 def section(sequence: str = "easy") -> str:
-    """The README's table, conclusions and figures, as Markdown; the figures are drawn.
+    """The README's table, conclusions (where who has read the runs wrote some) and figures, as Markdown and drawn.
 
     Raises:
         ConfigError: no run is kept.
     """
-    groups = kept(sequence)
-    pictures = [path.relative_to(study.ROOT) for path in figures(groups, study.ROOT / "docs", "final")]
-    told = [CONCLUSIONS.read_text().strip()] if CONCLUSIONS.exists() else []
+    groups, docs, name = kept(sequence), study.ROOT / "docs", f"{STUDY}_{sequence}"
+    pictures = [path.relative_to(study.ROOT) for path in figures(groups, docs, "final", name)]
+    conclusions = docs / f"{name}_conclusions.md"
+    told = [conclusions.read_text().strip()] if conclusions.exists() else []
     drawn = [f"![{path.stem.replace('_', ' ')}]({path})" for path in pictures]
     return "\n\n".join([table(groups, "final"), *told, *drawn])
 

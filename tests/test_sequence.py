@@ -133,7 +133,7 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
     last = one.final.success[-1]
     assert float(cells[3].split(" ")[0]) == pytest.approx(last.mean(), abs=0.006)
     assert f"{last[1]:.2f}" in study.tasks_table(groups, "final").splitlines()[2].split("|")[3]
-    assert all(picture.stat().st_size > 0 for picture in study.figures(groups, tmp_path, "final"))
+    assert all(picture.stat().st_size > 0 for picture in study.figures(groups, tmp_path, "final", "three"))
     rows = [row.split("|") for row in study.diagnostics_table(groups).splitlines() if "| free_share |" in row]
     assert len(rows) == 2  # Packnet's, whatever they are called here.
     np.testing.assert_allclose(np.array(rows)[:, 3:6].astype(float), [[2 / 3, 1 / 3, 0]] * 2, atol=0.02)
