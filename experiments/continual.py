@@ -45,7 +45,7 @@ SEQUENCES = {
     "cw10": CW10,
     "cw20": CW20,
 }
-"""`easy`: tasks that CRL solves alone on a CPU, the hardest last."""
+"""`easy`: tasks that CRL solves alone on a CPU, the hardest, which takes it longer than STEPS, last."""
 STEPS = {"easy": 200_000, "cw10": 1_000_000, "cw20": 1_000_000}
 """Env steps of each task."""
 CRITIC = {"train/categorical_accuracy": "critic's accuracy", "train/participation_ratio": "phi's dimensions"}

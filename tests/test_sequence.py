@@ -20,6 +20,7 @@ from crl_jax import continual, policy, runs
 from crl_jax.cli import main
 from crl_jax.config import AgentConfig, ConfigError, EnvConfig, EvalConfig, NetworkConfig, TrainConfig, with_overrides
 from crl_jax.config_sequence import SequenceConfig, TasksConfig, of_tasks, resolved
+from crl_jax.continual import metrics
 from crl_jax.continual.settings import ContinualConfig
 from crl_jax.loggers import read_metrics
 from crl_jax.programs import Programs
@@ -130,6 +131,10 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
     told = study.table(groups, "final").splitlines()
     cells = [cell.strip() for cell in told[3].split("|")[1:-1]]
     assert cells[:3] == ["ftn", "persistent", "2"] and float(cells[7].split(" ")[0]) == 0  # As scratch itself.
+    alone = dataclasses.replace(one, final=dataclasses.replace(one.final, success=np.full((6, 3), 0.5)))
+    told = study.table(groups | {"scratch reset": [alone]}, "final").splitlines()
+    gained = float(told[3].split("|")[8].split(" [")[0]) - np.mean(metrics.areas(one.final) - 0.5) / 0.5
+    assert abs(gained) < 0.006  # Now against the critic that is new for each task.
     last = one.final.success[-1]
     assert float(cells[3].split(" ")[0]) == pytest.approx(last.mean(), abs=0.006)
     assert f"{last[1]:.2f}" in study.tasks_table(groups, "final").splitlines()[2].split("|")[3]
