@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from crl_jax.config import Config, ConfigError
+from envs_mjx.cores import cores
 
 AXIS = "data"
 
@@ -37,7 +38,7 @@ def make_mesh(config: Config) -> Mesh | None:
         raise ConfigError(f"devices={wanted}: JAX sees {len(there)} ({there[0].device_kind}){more}")
     if wanted == 1:
         return None
-    pool, here = int(os.environ.get("PJRT_NPROC") or os.cpu_count() or 1), jax.local_device_count()
+    pool, here = int(os.environ.get("PJRT_NPROC") or cores()), jax.local_device_count()
     if there[0].platform == "cpu" and config.env.physics == "c" and pool <= here and here > 1:
         raise ConfigError(
             f"devices={wanted}: physics='c' on CPU devices needs a thread pool larger than their number, or it hangs;"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import os
 
 from envs_mjx.base import EnvError
+from envs_mjx.cores import cores, spare_thread
 from envs_mjx.physics.base import Physics, Scene
 
 ENGINES = ("c", "warp", "jax")
@@ -16,6 +16,7 @@ def has_cuda() -> bool:
     """Whether JAX sees an NVIDIA GPU (initialises JAX's devices)."""
     import jax
 
+    spare_thread()
     return any(device.platform == "gpu" and "NVIDIA" in device.device_kind.upper() for device in jax.local_devices())
 
 
@@ -52,9 +53,9 @@ def make_physics(
     if engine == "c":
         from envs_mjx.physics.c import CPhysics
 
-        cores = os.cpu_count() or 1
-        if threads > 8 * cores:
-            raise EnvError(f"threads={threads}: this machine has {cores} cores; take 0 (every core) to {8 * cores}")
+        most = 8 * cores()
+        if threads > most:
+            raise EnvError(f"threads={threads}: there are {cores()} cores for this; take 0 (every core) to {most}")
         return CPhysics(scene, num_envs, threads)
     from envs_mjx.physics.mjx import MjxPhysics
 

@@ -8,7 +8,6 @@ Inside a callback: NumPy only.
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from flax import struct
 from mujoco.batch import Batch, SimulationError
 
+from envs_mjx.cores import cores, spare_thread
 from envs_mjx.physics.base import (
     MocapControl,
     PhysicsState,
@@ -62,8 +62,9 @@ class CPhysics:
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0):
         self.scene, self.num_envs = scene, num_envs
+        spare_thread()
         self._lock = threading.Lock()  # Several devices of one process may call at once; a call uses every core.
-        self._batch = Batch(scene.model, num_envs, threads or os.cpu_count() or 1)
+        self._batch = Batch(scene.model, num_envs, threads or cores())
         batch, model = self._batch, scene.model
         self._qpos, self._qvel = batch.bind("qpos"), batch.bind("qvel")
         self._mocap, self._ctrl = batch.bind("mocap_pos"), batch.bind("ctrl")
