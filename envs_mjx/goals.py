@@ -14,8 +14,8 @@ from envs_mjx.single_goal import commanded
 from envs_mjx.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative", "auto")
-"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, opening where the hand must
-carry the object, hand - object].
+"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, opening where the hand holds
+the object on its way, hand - object].
 
 auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture (docs/results.md
 tells what was measured of it: hammer, whose nail gives way a little, forgot with goals seen from the nail).
@@ -87,7 +87,7 @@ def _axes(name: str) -> tuple[str, ...]:
 
 def opening(task: TaskSpec, goal: str) -> tuple[float, ...]:
     """The gripper's opening that a goal commands, (); or (opening,), the fourth number of goals."""
-    in_goal = goal == "hand_object" or (goal == "object_relative" and task.lifted)
+    in_goal = goal == "hand_object" or (goal == "object_relative" and task.held)
     return (task.hand_opening,) if in_goal and task.hand_opening is not None else ()
 
 

@@ -70,7 +70,7 @@ def cells(
         for method in study.known(methods, continual.METHODS, "methods"):
             steps = steps_per_task or STEPS[sequence]
             changes = {"learner": method, "critic_mode": mode, "steps_per_task": steps}
-            changes["eval_every"] = max(50_000, steps // 10)  # All tasks begun are evaluated, ten in the end.
+            changes["eval_every"] = max(50_000, steps // 5)  # All tasks begun are evaluated, ten in the end.
             changes |= {} if mode == "persistent" else {"target_mode": "reset"}
             # As many as a fifth of the task's own.
             changes |= {"retrain_updates": steps // 200} if method == "packnet" else {}

@@ -90,6 +90,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.045),
         hand_opening=0.65,
+        held=True,
     ),
     TaskSpec(
         name="pick-place",
@@ -105,7 +106,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
-        lifted=True,
+        held=True,
     ),
     TaskSpec(
         name="pick-place-wall",
@@ -163,7 +164,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(OBJ,),
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
-        lifted=True,
+        held=True,
     ),
     TaskSpec(
         name="box-close",
@@ -188,7 +189,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "top_link"),),
         hand_offset=(0.0, -0.01, 0.07),
         hand_opening=0.3,
-        lifted=True,
+        held=True,
     ),
     TaskSpec(
         name="shelf-place",
@@ -205,7 +206,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.05),
         hand_opening=0.35,
-        lifted=True,
+        held=True,
     ),
     TaskSpec(
         name="basketball",

@@ -58,7 +58,7 @@ class TaskSpec:
             about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
         hand_opening: gripper opening in the goal of the contract `hand_object`, in [0, 1]; None: not part of it. Where
             the hand must hold the object: that of the official scripted policy while it succeeds, as `hand_offset`.
-        lifted: the hand must carry the object through the air: its opening is in goals of `object_relative`, too.
+        held: the hand holds the object on its way: its opening is in goals of `object_relative`, too.
         goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
             target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
         full_state: the goal contract is the full state, whatever contract is asked for.
@@ -89,7 +89,7 @@ class TaskSpec:
     extras: tuple[Part, ...] = ()
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
     hand_opening: float | None = None
-    lifted: bool = False
+    held: bool = False
     goal_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     free: bool | None = None
     full_state: FullState | None = None

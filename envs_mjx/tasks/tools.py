@@ -91,7 +91,7 @@ ROWS: tuple[TaskSpec, ...] = (
         extras=(Part("site", "pegGrasp"),),
         hand_offset=(0.14, 0.0, 0.035),
         hand_opening=0.32,
-        lifted=True,
+        held=True,
     ),
     TaskSpec(
         name="peg-unplug-side",
