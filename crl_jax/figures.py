@@ -291,8 +291,8 @@ def sequence_figure(
         for number, (colour, task) in enumerate(zip(_colours(len(tasks)), tasks, strict=True)):
             begun = steps > (ends[number - 1] if number else 0)
             mine = values[:, number, begun]
-            told = f"{number + 1} {task}"
-            axes.plot(steps[begun], mine.mean(axis=0), color=colour, linewidth=1.8, label=told)
+            told, style = f"{number + 1} {task}", "--" if number >= len(COLOURS) else "-"
+            axes.plot(steps[begun], mine.mean(axis=0), color=colour, linestyle=style, linewidth=1.8, label=told)
             if len(runs) > 1:
                 axes.fill_between(steps[begun], mine.min(0), mine.max(0), color=colour, alpha=0.15, linewidth=0)
         for end in ends[:-1]:
