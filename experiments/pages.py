@@ -35,6 +35,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "topology": topology.section,
         "locomotion": locomotion.section,
         "continual": continual.section,
+        "continual_cw10": functools.partial(continual.section, "cw10"),
     },
     ROOT / "docs" / "results.md": {
         **{preset: section for preset, section in _OF_PRESET.items() if preset not in _IN_README},
@@ -42,6 +43,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "lab_journal": lab_journal.table,
         "ablation": ablation.section,
         "continual": continual.details,
+        "continual_cw10": functools.partial(continual.details, "cw10"),
     },
 }
 """Page -> mark -> the Markdown that stands there, its pictures as seen from ROOT."""
