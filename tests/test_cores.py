@@ -34,8 +34,9 @@ for _ in range(3):  # Dispatched ahead of what runs, as a sequence of tasks does
 print(float(values.sum()))
 """
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process to a core")
+
 def test_programs_dispatched_ahead_end_on_one_core() -> None:
     """They hung for ever: JAX's only thread waited for a callback, and the callback for that thread."""
     free = {name: value for name, value in os.environ.items() if name not in ("NPROC", "PJRT_NPROC")}
@@ -44,4 +45,10 @@ def test_programs_dispatched_ahead_end_on_one_core() -> None:
 
 
 def test_cores_are_those_that_are_left_to_us() -> None:
-    assert 1 <= cores() <= (os.cpu_count() or 1)
+    allowed = os.sched_getaffinity(0)
+    assert cores() == len(allowed)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
