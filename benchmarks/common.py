@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crl_jax.machine import machine
+from crl_jax.scale.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = {"c": "tab:blue", "warp": "tab:green", "jax": "tab:orange"}

@@ -47,7 +47,7 @@ def official_case(task: str, workers: int, steps: int, horizon: int) -> tuple[Ca
     """One measurement of `workers` official environments in processes, and how to close them."""
     import gymnasium
 
-    from envs_mjx.official import make_official
+    from envs_mjx.metaworld.official import make_official
 
     makers = [functools.partial(make_official, task, None, seed, horizon) for seed in range(workers)]
     envs = gymnasium.vector.AsyncVectorEnv(makers, context="spawn")

@@ -65,9 +65,9 @@ def make_side(task: str, engine: str, count: int) -> Side:
     """E = count environments; raises EnvError where the engine does not take the scene."""
     import jax
 
-    from envs_mjx import official
-    from envs_mjx.sawyer import MetaWorld
-    from envs_mjx.tasks import TASKS
+    from envs_mjx.metaworld import official
+    from envs_mjx.metaworld.env import MetaWorld
+    from envs_mjx.metaworld.tasks import TASKS
 
     env = MetaWorld(TASKS[task], count, engine, "object", 1, reward=False)
 
@@ -106,7 +106,7 @@ def scripted(side: Side, physics: Any, target: Any, horizon: int, keep: tuple[in
 
     Stops at the horizon, or when all have succeeded and all of `keep` are kept.
     """
-    from envs_mjx import official
+    from envs_mjx.metaworld import official
 
     policy, frame, kept = official.scripted_policy(side.env.task.name), None, []
     successes = np.zeros(side.env.num_envs, bool)
@@ -177,9 +177,9 @@ def one_step_errors(side: Side, known: Reference, seed: int) -> np.ndarray:
 
 def measure(task: str, engine: str, settings: Settings) -> dict[str, Any]:
     """One row; EnvError where the engine does not take the scene."""
-    from envs_mjx.jax_scenes import colliding_pairs, load_jax_model
-    from envs_mjx.scenes import load_model
-    from envs_mjx.tasks import TASKS
+    from envs_mjx.metaworld.jax_scenes import colliding_pairs, load_jax_model
+    from envs_mjx.metaworld.scenes import load_model
+    from envs_mjx.metaworld.tasks import TASKS
 
     began = time.perf_counter()
     scene = TASKS[task].scene
@@ -215,9 +215,9 @@ def measure(task: str, engine: str, settings: Settings) -> dict[str, Any]:
 
 def measure_scene(task: str, settings: Settings) -> dict[str, Any]:
     """One row: scripted success in the official package, its scene replaced by the one of engine `jax`."""
-    from envs_mjx.jax_scenes import colliding_pairs, load_jax_model
-    from envs_mjx.scenes import load_model
-    from envs_mjx.tasks import TASKS
+    from envs_mjx.metaworld.jax_scenes import colliding_pairs, load_jax_model
+    from envs_mjx.metaworld.scenes import load_model
+    from envs_mjx.metaworld.tasks import TASKS
 
     row, official = TASKS[task], load_model(TASKS[task].scene)
     # The official package reads bodies that our tasks do not: none is fused.
@@ -246,7 +246,7 @@ def measure_scene(task: str, settings: Settings) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     """Measure, print, write results/fidelity.json and docs/fidelity.{md,png}; other rows stay."""
     from envs_mjx.base import EnvError
-    from envs_mjx.tasks import TASKS
+    from envs_mjx.metaworld.tasks import TASKS
 
     console = Console(stderr=True)
     rows = _kept()

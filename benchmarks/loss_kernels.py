@@ -52,9 +52,9 @@ def _difference(phi: Any, psi: Any) -> Any:
 
 def forms(settings: Settings) -> dict[str, Callable[[Any, Any], Any]]:
     """name -> (phi (B, D), psi (B, D)) -> () loss."""
-    from crl_jax.chunked import chunked
-    from crl_jax.energies import ENERGIES
-    from crl_jax.losses import LOSSES
+    from crl_jax.contrastive.chunked import chunked
+    from crl_jax.contrastive.energies import ENERGIES
+    from crl_jax.contrastive.losses import LOSSES
 
     matmul, loss = ENERGIES["norm"].pairwise, LOSSES[settings.loss]
     in_chunks = chunked(matmul, settings.loss, settings.chunk)

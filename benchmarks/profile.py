@@ -21,11 +21,13 @@ from rich.table import Table
 from benchmarks import common
 from benchmarks.train_throughput import PARTS, parts, warmed
 from configs import PRESETS
-from crl_jax import cli, cli_train, compilation_cache, loop
+from crl_jax import cli, loop
 from crl_jax.agents.crl import CRL
+from crl_jax.cli import train as cli_train
 from crl_jax.config import Config, ConfigError, with_overrides
-from crl_jax.machine import machine
-from crl_jax.relabel import truncated_geometric
+from crl_jax.experience.relabel import truncated_geometric
+from crl_jax.scale import compilation_cache
+from crl_jax.scale.machine import machine
 from crl_jax.trainer import Trainer, build
 from crl_jax.types import Batch
 

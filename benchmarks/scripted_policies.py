@@ -46,7 +46,7 @@ def official_successes(task: str, vectors: np.ndarray, horizon: int, model: Any 
     """(E,) success at any step of the official package, in its own scene or in `model`; stops at a success."""
     import mujoco
 
-    from envs_mjx import official
+    from envs_mjx.metaworld import official
 
     warnings.filterwarnings("ignore", message="Constant.s. may be too high")
     env, policy = official.make_official(task), official.scripted_policy(task)
@@ -79,9 +79,9 @@ def our_successes(task: str, vectors: np.ndarray, horizon: int) -> np.ndarray:
     """(E,) success at any step of E environments of our `c` engine, stepped together."""
     import jax
 
-    from envs_mjx import official
-    from envs_mjx.sawyer import MetaWorld
-    from envs_mjx.tasks import TASKS
+    from envs_mjx.metaworld import official
+    from envs_mjx.metaworld.env import MetaWorld
+    from envs_mjx.metaworld.tasks import TASKS
 
     env = MetaWorld(TASKS[task], len(vectors), "c", "object", horizon + 1)
 
@@ -129,7 +129,7 @@ def measure_task(task: str, settings: Settings, pool: concurrent.futures.Executo
 
 def main(settings: Settings) -> None:
     """Measure, print, write results/scripted_policies.json; rows of other tasks stay."""
-    from envs_mjx.tasks import TASKS
+    from envs_mjx.metaworld.tasks import TASKS
 
     console, known = Console(stderr=True), tuple(TASKS)
     rows = {row["task"]: row for row in common.read_rows("scripted_policies")}

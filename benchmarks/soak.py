@@ -35,8 +35,9 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import common
-from envs_mjx import State, make, splits
-from envs_mjx.sawyer import MetaWorld
+from envs_mjx import State, make
+from envs_mjx.metaworld import splits
+from envs_mjx.metaworld.env import MetaWorld
 
 COUNTS = ("env_steps", "episodes", "diverged", "planted")
 FAULTS = {

@@ -24,9 +24,10 @@ from rich.console import Console
 
 from benchmarks import common, roofline
 from configs import PRESETS
-from crl_jax import buffer, loop
+from crl_jax import loop
 from crl_jax.config import Config, with_overrides
-from crl_jax.rollout import rollout
+from crl_jax.experience import buffer
+from crl_jax.experience.rollout import rollout
 from crl_jax.trainer import Trainer, build
 from envs_mjx.physics import resolve
 

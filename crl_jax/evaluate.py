@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from crl_jax import parallel
-from crl_jax.rollout import Policy, rollout
+from crl_jax.experience.rollout import Policy, rollout
+from crl_jax.scale import parallel
 from crl_jax.types import Metrics
 from envs_mjx.base import EnvSpec, GoalEnv
 

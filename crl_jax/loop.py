@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax.sharding import PartitionSpec as P
 
-from crl_jax import buffer, parallel
 from crl_jax.config import Config, TrainConfig
-from crl_jax.explore import behaviour_goal, replay_goals
-from crl_jax.noise import noisy
-from crl_jax.rollout import Policy, Trajectory, random_policy, rollout
+from crl_jax.experience import buffer
+from crl_jax.experience.explore import behaviour_goal, replay_goals
+from crl_jax.experience.noise import noisy
+from crl_jax.experience.rollout import Policy, Trajectory, random_policy, rollout
+from crl_jax.scale import parallel
 from crl_jax.types import Agent, AgentState, Batch, Metrics
 from envs_mjx.base import GoalEnv, State
 

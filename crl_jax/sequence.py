@@ -15,11 +15,13 @@ from pathlib import Path
 
 import jax
 
-from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
-from crl_jax.checks import require
+from crl_jax import loop, runs
 from crl_jax.config import Config
-from crl_jax.config_sequence import SequenceConfig, resolved
-from crl_jax.loggers import closing
+from crl_jax.config.checks import require
+from crl_jax.config.sequence import SequenceConfig, resolved
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import closing
+from crl_jax.scale import compilation_cache, hosts
 from crl_jax.stages import Stages
 from crl_jax.train import Counters, Lane, Result, evaluate, open_loggers, rounds, tell, train, warm_up
 

@@ -14,17 +14,18 @@ import jax
 import jax.numpy as jnp
 
 import envs_mjx
-from crl_jax import agents, buffer, continual, loop, rewards
+from crl_jax import agents, continual, loop
 from crl_jax.agents.common import normalised_goal, normalised_obs
 from crl_jax.config import with_overrides
-from crl_jax.config_sequence import SequenceConfig
+from crl_jax.config.sequence import SequenceConfig
 from crl_jax.continual import critic
 from crl_jax.continual.boundary import critic_of, crossed, with_target_copied
 from crl_jax.continual.method import Inputs, Method, Sizes
 from crl_jax.evaluate import buffers_used, evaluate
-from crl_jax.programs import Programs
-from crl_jax.rollout import agent_policy
+from crl_jax.experience import buffer, rewards
+from crl_jax.experience.rollout import agent_policy
 from crl_jax.runs import StopRequest
+from crl_jax.scale.programs import Programs
 from crl_jax.trainer import EVAL_STREAM, Trainer, make_env
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.aligned import Aligned, align

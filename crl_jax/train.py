@@ -22,9 +22,11 @@ import jax
 import numpy as np
 
 import envs_mjx
-from crl_jax import checkpoint, compilation_cache, hosts, loop, runs
+from crl_jax import loop, runs
 from crl_jax.config import AnyConfig, Config, ConfigError, with_overrides
-from crl_jax.loggers import Logger, closing, make_loggers
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import Logger, closing, make_loggers
+from crl_jax.scale import compilation_cache, hosts
 from crl_jax.trainer import EVAL_STREAM, Trainer, build, compile_all
 from crl_jax.types import Metrics
 from envs_mjx.base import EnvError, GoalEnv, check_buffers

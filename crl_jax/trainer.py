@@ -14,11 +14,13 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, buffer, loop, parallel, rewards
+from crl_jax import agents, loop
 from crl_jax.config import Config, ConfigError, EnvConfig
 from crl_jax.continual.method import Method
 from crl_jax.evaluate import buffers_used, evaluate
-from crl_jax.rollout import agent_policy
+from crl_jax.experience import buffer, rewards
+from crl_jax.experience.rollout import agent_policy
+from crl_jax.scale import parallel
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.base import GoalEnv
 

@@ -1,12 +1,26 @@
 """Meta-World and other goal-conditioned environments on MuJoCo's batched engines: `make("push", num_envs=512)`."""
 
+from envs_mjx.adaptors.gym import register
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
-from envs_mjx.gym import register
-from envs_mjx.registry import check, contract_of, describe, engine_of, horizon_of, in_jax, make, names, needs_engine
+from envs_mjx.metaworld import official, splits
+from envs_mjx.registry import (
+    SPLITS,
+    check,
+    contract_of,
+    describe,
+    engine_of,
+    horizon_of,
+    in_jax,
+    make,
+    names,
+    needs_engine,
+    score_official,
+)
 
 register()
 
 __all__ = [
+    "SPLITS",
     "EnvError",
     "EnvSpec",
     "GoalEnv",
@@ -21,4 +35,7 @@ __all__ = [
     "make",
     "names",
     "needs_engine",
+    "official",
+    "score_official",
+    "splits",
 ]

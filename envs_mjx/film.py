@@ -12,11 +12,12 @@ import jax
 import mujoco
 import numpy as np
 
-from envs_mjx import official, registry
+from envs_mjx import registry
 from envs_mjx.base import EnvError, GoalEnv, Snapshot, State
-from envs_mjx.render import render_frames, require_camera
-from envs_mjx.sawyer import MetaWorld
-from envs_mjx.tasks import TASKS
+from envs_mjx.metaworld import official
+from envs_mjx.metaworld.env import MetaWorld
+from envs_mjx.metaworld.tasks import TASKS
+from envs_mjx.pictures.render import render_frames, require_camera
 
 POLICIES = ("scripted", "random")
 CLOSE = "close"
@@ -67,7 +68,7 @@ def play(env: GoalEnv, policy: str, seed: int, steps: int, compiled: bool = True
 def _scripted(env: MetaWorld, jit: Callable[..., Any]) -> Callable[[State], np.ndarray]:
     """The official scripted policy on the official observation, (E, 4)."""
     policy, frame = official.scripted_policy(env.task.name), None
-    observe = jit(lambda state, frame: official.observation(env.task, state.physics, frame, state.target))
+    observe = jit(env.observe_official)
 
     def act(state: State) -> np.ndarray:
         nonlocal frame

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from envs_mjx import locomotion
 from envs_mjx.base import EnvError, GoalEnv
-from envs_mjx.faithful import doubt
+from envs_mjx.mazes.point import MAZES, RADIUS, PointMaze
+from envs_mjx.metaworld import splits
+from envs_mjx.metaworld.faithful import doubt
+from envs_mjx.metaworld.single_goal import SINGLE_GOAL
+from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics import ENGINES, resolve
-from envs_mjx.point import MAZES, RADIUS, PointMaze
-from envs_mjx.render import DEFAULT_CAMERA
-from envs_mjx.single_goal import SINGLE_GOAL
-from envs_mjx.tasks import TASKS
+from envs_mjx.pictures.render import DEFAULT_CAMERA
 
+SPLITS: dict[str, tuple[str, ...]] = {
+    "mt10": splits.MT10,
+    "mt25": splits.MT25,
+    "mt50": splits.MT50,
+    "cw10": splits.CW10,
+    "cw20": splits.CW20,
+}
+"""Benchmarks by name: the tasks of Meta-World's (mt...) and Continual World's (cw...), in their official order."""
 HORIZON = 150
 _OWN_HORIZON = {maze.name: maze.horizon for maze in MAZES.values()} | {
     row.name: row.horizon for row in locomotion.TASKS.values()
@@ -146,7 +157,7 @@ def make(
         return make_body(locomotion.TASKS[task], num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
     if task in MAZES:
         return PointMaze(MAZES[task], num_envs, horizon)
-    from envs_mjx.sawyer import MetaWorld
+    from envs_mjx.metaworld.env import MetaWorld
 
     row = (TASKS | SINGLE_GOAL)[task]
     pixels = (width, height, camera) if obs == "pixels" else None
@@ -163,6 +174,19 @@ def _refuse(task: str, num_envs: int, horizon: int, obs: str, cached_reset: bool
         raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
     if cached_reset and task not in locomotion.TASKS:
         raise EnvError(f"cached_reset=True: {task} was never so published; only bodies with motors have it (ant, ...)")
+
+
+def score_official(
+    env: GoalEnv, act: Callable[[Any, Any], Any], episodes: int, horizon: int, seed: int
+) -> dict[str, float]:
+    """Success of a policy in the official Meta-World package, see `metaworld.official.zero_shot`.
+
+    Raises:
+        EnvError: `env` is no task of Meta-World, or bad numbers.
+    """
+    from envs_mjx.metaworld.official import zero_shot
+
+    return zero_shot(env, act, episodes, horizon, seed)
 
 
 @dataclass(frozen=True)
@@ -188,8 +212,8 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
     import jax
     import jax.numpy as jnp
 
-    from envs_mjx.goals import contract, goal_of
-    from envs_mjx.layout import compact_state, layout
+    from envs_mjx.metaworld.goals import contract, goal_of
+    from envs_mjx.metaworld.layout import compact_state, layout
     from envs_mjx.physics.base import MocapControl, blank_readout
 
     check(task, "c")

@@ -15,9 +15,9 @@ import numpy as np
 from rich.console import Console
 
 from crl_jax import report as reports
-from crl_jax.energies import ENERGIES
-from crl_jax.figures import heat_map
-from crl_jax.losses import LOSSES
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES
+from crl_jax.report.figures import heat_map
 from experiments import study
 
 STUDY = "ablation"

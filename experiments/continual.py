@@ -23,20 +23,20 @@ import numpy as np
 from rich.console import Console
 
 from crl_jax import continual
-from crl_jax.checks import nearest
 from crl_jax.config import ConfigError
-from crl_jax.config_sequence import SequenceConfig
-from crl_jax.continual import metrics
-from crl_jax.continual.boundary import CRITIC_MODES
-from crl_jax.continual.metrics import Evaluations
-from crl_jax.figures import heat_maps, sequence_figure
-from crl_jax.loggers import read_metrics
+from crl_jax.config.checks import nearest
+from crl_jax.config.continual import CRITIC_MODES
+from crl_jax.config.sequence import SequenceConfig
+from crl_jax.report import scores
+from crl_jax.report.figures import heat_maps, sequence_figure
+from crl_jax.report.scores import Evaluations
 from crl_jax.runs import load
+from crl_jax.runs.loggers import read_metrics
 from crl_jax.sequence import ENDED
 from envs_mjx import make
 from envs_mjx.film import play
-from envs_mjx.splits import CW10, CW20
-from envs_mjx.tasks import TASKS
+from envs_mjx.metaworld.splits import CW10, CW20
+from envs_mjx.metaworld.tasks import TASKS
 from experiments import study
 
 STUDY = "continual"
@@ -203,20 +203,20 @@ def table(groups: dict[str, list[Scored]], kind: str) -> str:
         evaluations = [getattr(run, kind) for run in runs]
         method, mode = label.split(" ")
         columns = [
-            [float(metrics.performance(one)[-1]) for one in evaluations],
-            [metrics.own_performance(one) for one in evaluations],
-            [float(metrics.forgetting(one).mean()) for one in evaluations],
-            [float(metrics.areas(one).mean()) for one in evaluations],
+            [float(scores.performance(one)[-1]) for one in evaluations],
+            [scores.own_performance(one) for one in evaluations],
+            [float(scores.forgetting(one).mean()) for one in evaluations],
+            [float(scores.areas(one).mean()) for one in evaluations],
         ]
         if reference is not None:
-            columns.append([float(metrics.forward_transfer(one, reference).mean()) for one in evaluations])
+            columns.append([float(scores.forward_transfer(one, reference).mean()) for one in evaluations])
         told = [_interval(values) for values in columns] + ["-"] * (5 - len(columns))
         lines.append(f"| {method} | {mode} | {len(runs)} | {' | '.join(told)} | {published.get(method, '-')} |")
     return "\n".join(lines)
 
 
 def _interval(values: list[float]) -> str:
-    mean, low, high = (round(value, 2) + 0.0 for value in metrics.mean_interval(values))  # -0.001 is 0.00.
+    mean, low, high = (round(value, 2) + 0.0 for value in scores.mean_interval(values))  # -0.001 is 0.00.
     return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -225,7 +225,7 @@ def _reference(groups: dict[str, list[Scored]], kind: str) -> np.ndarray | None:
     runs = groups.get("scratch reset", groups.get("scratch persistent"))
     if runs is None:
         return None
-    return np.minimum(np.mean([metrics.areas(getattr(run, kind)) for run in runs], axis=0), 1 - 1e-6)
+    return np.minimum(np.mean([scores.areas(getattr(run, kind)) for run in runs], axis=0), 1 - 1e-6)
 
 
 def kept(sequence: str, results: Path | None = None) -> dict[str, list[Scored]]:

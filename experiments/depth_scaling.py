@@ -26,8 +26,8 @@ import envs_mjx
 from crl_jax import agents, runs
 from crl_jax import report as reports
 from crl_jax.config import Config, ConfigError
-from crl_jax.figures import Series, heat_map, metric_figure, series_figure
-from crl_jax.recorded import Curve, curve_of, records_of, throughput
+from crl_jax.report.figures import Series, heat_map, metric_figure, series_figure
+from crl_jax.runs.recorded import Curve, curve_of, records_of, throughput
 from envs_mjx.base import EnvSpec
 from experiments import study
 from experiments.depth_grids import METHODS, Kept, Scale, cell, cells, groups_of, horizon, scale_of

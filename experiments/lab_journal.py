@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from crl_jax import report as reports
-from crl_jax.figures import comparison_figure, levels_figure
 from crl_jax.report import summary
+from crl_jax.report.figures import comparison_figure, levels_figure
 from experiments import study
 
 STUDY = "lab_journal"

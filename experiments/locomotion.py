@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crl_jax.figures import metric_figure
+from crl_jax.report.figures import metric_figure
 from experiments import study
 from experiments.depth_scaling import METRIC, measured
 

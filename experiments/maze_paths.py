@@ -12,7 +12,7 @@ from collections import deque
 
 import numpy as np
 
-from crl_jax.stats import rank_correlation
+from crl_jax.report.stats import rank_correlation
 
 STEPS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column)
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from crl_jax import runs
 from crl_jax.config import ConfigError
-from crl_jax.figures import tasks_figure
-from crl_jax.loggers import read_metrics
-from crl_jax.stats import best_and_last
+from crl_jax.report.figures import tasks_figure
+from crl_jax.report.stats import best_and_last
+from crl_jax.runs.loggers import read_metrics
 from experiments import study
 from experiments.study import RESULTS, ROOT
 

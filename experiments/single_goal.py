@@ -19,7 +19,7 @@ from rich.console import Console
 from configs import PRESETS
 from crl_jax import report as reports
 from crl_jax.config import Config
-from crl_jax.figures import curve_figure
+from crl_jax.report.figures import curve_figure
 from experiments import study
 
 STUDY = "single_goal"

@@ -18,8 +18,10 @@ from typing import Any, Literal
 import tyro
 
 from configs import PRESETS
-from crl_jax import checkpoint, hosts, runs
+from crl_jax import runs
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
+from crl_jax.runs import checkpoint
+from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
 
 _RESOLVED = ("physics", "horizon")

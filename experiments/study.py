@@ -22,11 +22,11 @@ from rich.console import Console
 from configs import PRESETS
 from crl_jax import report as reports
 from crl_jax import runs
-from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
-from crl_jax.config_sequence import SequenceConfig, of_tasks, resolved
-from crl_jax.loggers import METRICS_FILE
-from crl_jax.machine import machine
+from crl_jax.config.sequence import SequenceConfig, of_tasks, resolved
+from crl_jax.runs.checkpoint import CheckpointError
+from crl_jax.runs.loggers import METRICS_FILE
+from crl_jax.scale.machine import machine
 from envs_mjx import contract_of
 from envs_mjx.base import EnvError
 from experiments.slurm import resumed
@@ -203,7 +203,7 @@ def markdown_table(
 
 def numbers(folder: Path) -> dict[str, Any]:
     """A run's `report.summary`, its minutes, and the last value of every training metric under its own name."""
-    from crl_jax.recorded import records_of
+    from crl_jax.runs.recorded import records_of
 
     last: dict[str, Any] = {}
     for record in records_of(folder):

@@ -22,13 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from crl_jax import policy, runs
+from crl_jax import runs
 from crl_jax.agents.common import normalised_goal, normalised_obs
 from crl_jax.agents.crl import CRL
 from crl_jax.config import ConfigError
-from crl_jax.rollout import rollout
-from crl_jax.stats import rank_correlation
-from envs_mjx.point import MAZES
+from crl_jax.experience.rollout import rollout
+from crl_jax.play import policy
+from crl_jax.report.stats import rank_correlation
+from envs_mjx.mazes.point import MAZES
 from experiments import depth_scaling, study
 from experiments.depth_grids import Kept, cell, scale_of
 from experiments.maze_paths import Grid, deceptive_pair, middles

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crl_jax.figures import COLOURS, draw_metric, new_figure, saved
-from envs_mjx.point import MAZES
+from crl_jax.report.figures import COLOURS, draw_metric, new_figure, saved
+from envs_mjx.mazes.point import MAZES
 from experiments import study
 from experiments.depth_grids import Kept
 from experiments.maze_paths import Grid

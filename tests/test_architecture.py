@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 MAY_IMPORT = {
     "envs_mjx": {"envs_mjx"},
     "crl_jax": {"crl_jax", "envs_mjx"},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (Path(__file__).parent.parent / "README.md").read_text(), re.S | re.M)
+from tests import ROOT
+
+BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
 
 
 def test_the_readme_has_examples() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crl_jax.agents import crl, sac, td3
-from crl_jax.checks import require
 from crl_jax.config import Config
+from crl_jax.config.checks import require
 from crl_jax.continual.method import Method
 from crl_jax.types import Agent
 from envs_mjx.base import EnvSpec

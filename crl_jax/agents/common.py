@@ -14,8 +14,8 @@ import optax
 
 from crl_jax.config import AgentConfig, NetworkConfig
 from crl_jax.continual.method import Inputs, Memory, Method, Stepped
-from crl_jax.networks import Actor, Encoder
-from crl_jax.rewards import paid
+from crl_jax.experience.rewards import paid
+from crl_jax.networks.residual import Actor, Encoder
 from crl_jax.types import Batch, Metrics
 from envs_mjx.base import EnvSpec
 

@@ -16,18 +16,19 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from crl_jax import bootstrap, parallel
 from crl_jax.agents.common import Params, PolicyActor, adam, alpha_loss, normalised_goal, normalised_obs
-from crl_jax.bootstrap import TD_LOSSES
 from crl_jax.config import AgentConfig, NetworkConfig
 from crl_jax.continual.method import Memory, Method, Stepped
-from crl_jax.contrast import Extras, contrast, pick
-from crl_jax.distributions import log_prob, mode, sample_and_log_prob
-from crl_jax.energies import ENERGIES, Energy
-from crl_jax.losses import participation_ratio
-from crl_jax.masks import MASKS
-from crl_jax.networks import Encoder
-from crl_jax.relabel import distinct_goal_share
+from crl_jax.contrastive import bootstrap
+from crl_jax.contrastive.bootstrap import TD_LOSSES
+from crl_jax.contrastive.contrast import Extras, contrast, pick
+from crl_jax.contrastive.energies import ENERGIES, Energy
+from crl_jax.contrastive.losses import participation_ratio
+from crl_jax.contrastive.masks import MASKS
+from crl_jax.experience.relabel import distinct_goal_share
+from crl_jax.networks.distributions import log_prob, mode, sample_and_log_prob
+from crl_jax.networks.residual import Encoder
+from crl_jax.scale import parallel
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from crl_jax import parallel, rewards
 from crl_jax.agents.common import Params, PolicyActor, TwinQ, adam, alpha_loss, regression
 from crl_jax.config import Config
 from crl_jax.continual.method import Memory, Method, Stepped
-from crl_jax.distributions import mode, sample_and_log_prob
+from crl_jax.experience import rewards
+from crl_jax.networks.distributions import mode, sample_and_log_prob
+from crl_jax.scale import parallel
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from crl_jax import parallel, rewards
 from crl_jax.agents.common import Params, TwinQ, adam, policy, regression
 from crl_jax.config import Config
-from crl_jax.distributions import mode
-from crl_jax.networks import Actor
+from crl_jax.experience import rewards
+from crl_jax.networks.distributions import mode
+from crl_jax.networks.residual import Actor
+from crl_jax.scale import parallel
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 

@@ -19,9 +19,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crl_jax import cli_train, hosts
-from crl_jax.checkpoint import CheckpointError
+from crl_jax.cli import train as cli_train
 from crl_jax.config import Config, ConfigError, nearest
+from crl_jax.runs.checkpoint import CheckpointError
+from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -117,7 +118,7 @@ def _eval(
         step: Checkpoint to take; the newest by default.
         number: Of a run of several tasks: which of them, from 0; the last one begun by default.
     """
-    from crl_jax import policy
+    from crl_jax.play import policy
 
     if episodes < 1:
         raise ConfigError(f"episodes={episodes}: must be at least 1")
@@ -169,7 +170,7 @@ def _render(
         sheet: Instead of a film: a PNG of all 50 tasks, each when its scripted policy succeeds (takes minutes).
     """
     import envs_mjx
-    from crl_jax import render
+    from crl_jax.play import render
 
     for name, value in (("episodes", episodes), ("width", width), ("height", height)):
         if value < 1:
@@ -198,7 +199,8 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
         run: Folders of runs, or folders that hold some; runs whose settings differ in the seed alone share a curve.
         out: Folder for the page and pictures; by default a single run's own, else `report` beside the runs.
     """
-    from crl_jax import recorded, report
+    from crl_jax import report
+    from crl_jax.runs import recorded
 
     if not run:
         raise ConfigError("report: name at least one run folder")

@@ -15,9 +15,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from crl_jax import hosts, runs
+from crl_jax import runs
 from crl_jax.config import Config, ConfigError, nearest
-from crl_jax.config_sequence import SequenceConfig, of_tasks
+from crl_jax.config.sequence import SequenceConfig, of_tasks
+from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
 
 if TYPE_CHECKING:
@@ -91,11 +92,10 @@ def continual_command(presets: Mapping[str, Config], arguments: list[str]) -> in
 
 
 def _sequence(words: Sequence[str]) -> tuple[str, ...]:
-    """Tasks, the names of Continual World's sequences spelled out."""
-    from envs_mjx.splits import CW10, CW20
+    """Tasks, the names of benchmarks (`SPLITS`) spelled out."""
+    from envs_mjx import SPLITS
 
-    named = {"cw10": CW10, "cw20": CW20}
-    return tuple(task for word in words for task in named.get(word, (word,)))
+    return tuple(task for word in words for task in SPLITS.get(word, (word,)))
 
 
 def _early_parser(command: str) -> argparse.ArgumentParser:
@@ -152,7 +152,8 @@ def _finish(result: Result) -> int:
 
 
 def _show(console: Console, folder: Path, config: Config) -> int:
-    from crl_jax import policy, report
+    from crl_jax import report
+    from crl_jax.play import policy
 
     page = report.write_report(folder)
     files = [page, *sorted(folder.glob("*.png"))]

@@ -1,11 +1,16 @@
-"""Settings of the continual methods; each says which of them read it."""
+"""Settings of a sequence of tasks: the continual method (each field says which methods read it), and the boundary.
+
+The boundary is what crosses from one task to the next. By default the critic and its target do ("Disentangling Transfer
+in Continual Reinforcement Learning", arXiv:2209.13900: a carried critic transfers most); the optimisers, alpha and the
+replay start anew. `RESET_CRITIC` is what CompoNet's and CKA-RL's code does.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from crl_jax.checks import nearest, require
+from crl_jax.config.checks import nearest, require
 
 NAMES = (
     "scratch",
@@ -78,3 +83,41 @@ class ContinualConfig:
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more; nearest: 0")
         require(0 <= self.replacement_rate <= 1, "replacement_rate", self.replacement_rate, "must lie in [0, 1]")
         require(0 <= self.utility_decay < 1, "utility_decay", self.utility_decay, "must be at least 0 and below 1")
+
+
+Choice = Literal["keep", "reset"]
+CRITIC_MODES = ("persistent", "reset", "cka")
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What is kept, and what starts anew, when a task begins."""
+
+    critic_mode: Literal["persistent", "reset", "cka"] = "persistent"
+    """The critic's parameters at a new task: as they are; drawn anew; or CKA-RL's combination of what was learned."""
+    target_mode: Choice = "keep"
+    """The critic's slowly following copy, where there is one."""
+    optimiser_mode: Choice = "reset"
+    """Adam's moments and counts, of actor, critic and alpha."""
+    alpha_mode: Choice = "reset"
+    """The entropy coefficient."""
+    replay_mode: Choice = "reset"
+    """The ring of transitions; kept, batches mix the tasks, and no random actions begin the next one."""
+
+    def validate(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            ConfigError: an unknown choice; or a critic that does not go on whose target or optimiser's state is kept.
+        """
+        critic, modes = self.critic_mode, CRITIC_MODES
+        require(critic in modes, "critic_mode", critic, f"one of {', '.join(modes)}")
+        for name in ("target_mode", "optimiser_mode", "alpha_mode", "replay_mode"):
+            require(getattr(self, name) in ("keep", "reset"), name, getattr(self, name), "must be keep or reset")
+        for name in ("target_mode", "optimiser_mode"):
+            fits = critic == "persistent" or getattr(self, name) == "reset"
+            require(fits, name, getattr(self, name), f"critic_mode={critic!r} leaves nothing it belongs to; take reset")
+
+
+PERSISTENT_CRITIC = Boundary()
+RESET_CRITIC = Boundary(critic_mode="reset", target_mode="reset")

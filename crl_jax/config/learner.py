@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from crl_jax.checks import require
+from crl_jax.config.checks import require
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
-from crl_jax.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
-from crl_jax.config_learner import METHODS, READERS, AgentConfig, BaselineConfig, NetworkConfig
+from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
+from crl_jax.config.learner import METHODS, READERS, AgentConfig, BaselineConfig, NetworkConfig
 
 __all__ = [
     "METHODS",

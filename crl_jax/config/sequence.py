@@ -6,10 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
-from crl_jax.checks import require
-from crl_jax.config import Config, with_overrides
-from crl_jax.continual.boundary import Boundary
-from crl_jax.continual.settings import ContinualConfig
+from crl_jax.config.checks import require
+from crl_jax.config.continual import Boundary, ContinualConfig
+from crl_jax.config.run import Config, with_overrides
 
 LEARNERS = ("crl", "sac")
 """Agents whose actor may be a continual method's."""

@@ -38,20 +38,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crl_jax.config import NetworkConfig
-from crl_jax.continual import (
-    cbp,
-    cka_rl,
-    clonex,
-    componet,
-    crelus,
-    finetune,
-    masknet,
-    packnet,
-    prognet,
-    regularised,
-)
+from crl_jax.config.continual import ContinualConfig
+from crl_jax.continual import cbp, cka_rl, clonex, componet, crelus, finetune, masknet, packnet, prognet, regularised
 from crl_jax.continual.method import Method, Sizes
-from crl_jax.continual.settings import ContinualConfig
 
 METHODS: dict[str, Callable[[ContinualConfig, NetworkConfig, Sizes], Method]] = {
     "scratch": finetune.scratch,

@@ -26,12 +26,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from crl_jax.checks import require
 from crl_jax.config import NetworkConfig
+from crl_jax.config.checks import require
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import finetune, trees
 from crl_jax.continual.method import Base, Carried, Inputs, Method, Params, Sizes, Stepped, first_task
-from crl_jax.continual.settings import ContinualConfig
-from crl_jax.networks import LAYERS_PER_BLOCK
+from crl_jax.networks.residual import LAYERS_PER_BLOCK
 
 BETAS = 0.9, 0.999
 """Decays of Adam's moments, as `optax.adam` has them."""

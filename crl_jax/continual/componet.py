@@ -26,9 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from crl_jax.config import NetworkConfig
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import trees
 from crl_jax.continual.method import Base, Carried, Filed, Inputs, Memory, Method, Params, Sizes, first_task
-from crl_jax.continual.settings import ContinualConfig
 
 PROJECTIONS = ("out_query", "out_key", "in_query", "in_key", "in_value")
 

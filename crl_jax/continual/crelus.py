@@ -13,9 +13,9 @@ from __future__ import annotations
 import dataclasses
 
 from crl_jax.config import NetworkConfig
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import finetune
 from crl_jax.continual.method import Method, Sizes
-from crl_jax.continual.settings import ContinualConfig
 
 
 def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import jax
 
 from crl_jax.config import NetworkConfig
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import trees
 from crl_jax.continual.method import Base, Carried, Filed, Inputs, Memory, Method, Params, Sizes, first_task
-from crl_jax.continual.settings import ContinualConfig
 
 Renew = Callable[[Params, jax.Array], Params]
 

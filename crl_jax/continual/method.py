@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from crl_jax.config import NetworkConfig
-from crl_jax.networks import Actor
+from crl_jax.networks.residual import Actor
 
 Params = Any
 Memory = Any

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from crl_jax.config import NetworkConfig
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import trees
 from crl_jax.continual.method import Base, Carried, Filed, Inputs, Memory, Method, Params, Sizes, first_task
-from crl_jax.continual.settings import ContinualConfig
-from crl_jax.networks import LAYERS_PER_BLOCK, OUTPUTS_PER_UNIT, Laterals
+from crl_jax.networks.residual import LAYERS_PER_BLOCK, OUTPUTS_PER_UNIT, Laterals
 
 
 class Column(struct.PyTreeNode):

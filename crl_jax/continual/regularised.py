@@ -26,9 +26,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from crl_jax.config import NetworkConfig
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import trees
 from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Params, Sizes, first_task
-from crl_jax.continual.settings import ContinualConfig
 
 FISHER_MIN = 1e-5
 Importance = Callable[[Base, Params, Inputs], Any]

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from crl_jax.config import ConfigError
-from crl_jax.losses import cross_entropy, diagnostic_means, diagnostic_sums, infonce
-from crl_jax.masks import Mask, hidden, masked
+from crl_jax.contrastive.losses import cross_entropy, diagnostic_means, diagnostic_sums, infonce
+from crl_jax.contrastive.masks import Mask, hidden, masked
 
 Critic = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 """(phi (B, F), psi (B, F), penalty, marks (B, K) of a mask or None) -> (() loss, diagnostics)."""

@@ -11,12 +11,12 @@ from typing import Any
 import jax
 from flax import struct
 
-from crl_jax.bootstrap import TD_LOSSES, td_loss
-from crl_jax.chunked import chunked
 from crl_jax.config import AgentConfig, ConfigError, nearest
-from crl_jax.energies import Energy
-from crl_jax.losses import LOSSES, diagnostics
-from crl_jax.masks import MASKS, hidden, masked
+from crl_jax.contrastive.bootstrap import TD_LOSSES, td_loss
+from crl_jax.contrastive.chunked import chunked
+from crl_jax.contrastive.energies import Energy
+from crl_jax.contrastive.losses import LOSSES, diagnostics
+from crl_jax.contrastive.masks import MASKS, hidden, masked
 from crl_jax.types import Metrics
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from crl_jax import parallel
+from crl_jax.scale import parallel
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from crl_jax.config import nearest_multiples
-from crl_jax.relabel import truncated_geometric
+from crl_jax.experience.relabel import truncated_geometric
 from crl_jax.types import Batch
 
 MAX_ROUNDS = 1000

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from crl_jax import buffer
 from crl_jax.config import ExploreConfig
+from crl_jax.experience import buffer
 from envs_mjx.base import GoalEnv, State
 
 # Numbers folded into an episode's key: 1 its start, 2, 4 and 6 here, 3 the mazes' own noise, 5 the noise on actions.

@@ -9,11 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crl_jax import checkpoint, compilation_cache, runs, video
+import envs_mjx
+from crl_jax import runs
 from crl_jax.config import Config, ConfigError, with_overrides
-from crl_jax.config_sequence import SequenceConfig
+from crl_jax.config.sequence import SequenceConfig
 from crl_jax.evaluate import evaluate
-from crl_jax.rollout import Policy, agent_policy
+from crl_jax.experience.rollout import Policy, agent_policy
+from crl_jax.play import video
+from crl_jax.runs import checkpoint
+from crl_jax.scale import compilation_cache
 from crl_jax.stages import Stages
 from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
@@ -98,8 +102,6 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Zero-shot in the official Meta-World package: its environments, its physics, its `info["success"]`."""
-    from envs_mjx import official
-
     policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
     env = trained.make_env(1)
     horizon = env.spec.horizon
@@ -108,7 +110,7 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return official.zero_shot(env, act, episodes, horizon, seed)
+    return envs_mjx.score_official(env, act, episodes, horizon, seed)
 
 
 def film(

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import track
 
 import envs_mjx
-from crl_jax import policy, runs, video
+from crl_jax import runs
 from crl_jax.config import ConfigError, nearest
-from envs_mjx import film, splits
+from crl_jax.play import policy, video
+from envs_mjx import film
 
 Size = tuple[int, int]
 """(width, height), pixels."""
@@ -52,7 +53,7 @@ def film_task(
         return video.write_video(frames, path, fps)
 
 
-def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = splits.MT50) -> Path:
+def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = envs_mjx.SPLITS["mt50"]) -> Path:
     """A PNG of tasks, each when its scripted policy succeeds; returns its path."""
     from PIL import Image
 

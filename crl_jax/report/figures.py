@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from crl_jax.config import ConfigError
-from crl_jax.recorded import Curve, curve_of, minutes_at, records_of, task_of
-from crl_jax.stats import iqm_curve, iqm_interval
+from crl_jax.report.stats import iqm_curve, iqm_interval
+from crl_jax.runs.recorded import Curve, curve_of, minutes_at, records_of, task_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

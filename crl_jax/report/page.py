@@ -14,9 +14,9 @@ import numpy as np
 from rich.table import Table
 
 from crl_jax.config import ConfigError
-from crl_jax.figures import Band, comparison_figure, curve_figure, diagnostics_figure
-from crl_jax.recorded import config_of, curve_of, find_runs, flat, groups_of, records_of, task_of, throughput
-from crl_jax.stats import area_under_curve, best_and_last, iqm, iqm_interval
+from crl_jax.report.figures import Band, comparison_figure, curve_figure, diagnostics_figure
+from crl_jax.report.stats import area_under_curve, best_and_last, iqm, iqm_interval
+from crl_jax.runs.recorded import config_of, curve_of, find_runs, flat, groups_of, records_of, task_of, throughput
 
 Groups = Mapping[str, Sequence[Path]]
 """Label -> run folders."""

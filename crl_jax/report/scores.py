@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crl_jax.stats import area_under_curve, bootstrap_interval
+from crl_jax.report.stats import area_under_curve, bootstrap_interval
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from crl_jax import hosts, manifest
+from crl_jax.runs import manifest
+from crl_jax.scale import hosts
 
 ARRAYS = "state"
 HIDDEN = ".tmp-"

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from crl_jax import hosts
-from crl_jax.checkpoint import CheckpointError
 from crl_jax.config import AnyConfig, Config, ConfigError, differences
-from crl_jax.config_sequence import SequenceConfig
+from crl_jax.config.sequence import SequenceConfig
+from crl_jax.runs.checkpoint import CheckpointError
+from crl_jax.scale import hosts
 
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
 _BUFFERS = ("naconmax", "njmax")

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from crl_jax.config import Config, ConfigError
-from crl_jax.loggers import METRICS_FILE, read_metrics
-from crl_jax.runs import CONFIG, MAY_CHANGE
+from crl_jax.runs.folder import CONFIG, MAY_CHANGE
+from crl_jax.runs.loggers import METRICS_FILE, read_metrics
 
 Curve = tuple[np.ndarray, np.ndarray]
 NO_SETTING = (*MAY_CHANGE, "seed", "threads", "checkpoint_every", "command")

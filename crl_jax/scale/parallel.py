@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from crl_jax.config import Config, ConfigError
-from envs_mjx.cores import cores
+from envs_mjx.physics.cores import cores
 
 AXIS = "data"
 

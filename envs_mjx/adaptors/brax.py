@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from brax.envs.base import Env, State
 
-from envs_mjx.adaptors import reward_metric
+from envs_mjx.adaptors.common import reward_metric
 from envs_mjx.base import EnvError, GoalEnv
 from envs_mjx.base import State as World
 

@@ -15,12 +15,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from envs_mjx import official, registry
-from envs_mjx.adaptors import reward_metric
+from envs_mjx import registry
+from envs_mjx.adaptors.common import reward_metric
 from envs_mjx.base import EnvError, State, check_buffers, select
-from envs_mjx.render import DEFAULT_CAMERA
-from envs_mjx.sawyer import MetaWorld
-from envs_mjx.tasks import TaskSpec
+from envs_mjx.pictures.render import DEFAULT_CAMERA
 
 NAMESPACE = "crl_jax"
 OBSERVATIONS = ("state", "official", "pixels")
@@ -33,7 +31,7 @@ def register() -> None:
     for task in registry.names():
         name = f"{NAMESPACE}/{task}-v{registry.version(task)}"
         if name not in gymnasium.registry:
-            gymnasium.register(name, vector_entry_point="envs_mjx.gym:GoalVectorEnv", kwargs={"task": task})
+            gymnasium.register(name, vector_entry_point="envs_mjx.adaptors.gym:GoalVectorEnv", kwargs={"task": task})
 
 
 class Carry(NamedTuple):
@@ -111,8 +109,8 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         if obs == "pixels":
             settings |= {"obs": obs, "width": width, "height": height, "camera": camera}
         self.env = registry.make(task, num_envs, **settings)
-        self._task: TaskSpec | None = self.env.task if isinstance(self.env, MetaWorld) else None
-        if obs == "official" and self._task is None:
+        self._observe_official = getattr(self.env, "observe_official", None)
+        if obs == "official" and self._observe_official is None:
             raise EnvError(f"obs='official': {task} is no scene of Meta-World; take obs='state'")
         self.num_envs, self.render_mode = num_envs, render_mode
         self._official, self._pixels, self._goal_dict = obs == "official", obs == "pixels", goal_dict
@@ -134,11 +132,11 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
     def _observe(self, state: State, frame: jax.Array | None) -> tuple[Any, jax.Array | None]:
         """Observations of the chosen form, and the frame that the next official one repeats; None begins an episode."""
         bare = whole = state.obs
-        if self._official and self._task is not None:
-            whole, frame = official.observation(self._task, state.physics, frame, state.target)
+        if self._official and self._observe_official is not None:
+            whole, frame = self._observe_official(state, frame)
             bare = whole[:, :-3]
-        elif self._pixels and isinstance(self.env, MetaWorld):
-            bare = whole = self.env.observe_pixels(state)
+        elif self._pixels:
+            bare = whole = self.env.observe_pixels(state)  # type: ignore[attr-defined]
         else:
             whole = jnp.concatenate([bare, state.goal], axis=-1)
         if self._goal_dict:

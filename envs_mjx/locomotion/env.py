@@ -23,7 +23,7 @@ from envs_mjx.locomotion.observe import OBSERVE, Reading, needs_links, size
 from envs_mjx.locomotion.scenes import CAMERA, OBJECT_AT, OBJECT_JOINTS, load_model, start_of
 from envs_mjx.locomotion.simulation import control_of, make_simulation
 from envs_mjx.locomotion.tasks import LocomotionTask
-from envs_mjx.planar import Planar
+from envs_mjx.mazes.planar import Planar
 
 _MOVED = 0.1
 """Of the radius of success: an object that has gone further from its start counts as moved."""
@@ -100,7 +100,7 @@ class Locomotion(Planar):
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
         """(T, H, W, 3) uint8 pictures of the whole ground, the goal green; the only view, whatever `camera`."""
-        from envs_mjx.render import render_frames
+        from envs_mjx.pictures.render import render_frames
 
         return render_frames(self._drawn(snapshots), width, height, CAMERA)
 

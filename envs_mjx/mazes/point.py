@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs_mjx.base import EnvSpec, Snapshot, State
-from envs_mjx.planar import Planar, lifted
+from envs_mjx.mazes.planar import Planar, lifted
 
 RADIUS = 1.0
 """Success: nearer to the goal than this, in cells."""

@@ -12,21 +12,17 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from envs_mjx import scenes, single_goal
 from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
-from envs_mjx.goals import achieved, contract, goal_names, goal_of, hand_in_goal, opening, scales
-from envs_mjx.layout import compact_state, layout, make_scene
+from envs_mjx.metaworld import scenes, single_goal
+from envs_mjx.metaworld.goals import achieved, contract, goal_names, goal_of, hand_in_goal, opening, scales
+from envs_mjx.metaworld.layout import compact_state, layout, make_scene
+from envs_mjx.metaworld.observation import observation
+from envs_mjx.metaworld.rewards import REWARDS, Start, Step
+from envs_mjx.metaworld.rewards.base import Memory
+from envs_mjx.metaworld.success import PREDICATES
+from envs_mjx.metaworld.tasks import TCP, TaskSpec
 from envs_mjx.physics import make_physics
-from envs_mjx.physics.base import (
-    Part,
-    PhysicsState,
-    place,
-    settled_point,
-)
-from envs_mjx.rewards import REWARDS, Start, Step
-from envs_mjx.rewards.base import Memory
-from envs_mjx.success import PREDICATES
-from envs_mjx.tasks import TCP, TaskSpec
+from envs_mjx.physics.base import Part, PhysicsState, place, settled_point
 
 MOVED = 0.01
 """Metres that an object must have gone from its start to count as moved."""
@@ -89,7 +85,7 @@ class MetaWorld:
     def _make_pixels(self, width: int, height: int, camera: str) -> Callable[..., jax.Array]:
         if self.engine != "warp":
             raise EnvError(f"obs='pixels': physics={self.engine!r} draws no batch of pictures; take physics='warp'")
-        from envs_mjx.pixels import make_pixels
+        from envs_mjx.pictures.pixels import make_pixels
 
         return make_pixels(self.physics, width, height, camera)  # type: ignore[arg-type]
 
@@ -116,6 +112,10 @@ class MetaWorld:
         if self._pixels is None:
             raise EnvError("observe_pixels: make the environment with obs='pixels', physics='warp'")
         return self._pixels(state.physics, state.target)
+
+    def observe_official(self, state: State, frame: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """The official observation (E, 39) and the frame (E, 18) that the next one repeats; None begins an episode."""
+        return observation(self.task, state.physics, frame, state.target)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
@@ -287,7 +287,7 @@ class MetaWorld:
         Raises:
             EnvError: no such camera, or this machine can draw no picture, with what to install.
         """
-        from envs_mjx.render import render_frames
+        from envs_mjx.pictures.render import render_frames
 
         return render_frames((self.picture(*snapshot) for snapshot in snapshots), width, height, camera)
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs_mjx.base import EnvError
-from envs_mjx.single_goal import commanded
-from envs_mjx.tasks import TCP, TaskSpec
+from envs_mjx.metaworld.single_goal import commanded
+from envs_mjx.metaworld.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative", "auto")
 """Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, opening where the hand holds

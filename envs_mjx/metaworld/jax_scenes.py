@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from envs_mjx.scenes import add_touches, asset_folder, load_model, with_weld
+from envs_mjx.metaworld.scenes import add_touches, asset_folder, load_model, with_weld
 
 _GEOM, _BOX_SIDE = mujoco.mjtGeom, 2**-0.5
 _TABLE_TOP: dict[str, np.ndarray] = {

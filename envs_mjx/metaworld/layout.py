@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from envs_mjx import scenes, single_goal
+from envs_mjx.metaworld import scenes, single_goal
+from envs_mjx.metaworld.jax_scenes import load_jax_model
+from envs_mjx.metaworld.rewards import REWARDS, Reading
+from envs_mjx.metaworld.rewards.base import HAND, LEFT_CLAW, LEFT_FINGER, RIGHT_CLAW, RIGHT_FINGER
+from envs_mjx.metaworld.success import PREDICATES
+from envs_mjx.metaworld.tasks import KNOB, TCP, TaskSpec
 from envs_mjx.physics.base import MocapControl, Part, Parts, PhysicsState, Scene
-from envs_mjx.rewards import REWARDS, Reading
-from envs_mjx.rewards.base import HAND, LEFT_CLAW, LEFT_FINGER, RIGHT_CLAW, RIGHT_FINGER
-from envs_mjx.success import PREDICATES
-from envs_mjx.tasks import KNOB, TCP, TaskSpec
 
 DIAL, KNOB_JOINT, KNOB_RADIUS = Part("body", "dial"), "knob_Joint_1", 0.05
 """Of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`); metres."""
@@ -99,7 +100,8 @@ def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.
 
 def make_scene(task: TaskSpec, reward: bool = True) -> Scene:
     """The official scene, settled, with what `task` reads, controls and places."""
-    parts = layout(task, reward).parts
+    parts, fixture = layout(task, reward).parts, task.placement.fixture
+    keep = [part.name for part in (*parts.points, *parts.rotations) if part.kind == "body"]
     return Scene(
         name=task.scene,
         model=scenes.load_model(task.scene, parts.touches),
@@ -109,4 +111,5 @@ def make_scene(task: TaskSpec, reward: bool = True) -> Scene:
         placement=task.placement,
         hand_init=task.hand_init,
         settle_steps=scenes.SETTLE_STEPS + task.settle_extra,
+        simplified=lambda: load_jax_model(task.scene, tuple(keep + [fixture] * bool(fixture)), parts.touches),
     )

@@ -14,10 +14,10 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
+from envs_mjx.metaworld.rotation import quaternion
+from envs_mjx.metaworld.tasks import TASKS, TaskSpec
+from envs_mjx.metaworld.tasks.spec import FullState
 from envs_mjx.physics.base import Coord, PhysicsState
-from envs_mjx.rotation import quaternion
-from envs_mjx.tasks import TASKS, TaskSpec
-from envs_mjx.tasks.spec import FullState
 
 _ROWS = (
     replace(

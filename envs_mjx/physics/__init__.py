@@ -6,8 +6,8 @@ import difflib
 import importlib.util
 
 from envs_mjx.base import EnvError
-from envs_mjx.cores import cores, spare_thread
 from envs_mjx.physics.base import Physics, Scene
+from envs_mjx.physics.cores import cores, spare_thread
 
 ENGINES = ("c", "warp", "jax")
 

@@ -8,6 +8,7 @@ Axis letters: E environments, K points, Q rotations, J joints, C contacts, R res
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -140,6 +141,8 @@ class Scene:
     hand_init: tuple[float, float, float] = (0.0, 0.0, 0.0)
     settle_steps: int = 0
     frame_skip: int = 5
+    simplified: Callable[[], mujoco.MjModel] | None = None
+    """Makes the model that engine `jax` simulates, with fewer collisions; None: `model` itself."""
 
 
 class PhysicsState(struct.PyTreeNode):

@@ -19,7 +19,6 @@ import numpy as np
 from flax import struct
 from mujoco.batch import Batch, SimulationError
 
-from envs_mjx.cores import cores, spare_thread
 from envs_mjx.physics.base import (
     MocapControl,
     PhysicsState,
@@ -31,6 +30,7 @@ from envs_mjx.physics.base import (
     settled_point,
     touching,
 )
+from envs_mjx.physics.cores import cores, spare_thread
 
 _NOTHING, _POSITIONS, _FORCES = (int(getattr(mujoco.mjtStage, f"mjSTAGE_{name}")) for name in ("NONE", "POS", "ACC"))
 _DIVERGED = [

@@ -19,7 +19,6 @@ import numpy as np
 from flax import struct
 
 from envs_mjx.base import EnvError
-from envs_mjx.jax_scenes import load_jax_model
 from envs_mjx.physics.base import (
     MocapControl,
     PhysicsState,
@@ -62,7 +61,7 @@ class MjxPhysics:
     """`Physics` on MJX.
 
     Args:
-        scene: the scene; for impl="jax" only its name's row in `jax_scenes.JAX_EDITS` is simulated, a simplified scene.
+        scene: the scene; impl="jax" simulates its simplified model, where it brings one (`Scene.simplified`).
         num_envs: E.
         impl: "warp" (all collisions; NVIDIA GPUs, or slowly the CPU) or "jax" (any XLA device).
         naconmax: Warp's contact buffer, all environments together; 0 for E * CONTACTS_PER_ENV.
@@ -75,7 +74,7 @@ class MjxPhysics:
 
     def __init__(self, scene: Scene, num_envs: int, impl: str = "warp", naconmax: int = 0, njmax: int = 0):
         self.scene, self.num_envs, self.impl = scene, num_envs, impl
-        model = _model_for(scene, impl)
+        model = scene.simplified() if impl == "jax" and scene.simplified else scene.model
         self.mjx = _import_mjx(impl)
         sizes = {"naconmax": naconmax or num_envs * CONTACTS_PER_ENV, "njmax": njmax or ROWS_PER_ENV}
         self.buffers = tuple(sizes.items()) if impl == "warp" else ()
@@ -287,14 +286,6 @@ def _import_mjx(impl: str):
     from mujoco import mjx
 
     return mjx
-
-
-def _model_for(scene: Scene, impl: str) -> mujoco.MjModel:
-    if impl == "warp":
-        return scene.model
-    parts, fixture = scene.parts, scene.placement.fixture
-    keep = [part.name for part in (*parts.points, *parts.rotations) if part.kind == "body"]
-    return load_jax_model(scene.name, tuple(keep + [fixture] * bool(fixture)), parts.touches)
 
 
 def _diverged(engine: Dynamics) -> jax.Array:

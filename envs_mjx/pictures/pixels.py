@@ -18,7 +18,7 @@ import numpy as np
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import PhysicsState
 from envs_mjx.physics.mjx import MjxPhysics
-from envs_mjx.render import require_camera
+from envs_mjx.pictures.render import require_camera
 
 MARK = 0.01
 """Metres, least radius of a goal mark."""

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks import _peer_sides, loss_kernels, peers
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 TINY = (
     "--num-envs 8 --unroll-length 10 --updates-per-iteration 2 --batch-size 16 --replay-capacity 800 --min-replay 160"
 )

@@ -11,7 +11,7 @@ from configs.published import PUBLISHED
 from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.loop import make_round, make_warm_up
 from crl_jax.trainer import build
-from tests.rotation import rotating
+from tests.support.rotation import rotating
 
 SMALL = {
     "task": "point_U",

@@ -12,9 +12,9 @@ from configs import PRESETS
 from crl_jax import agents, loop
 from crl_jax.config import ConfigError, ExploreConfig, with_overrides
 from crl_jax.evaluate import evaluate
-from crl_jax.explore import SWITCH, behaviour_goal
-from crl_jax.rollout import random_policy, rollout
-from tests.probe import TINY, Line
+from crl_jax.experience.explore import SWITCH, behaviour_goal
+from crl_jax.experience.rollout import random_policy, rollout
+from tests.support.probe import TINY, Line
 
 KEY = jax.random.PRNGKey(0)
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from configs import PRESETS
-from crl_jax import checkpoint, cli, runs
+from crl_jax import cli, runs
 from crl_jax.config import Config, ConfigError, with_overrides
-from crl_jax.loggers import read_metrics
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import read_metrics
 from crl_jax.train import train, train_seeds
 from crl_jax.trainer import build
-from tests.test_train import SMALL
+from tests.crl_jax.test_train import SMALL
 
 
 def small(folder: Path, **changes) -> Config:

@@ -16,18 +16,28 @@ import pytest
 
 import envs_mjx
 from configs import PRESETS
-from crl_jax import continual, policy, runs
+from crl_jax import continual, runs
 from crl_jax.cli import main
-from crl_jax.config import AgentConfig, ConfigError, EnvConfig, EvalConfig, NetworkConfig, TrainConfig, with_overrides
-from crl_jax.config_sequence import SequenceConfig, TasksConfig, of_tasks, resolved
-from crl_jax.continual import metrics
-from crl_jax.continual.settings import ContinualConfig
-from crl_jax.loggers import read_metrics
-from crl_jax.programs import Programs
+from crl_jax.config import (
+    AgentConfig,
+    ConfigError,
+    EnvConfig,
+    EvalConfig,
+    NetworkConfig,
+    TrainConfig,
+    with_overrides,
+)
+from crl_jax.config.continual import ContinualConfig
+from crl_jax.config.sequence import SequenceConfig, TasksConfig, of_tasks, resolved
+from crl_jax.play import policy
+from crl_jax.report import scores
+from crl_jax.runs.loggers import read_metrics
+from crl_jax.scale.programs import Programs
 from crl_jax.sequence import ENDED, train_sequence
 from envs_mjx.aligned import align
 from envs_mjx.base import EnvError
 from experiments import continual as study
+from tests import ROOT
 
 TASKS = ("point_U", "point_Cross", "point_U")
 STEPS = 8 * 10
@@ -48,7 +58,7 @@ SMALL = SequenceConfig(
 )  # fmt: skip
 
 
-def scores(folder: Path) -> dict[int, dict[str, float]]:
+def scored(folder: Path) -> dict[int, dict[str, float]]:
     """Env steps -> what the last evaluation there scored."""
     rows = (record for record in read_metrics(folder) if "eval/success_any" in record)
     return {
@@ -103,7 +113,7 @@ def test_the_command_refuses_in_one_line(words: list[str], told: str, capsys) ->
 
 
 def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(finished: Path) -> None:
-    folder, told = finished, scores(finished)
+    folder, told = finished, scored(finished)
     assert list(told) == [160, 320, 480, 640, 800, 960]
     for steps, record in told.items():
         begun = (steps - 1) // (4 * STEPS) + 1
@@ -133,7 +143,7 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
     assert cells[:3] == ["ftn", "persistent", "2"] and float(cells[7].split(" ")[0]) == 0  # As scratch itself.
     alone = dataclasses.replace(one, final=dataclasses.replace(one.final, success=np.full((6, 3), 0.5)))
     told = study.table(groups | {"scratch reset": [alone]}, "final").splitlines()
-    gained = float(told[3].split("|")[8].split(" [")[0]) - np.mean(metrics.areas(one.final) - 0.5) / 0.5
+    gained = float(told[3].split("|")[8].split(" [")[0]) - np.mean(scores.areas(one.final) - 0.5) / 0.5
     assert abs(gained) < 0.006  # Now against the critic that is new for each task.
     last = one.final.success[-1]
     assert float(cells[3].split(" ")[0]) == pytest.approx(last.mean(), abs=0.006)
@@ -154,7 +164,7 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_each_tasks_policy_is_read_back(finished: Path) -> None:
-    told = scores(finished)[960]
+    told = scored(finished)[960]
     for number in (0, 2):
         trained = policy.load(finished, number=number)
         assert trained.config.env.task == TASKS[number] and trained.env_steps == 960
@@ -178,7 +188,7 @@ def test_the_study_asks_for_what_it_says(capsys) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("learner", continual.METHODS)
 def test_every_method_learns_a_sequence(learner: str, tmp_path: Path) -> None:
-    told = scores(run(tmp_path, learner, learner=learner))
+    told = scored(run(tmp_path, learner, learner=learner))
     assert list(told)[-1] == 960
     for task in range(3):
         assert 0 <= told[960][f"eval/{task}/success_final"] <= 1
@@ -186,7 +196,7 @@ def test_every_method_learns_a_sequence(learner: str, tmp_path: Path) -> None:
 
 def resumed_equals(whole: Path) -> None:
     """Forget what came after a checkpoint in the middle of the last task, go on from there, and compare."""
-    checkpoints, expected = whole / runs.CHECKPOINTS, scores(whole)
+    checkpoints, expected = whole / runs.CHECKPOINTS, scored(whole)
     steps = sorted(int(path.name) for path in checkpoints.iterdir())
     middle = next(step for step in steps if step > 2 * 4 * STEPS)
     assert middle < 3 * 4 * STEPS
@@ -196,7 +206,7 @@ def resumed_equals(whole: Path) -> None:
     config = runs.load(whole)
     assert isinstance(config, SequenceConfig)
     train_sequence(config, whole, console=False)
-    assert scores(whole) == expected and all((checkpoints / str(step)).is_dir() for step in forgotten)
+    assert scored(whole) == expected and all((checkpoints / str(step)).is_dir() for step in forgotten)
 
 
 def test_resumed_in_the_middle_of_a_task_it_ends_as_if_never_stopped(finished: Path, tmp_path: Path) -> None:
@@ -206,9 +216,7 @@ def test_resumed_in_the_middle_of_a_task_it_ends_as_if_never_stopped(finished: P
 @pytest.mark.slow
 def test_killed_in_the_third_task_it_ends_as_if_never_killed(finished: Path, tmp_path: Path) -> None:
     code = f"from configs import PRESETS; from crl_jax.cli import main; main(PRESETS, {command(tmp_path)!r})"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=Path(__file__).parent.parent
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=ROOT)
     try:
         while not any(record.get("sequence/task") == 2 for record in read_metrics(tmp_path / "ft")):
             assert process.poll() is None
@@ -217,9 +225,9 @@ def test_killed_in_the_third_task_it_ends_as_if_never_killed(finished: Path, tmp
         process.kill()
         process.wait()
     config = runs.load(tmp_path / "ft")
-    assert isinstance(config, SequenceConfig) and max(scores(tmp_path / "ft")) < 960
+    assert isinstance(config, SequenceConfig) and max(scored(tmp_path / "ft")) < 960
     train_sequence(config, tmp_path / "ft", console=False)
-    assert scores(tmp_path / "ft") == scores(finished)
+    assert scored(tmp_path / "ft") == scored(finished)
 
 
 @pytest.mark.slow

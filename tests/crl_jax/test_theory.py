@@ -16,10 +16,10 @@ import numpy as np
 import optax
 import pytest
 
-from crl_jax import buffer
-from crl_jax.bootstrap import TD_LOSSES, positives, ratio, td_loss
-from crl_jax.energies import ENERGIES
-from crl_jax.losses import LOSSES
+from crl_jax.contrastive.bootstrap import TD_LOSSES, positives, ratio, td_loss
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES
+from crl_jax.experience import buffer
 from crl_jax.types import Batch
 
 S, A, DISCOUNT = 6, 3, 0.7

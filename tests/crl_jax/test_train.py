@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,14 +13,15 @@ import pytest
 
 import envs_mjx
 from configs import PRESETS
-from crl_jax import checkpoint, cli, runs
+from crl_jax import cli, runs
 from crl_jax.config import with_overrides
-from crl_jax.loggers import read_metrics
-from crl_jax.policy import load, score
+from crl_jax.play.policy import load, score
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import read_metrics
 from crl_jax.train import train
 from crl_jax.trainer import build
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 SMALL = {
     "num_envs": 4,
     "horizon": 12,
@@ -290,7 +290,7 @@ def test_a_sheet_of_two_tasks(tmp_path):
     from PIL import Image
     from rich.console import Console
 
-    from crl_jax import render
+    from crl_jax.play import render
 
     path = render.draw_sheet(tmp_path / "new" / "tasks.png", Console(file=io.StringIO()), ("reach", "door-close"))
     picture = Image.open(path)

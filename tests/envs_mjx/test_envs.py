@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs_mjx import EnvError, State, contract_of, describe, locomotion, make, names
-from envs_mjx.goals import GOALS
-from envs_mjx.layout import make_scene
+from envs_mjx.mazes.point import MAZES
+from envs_mjx.metaworld.env import MetaWorld
+from envs_mjx.metaworld.goals import GOALS
+from envs_mjx.metaworld.layout import make_scene
+from envs_mjx.metaworld.single_goal import SINGLE_GOAL
+from envs_mjx.metaworld.tasks import TASKS, TCP
 from envs_mjx.physics import make_physics
-from envs_mjx.point import MAZES
-from envs_mjx.sawyer import MetaWorld
-from envs_mjx.single_goal import SINGLE_GOAL
-from envs_mjx.tasks import TASKS, TCP
-from tests.rotation import rotating
+from tests.support.rotation import rotating
 
 HORIZON, ENVS = 5, 3
 

@@ -11,7 +11,7 @@ import pytest
 
 import envs_mjx
 from envs_mjx import EnvError, film
-from envs_mjx.tasks import TASKS
+from envs_mjx.metaworld.tasks import TASKS
 
 SIZE = (64, 48)
 

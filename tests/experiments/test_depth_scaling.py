@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from crl_jax.config import ConfigError, with_overrides
-from crl_jax.loggers import JsonlLogger
+from crl_jax.runs.loggers import JsonlLogger
 from experiments import depth_scaling, study
 from experiments.depth_grids import CPU, FULL, Setting, cell, cells, groups_of, horizon
-from tests.test_experiments import kept_cells
+from tests.experiments.test_studies import kept_cells
 
 ALL = [(scale, task) for scale in (CPU, FULL) for task in scale.tasks]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from crl_jax.stats import rank_correlation
-from envs_mjx.point import MAZES
+from crl_jax.report.stats import rank_correlation
+from envs_mjx.mazes.point import MAZES
 from experiments.maze_paths import Grid, deceptive_pair, middles
 
 

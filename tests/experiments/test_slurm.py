@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from configs import PRESETS
-from crl_jax import checkpoint, runs
+from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
-from crl_jax.loggers import read_metrics
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import read_metrics
 from crl_jax.train import train
 from experiments import slurm
-from tests.test_train import SMALL as RUN
+from tests import ROOT
+from tests.crl_jax.test_train import SMALL as RUN
 
-ROOT = Path(__file__).parent.parent
 SMALL = {**RUN, "task": "point_U", "iterations_per_round": 1, "eval_every": 10**9, "checkpoint_every": 2000}
 
 

@@ -10,7 +10,7 @@ import pytest
 from configs import PRESETS
 from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
-from crl_jax.loggers import JsonlLogger, read_metrics
+from crl_jax.runs.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
 from experiments import (
     ablation,
@@ -23,8 +23,8 @@ from experiments import (
     study,
     topology,
 )
-from tests.test_report import make_run
-from tests.test_train import SMALL
+from tests.crl_jax.report.test_page import make_run
+from tests.crl_jax.test_train import SMALL
 
 STUDIES = {
     "single_goal": lambda: single_goal.cells(tuple(single_goal.TASKS), single_goal.CRL_ARMS),

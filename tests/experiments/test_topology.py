@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 import envs_mjx
-from crl_jax import policy, runs
+from crl_jax import runs
 from crl_jax.agents.crl import CRL
 from crl_jax.config import ConfigError, with_overrides
+from crl_jax.play import policy
 from crl_jax.train import train
-from envs_mjx.point import MAZES
+from envs_mjx.mazes.point import MAZES
 from experiments import study, topology
 from experiments.depth_grids import CPU, Setting, cell, cells
 from experiments.maze_paths import Grid, deceptive_pair
-from tests.test_depth_scaling import made_up
-from tests.test_train import SMALL
+from tests.crl_jax.test_train import SMALL
+from tests.experiments.test_depth_scaling import made_up
 
 U = MAZES["point_U"].walls
 TINY = {**SMALL, "horizon": 12, "width": 8, "critic_depth": 4, "actor_depth": 4, "total_env_steps": 160, "embedding": 4}

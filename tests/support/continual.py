@@ -13,9 +13,9 @@ import optax
 
 from crl_jax import continual
 from crl_jax.config import NetworkConfig
+from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import trees
 from crl_jax.continual.method import Inputs, Method, Sizes, Stepped
-from crl_jax.continual.settings import ContinualConfig
 
 SIZES = Sizes(obs=3, goal=2, action=2, tasks=3)
 PLAIN = NetworkConfig(width=8, critic_depth=1, actor_depth=2)

@@ -13,11 +13,11 @@ import jax
 import mujoco
 import numpy as np
 
-from envs_mjx import official, scenes
-from envs_mjx.layout import make_scene
+from envs_mjx.metaworld import official, scenes
+from envs_mjx.metaworld.layout import make_scene
+from envs_mjx.metaworld.rewards import REWARDS, Reading, RewardSpec
+from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.base import Part, PhysicsState, read_data
-from envs_mjx.rewards import REWARDS, Reading, RewardSpec
-from envs_mjx.tasks import TASKS
 
 STEPS, EPISODES = 150, 4
 

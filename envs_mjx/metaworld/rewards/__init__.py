@@ -16,10 +16,10 @@ door-open and dial-turn 1 each) the float32 value is 1e-5 to 9e-5 off; there the
 
 from __future__ import annotations
 
-from envs_mjx.rewards.base import Memory, Reading, RewardSpec, Start, Step
-from envs_mjx.rewards.mechanisms import MECHANISMS
-from envs_mjx.rewards.objects import OBJECTS
-from envs_mjx.rewards.tools import TOOLS
+from envs_mjx.metaworld.rewards.base import Memory, Reading, RewardSpec, Start, Step
+from envs_mjx.metaworld.rewards.mechanisms import MECHANISMS
+from envs_mjx.metaworld.rewards.objects import OBJECTS
+from envs_mjx.metaworld.rewards.tools import TOOLS
 
 __all__ = ["REWARDS", "Memory", "Reading", "RewardSpec", "Start", "Step"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from envs_mjx.rewards.base import LEFT_PAD, RIGHT_PAD, Step
-from envs_mjx.rewards.shaping import hamacher, norm, tolerance
+from envs_mjx.metaworld.rewards.base import LEFT_PAD, RIGHT_PAD, Step
+from envs_mjx.metaworld.rewards.shaping import hamacher, norm, tolerance
 
 _XZ = jnp.s_[:, 0::2]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from envs_mjx.metaworld.rewards.base import LEFT_PAD, PADS, Memory, RewardSpec, Start, Step, at_part, from_vector
+from envs_mjx.metaworld.rewards.caging import caging
+from envs_mjx.metaworld.rewards.shaping import above, funnel, grasped, hamacher, norm, tolerance
 from envs_mjx.physics.base import Part
-from envs_mjx.rewards.base import LEFT_PAD, PADS, Memory, RewardSpec, Start, Step, at_part, from_vector
-from envs_mjx.rewards.caging import caging
-from envs_mjx.rewards.shaping import above, funnel, grasped, hamacher, norm, tolerance
 
 BUTTON_START = Part("site", "buttonStart")
 BUTTON_FRONT, BUTTON_TOP = Part("body", "button", (0.0, -0.193, 0.0)), Part("body", "button", (0.0, 0.0, 0.193))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from envs_mjx.metaworld.rewards.base import PADS, Memory, RewardSpec, Start, Step, at_height, at_part, from_vector
+from envs_mjx.metaworld.rewards.caging import caging, pick_place_caging, pinching
+from envs_mjx.metaworld.rewards.shaping import above, funnel, grasped, hamacher, norm, tolerance
 from envs_mjx.physics.base import Part
-from envs_mjx.rewards.base import PADS, Memory, RewardSpec, Start, Step, at_height, at_part, from_vector
-from envs_mjx.rewards.caging import caging, pick_place_caging, pinching
-from envs_mjx.rewards.shaping import above, funnel, grasped, hamacher, norm, tolerance
 
 OBJ, GEOM = Part("body", "obj"), Part("geom", "objGeom")
 BASKETBALL, SOCCER_BALL = Part("body", "bsktball"), Part("body", "soccer_ball")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from envs_mjx.metaworld.rewards.base import PADS, Memory, RewardSpec, Start, Step, at_part, from_vector
+from envs_mjx.metaworld.rewards.caging import caging
+from envs_mjx.metaworld.rewards.shaping import above, funnel, grasped, hamacher, norm, outside_prism, tolerance
+from envs_mjx.metaworld.rotation import quaternion
 from envs_mjx.physics.base import Part
-from envs_mjx.rewards.base import PADS, Memory, RewardSpec, Start, Step, at_part, from_vector
-from envs_mjx.rewards.caging import caging
-from envs_mjx.rewards.shaping import above, funnel, grasped, hamacher, norm, outside_prism, tolerance
-from envs_mjx.rotation import quaternion
 
 WRENCH, NUT, NUT_BODY = Part("site", "RoundNut-8"), Part("site", "RoundNut"), Part("body", "RoundNut")
 HAMMER, LID = Part("body", "hammer"), Part("body", "top_link")

@@ -8,8 +8,8 @@ Goals that are drawn and never used stay in the reset vector (disassemble, sweep
 
 from __future__ import annotations
 
-from envs_mjx.tasks import opening, placing, pressing, tools
-from envs_mjx.tasks.spec import KNOB, TCP, TaskSpec
+from envs_mjx.metaworld.tasks import opening, placing, pressing, tools
+from envs_mjx.metaworld.tasks.spec import KNOB, TCP, TaskSpec
 
 TASKS: dict[str, TaskSpec] = {
     row.name: row

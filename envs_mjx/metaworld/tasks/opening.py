@@ -5,8 +5,8 @@ Rows of `TaskSpec`; the official package is the authority (metaworld/envs/sawyer
 
 from __future__ import annotations
 
+from envs_mjx.metaworld.tasks.spec import FAR_HAND_32, HAND_32, XYZ, TaskSpec, v
 from envs_mjx.physics.base import Part, Placement
-from envs_mjx.tasks.spec import FAR_HAND_32, HAND_32, XYZ, TaskSpec, v
 
 HANDLE, PLATE = Part("geom", "handle"), Part("geom", "puck")
 

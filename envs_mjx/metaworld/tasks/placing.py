@@ -7,8 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from envs_mjx.metaworld.tasks.spec import (
+    FREE,
+    GEOM,
+    HAND_32,
+    OBJ,
+    PUCK_GOAL,
+    SETTLED,
+    TCP,
+    XYZ,
+    TaskSpec,
+    const,
+    puck,
+    v,
+)
 from envs_mjx.physics.base import Part, Placement, Point
-from envs_mjx.tasks.spec import FREE, GEOM, HAND_32, OBJ, PUCK_GOAL, SETTLED, TCP, XYZ, TaskSpec, const, puck, v
 
 GOAL: Point = (v(3), v(4), v(5))
 """The vector's goal."""

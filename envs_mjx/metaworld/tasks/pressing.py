@@ -5,8 +5,8 @@ Rows of `TaskSpec`; the official package is the authority (metaworld/envs/sawyer
 
 from __future__ import annotations
 
+from envs_mjx.metaworld.tasks.spec import FAR_HAND_32, GEOM, HAND_32, KNOB, XYZ, TaskSpec, v
 from envs_mjx.physics.base import Part, Placement
-from envs_mjx.tasks.spec import FAR_HAND_32, GEOM, HAND_32, KNOB, XYZ, TaskSpec, v
 
 BUTTON_FRONT, BUTTON_TOP = Part("body", "button", (0.0, -0.193, 0.0)), Part("body", "button", (0.0, 0.0, 0.193))
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from envs_mjx.metaworld.success import PREDICATES
 from envs_mjx.physics.base import Coord, Part, Placement, Point
-from envs_mjx.success import PREDICATES
 
 TCP = Part("tcp", "tcp")
 """Centre between the two finger sites (`tcp_center`): a point that is computed, not named in the scene."""

@@ -5,8 +5,8 @@ Rows of `TaskSpec`; the official package is the authority (metaworld/envs/sawyer
 
 from __future__ import annotations
 
+from envs_mjx.metaworld.tasks.spec import FAR_HAND_32, FREE, HAND_32, SETTLED, XYZ, TaskSpec, const, v
 from envs_mjx.physics.base import Part, Placement
-from envs_mjx.tasks.spec import FAR_HAND_32, FREE, HAND_32, SETTLED, XYZ, TaskSpec, const, v
 
 NUT, NUT_HANDLE = Part("site", "RoundNut"), Part("site", "RoundNut-8")
 

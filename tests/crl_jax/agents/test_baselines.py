@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 from configs import PRESETS
 from configs.baselines import BASELINES
-from crl_jax import agents, buffer, checkpoint, loop, rewards, runs
+from crl_jax import agents, loop, runs
 from crl_jax.agents import sac, td3
 from crl_jax.config import (
-    READERS,
     AgentConfig,
     BaselineConfig,
     Config,
@@ -31,15 +30,18 @@ from crl_jax.config import (
     TrainConfig,
     with_overrides,
 )
+from crl_jax.config.learner import READERS
 from crl_jax.evaluate import evaluate
-from crl_jax.loggers import read_metrics
-from crl_jax.rollout import agent_policy
+from crl_jax.experience import buffer, rewards
+from crl_jax.experience.rollout import agent_policy
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import read_metrics
 from crl_jax.train import train
 from crl_jax.trainer import build
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
-from tests.probe import PROBES, Line, Paying
-from tests.test_train import SMALL, assert_same_bits, final_state
+from tests.crl_jax.test_train import SMALL, assert_same_bits, final_state
+from tests.support.probe import PROBES, Line, Paying
 
 KEY = jax.random.PRNGKey(0)
 D, G, A, B = 5, 3, 2, 16

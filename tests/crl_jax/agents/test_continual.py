@@ -14,7 +14,7 @@ from crl_jax.config import AgentConfig, Config, ConfigError
 from crl_jax.continual.method import Method
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
-from tests.continual import PLAIN, SIZES, SMALL
+from tests.support.continual import PLAIN, SIZES, SMALL
 
 KEY = jax.random.PRNGKey(0)
 SPEC = EnvSpec(*SIZES[:3], 50, jnp.ones(3), 2 * jnp.ones(3), jnp.ones(2), jnp.full(2, 3.0))

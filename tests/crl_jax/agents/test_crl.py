@@ -14,8 +14,8 @@ import pytest
 from crl_jax.agents import crl
 from crl_jax.agents.common import alpha_loss
 from crl_jax.config import AgentConfig, ConfigError, NetworkConfig
-from crl_jax.energies import ENERGIES
-from crl_jax.losses import LOSSES
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 

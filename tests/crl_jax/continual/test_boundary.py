@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from crl_jax.checks import ConfigError
+from crl_jax.config.checks import ConfigError
+from crl_jax.config.continual import PERSISTENT_CRITIC, RESET_CRITIC, Boundary
 from crl_jax.continual import critic
-from crl_jax.continual.boundary import PERSISTENT_CRITIC, RESET_CRITIC, Boundary, crossed
+from crl_jax.continual.boundary import crossed
 
 
 @dataclasses.dataclass(frozen=True)

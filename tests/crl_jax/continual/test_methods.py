@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from crl_jax import continual
 from crl_jax.continual import cbp, cka_rl, clonex, componet, masknet, packnet, regularised, trees
 from crl_jax.continual.method import Base, Inputs, Stepped
-from crl_jax.networks import layer_norm
-from tests.continual import PLAIN, RESIDUAL, SIZES, SMALL, inputs, sequence
+from crl_jax.networks.residual import layer_norm
+from tests.support.continual import PLAIN, RESIDUAL, SIZES, SMALL, inputs, sequence
 
 KEY = jax.random.key(0)
 LAST = SIZES.tasks - 1

@@ -12,9 +12,9 @@ import pytest
 
 from crl_jax import continual
 from crl_jax.config import ConfigError
-from crl_jax.continual.settings import NAMES, ContinualConfig
-from tests.continual import PLAIN, RESIDUAL, SIZES, SMALL, TRACES, sequence
-from tests.rotation import rotating
+from crl_jax.config.continual import NAMES, ContinualConfig
+from tests.support.continual import PLAIN, RESIDUAL, SIZES, SMALL, TRACES, sequence
+from tests.support.rotation import rotating
 
 KEPT = ("scratch", "ftn", "cka_rl", "packnet", "componet", "prognet", "masknet")
 """Methods whose finished policies are fixed."""

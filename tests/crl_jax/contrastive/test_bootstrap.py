@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crl_jax.bootstrap import MAX_RATIO, TD_LOSSES, positives, ratio, td_loss
+from crl_jax.contrastive.bootstrap import MAX_RATIO, TD_LOSSES, positives, ratio, td_loss
 
 B = 7
 names = pytest.mark.parametrize("name", list(TD_LOSSES))

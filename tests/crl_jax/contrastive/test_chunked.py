@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from crl_jax.agents import crl
-from crl_jax.chunked import CHUNKED, chunked
 from crl_jax.config import AgentConfig, Config, ConfigError, NetworkConfig, with_overrides
-from crl_jax.energies import ENERGIES
-from crl_jax.losses import LOSSES, diagnostics
+from crl_jax.contrastive.chunked import CHUNKED, chunked
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES, diagnostics
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 

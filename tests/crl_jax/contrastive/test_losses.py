@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crl_jax.energies import ENERGIES
-from crl_jax.losses import LOSSES, bwd_infonce, diagnostics, fwd_infonce, participation_ratio
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES, bwd_infonce, diagnostics, fwd_infonce, participation_ratio
 
 names = pytest.mark.parametrize("name", list(ENERGIES))
 losses = pytest.mark.parametrize("name", list(LOSSES))

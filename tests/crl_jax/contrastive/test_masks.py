@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crl_jax.bootstrap import TD_LOSSES, td_loss
-from crl_jax.chunked import CHUNKED, chunked
-from crl_jax.energies import ENERGIES
-from crl_jax.losses import LOSSES, diagnostics
-from crl_jax.masks import MASKS, hidden, masked
+from crl_jax.contrastive.bootstrap import TD_LOSSES, td_loss
+from crl_jax.contrastive.chunked import CHUNKED, chunked
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES, diagnostics
+from crl_jax.contrastive.masks import MASKS, hidden, masked
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from crl_jax import buffer
+from crl_jax.experience import buffer
 from crl_jax.types import Batch
 
 insert = jax.jit(buffer.insert)

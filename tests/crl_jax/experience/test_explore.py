@@ -10,13 +10,14 @@ from scipy.stats import chisquare, kstest
 
 import envs_mjx
 from configs import PRESETS
-from crl_jax import agents, buffer, loop
+from crl_jax import agents, loop
 from crl_jax.config import ExploreConfig, with_overrides
-from crl_jax.explore import behaviour_goal, replay_goals
-from crl_jax.noise import COLOURS, THETA, action_noise, noisy, ornstein_uhlenbeck, pink
-from crl_jax.rollout import random_policy
+from crl_jax.experience import buffer
+from crl_jax.experience.explore import behaviour_goal, replay_goals
+from crl_jax.experience.noise import COLOURS, THETA, action_noise, noisy, ornstein_uhlenbeck, pink
+from crl_jax.experience.rollout import random_policy
 from crl_jax.types import Agent
-from tests.probe import TINY, Line
+from tests.support.probe import TINY, Line
 
 KEY = jax.random.PRNGKey(0)
 T, E = 100, 2048

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from crl_jax.relabel import distinct_goal_share, truncated_geometric
+from crl_jax.experience.relabel import distinct_goal_share, truncated_geometric
 
 KEY = jax.random.key(0)
 

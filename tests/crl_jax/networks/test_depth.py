@@ -12,7 +12,7 @@ import pytest
 
 from crl_jax.agents import crl
 from crl_jax.config import AgentConfig, ConfigError, NetworkConfig
-from crl_jax.networks import Block, Layers, ResidualMLP
+from crl_jax.networks.residual import Block, Layers, ResidualMLP
 from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crl_jax.distributions import log_prob, mode, sample_and_log_prob
+from crl_jax.networks.distributions import log_prob, mode, sample_and_log_prob
 
 KEY = jax.random.key(0)
 

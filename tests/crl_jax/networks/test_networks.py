@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from crl_jax.config import ConfigError, NetworkConfig
-from crl_jax.networks import Actor, Encoder, ResidualMLP, layer_norm
+from crl_jax.networks.residual import Actor, Encoder, ResidualMLP, layer_norm
 
 KEY = jax.random.key(0)
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import trim_mean
 
-from crl_jax import figures, recorded, report, stats
+from crl_jax import report
 from crl_jax.config import ConfigError
-from crl_jax.loggers import JsonlLogger
-from crl_jax.video import write_video
+from crl_jax.play.video import write_video
+from crl_jax.report import figures, stats
+from crl_jax.runs import recorded
+from crl_jax.runs.loggers import JsonlLogger
 
 SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40)
 

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_jax import checkpoint
-from crl_jax.checkpoint import CheckpointError, DiskFullError
-
-ROOT = Path(__file__).parents[1]
+from crl_jax.runs import checkpoint
+from crl_jax.runs.checkpoint import CheckpointError, DiskFullError
+from tests import ROOT
 
 
 class Pair(NamedTuple):
@@ -203,7 +202,7 @@ def test_a_file_size_limit(tmp_path):
         import resource, sys
         from pathlib import Path
         import jax, jax.numpy as jnp
-        from crl_jax import checkpoint
+        from crl_jax.runs import checkpoint
         def noise(size):
             return {"noise": jax.random.bits(jax.random.PRNGKey(size), (size * 2**18,), jnp.uint32)}
         folder = Path(sys.argv[1])
@@ -226,7 +225,7 @@ SAVE_FOREVER = """
     import itertools, sys
     from pathlib import Path
     import jax, jax.numpy as jnp
-    from crl_jax import checkpoint
+    from crl_jax.runs import checkpoint
     for step in itertools.count(int(sys.argv[2])):
         key = jax.random.PRNGKey(step)
         noise = {f"noise_{i}": jax.random.bits(jax.random.fold_in(key, i), (2**18,), jnp.uint32) for i in range(4)}
@@ -266,7 +265,7 @@ def test_shardings_of_the_template_are_kept(tmp_path):
         from pathlib import Path
         import jax, jax.numpy as jnp
         from jax.sharding import NamedSharding, PartitionSpec
-        from crl_jax import checkpoint
+        from crl_jax.runs import checkpoint
         mesh = jax.make_mesh((2,), ("data",))
         state = {
             "split": jax.device_put(jnp.arange(8.0), NamedSharding(mesh, PartitionSpec("data"))),

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from crl_jax import loggers
 from crl_jax.config import ConfigError
-from crl_jax.loggers import ConsoleLogger, JsonlLogger, make_loggers, read_metrics
+from crl_jax.runs import loggers
+from crl_jax.runs.loggers import ConsoleLogger, JsonlLogger, make_loggers, read_metrics
+from tests import ROOT
 
 
 def test_jsonl_writes_plain_finite_numbers(tmp_path):
@@ -134,8 +135,8 @@ def test_importing_needs_no_optional_package_and_no_device():
     import subprocess
 
     code = (
-        "import sys, crl_jax.loggers, crl_jax.report, crl_jax.checkpoint, crl_jax.video, crl_jax.stats;"
+        "import sys, crl_jax.runs.loggers, crl_jax.report.page, crl_jax.runs.checkpoint, crl_jax.play.video;"
         "late = {'matplotlib', 'wandb', 'tensorboardX', 'imageio_ffmpeg'} & set(sys.modules); assert not late, late;"
         "from jax._src import xla_bridge; assert not xla_bridge._backends"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

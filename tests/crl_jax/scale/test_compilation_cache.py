@@ -6,19 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-_CHOOSE = "import jax; {}; from crl_jax import compilation_cache; print(compilation_cache.enable())"
+from tests import ROOT
+
+_CHOOSE = "import jax; {}; from crl_jax.scale import compilation_cache; print(compilation_cache.enable())"
 _RUN = """
 import json, sys
 import jax
 from configs import PRESETS
 from crl_jax.config import with_overrides
 from crl_jax.train import train
-from tests.test_train import SMALL
+from tests.crl_jax.test_train import SMALL
 
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name.endswith("cache_hits")))

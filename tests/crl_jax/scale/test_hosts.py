@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from crl_jax import checkpoint, hosts, runs
+from crl_jax import runs
 from crl_jax.config import Config, ConfigError
-from crl_jax.loggers import read_metrics
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import read_metrics
+from crl_jax.scale import hosts
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 CHECKPOINT_EVERY = 320
 
 PROGRAM = """
@@ -24,7 +26,8 @@ import hashlib, sys
 from pathlib import Path
 import jax, numpy as np
 from configs import PRESETS
-from crl_jax import checkpoint, cli
+from crl_jax import cli
+from crl_jax.runs import checkpoint
 
 save = checkpoint.save
 def telling(folder, step, state, *rest):
@@ -48,7 +51,9 @@ CHECKPOINTS = """
 import sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
-from crl_jax import checkpoint, hosts, parallel, runs
+from crl_jax import runs
+from crl_jax.runs import checkpoint
+from crl_jax.scale import hosts, parallel
 from jax.sharding import Mesh, PartitionSpec as P
 folder, me = Path(sys.argv[1]), int(sys.argv[-1])
 with hosts.joined(sys.argv[3], int(sys.argv[5]), me):
@@ -193,7 +198,7 @@ def test_a_process_without_work_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_missing_process_is_told() -> None:
-    code = "from crl_jax import hosts\nwith hosts.joined('localhost:47113', 2, 1, join_seconds=5): pass"
+    code = "from crl_jax.scale import hosts\nwith hosts.joined('localhost:47113', 2, 1, join_seconds=5): pass"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2

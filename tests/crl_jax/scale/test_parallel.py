@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from crl_jax.config import Config, ConfigError, with_overrides
-from crl_jax.parallel import make_mesh
-
-ROOT = Path(__file__).parent.parent
+from crl_jax.scale.parallel import make_mesh
+from tests import ROOT
 
 
 def _on_devices(count: int, code: str, *arguments: str) -> str:
@@ -33,7 +32,7 @@ def _on_devices(count: int, code: str, *arguments: str) -> str:
 EQUAL = """
 import json, sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
-from crl_jax import parallel
+from crl_jax.scale import parallel
 from crl_jax import agents
 from crl_jax.config import AgentConfig, Config, NetworkConfig
 from crl_jax.types import Batch
@@ -112,7 +111,7 @@ from configs import PRESETS
 from crl_jax.config import with_overrides
 from crl_jax.train import train
 from crl_jax.trainer import build, compile_all
-from crl_jax import parallel
+from crl_jax.scale import parallel
 
 devices, runs, total = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 config = with_overrides(

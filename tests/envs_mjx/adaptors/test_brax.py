@@ -12,7 +12,7 @@ from brax.envs.wrappers.training import EvalWrapper
 
 import envs_mjx
 from envs_mjx import EnvError
-from envs_mjx.brax_env import BraxEnv, import_agent, wrap
+from envs_mjx.adaptors.brax import BraxEnv, import_agent, wrap
 
 ENVS, HORIZON, STEPS = 3, 4, 10
 

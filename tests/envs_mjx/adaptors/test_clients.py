@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import envs_mjx
-from envs_mjx.brax_env import BraxEnv, train
+from envs_mjx.adaptors.brax import BraxEnv, train
 from experiments import ppo_vector_env
 
 

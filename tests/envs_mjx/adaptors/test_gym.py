@@ -18,11 +18,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import envs_mjx
-from envs_mjx import EnvError, official
-from envs_mjx.goals import GOALS
-from envs_mjx.gym import GoalVectorEnv
+from envs_mjx import EnvError
+from envs_mjx.adaptors.gym import GoalVectorEnv
+from envs_mjx.metaworld import official
+from envs_mjx.metaworld.goals import GOALS
+from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.base import PhysicsState
-from envs_mjx.tasks import TASKS
 
 ENVS, HORIZON = 3, 4
 FORMS = {

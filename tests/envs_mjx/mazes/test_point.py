@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import envs_mjx
 from crl_jax.config import ExploreConfig
-from crl_jax.explore import behaviour_goal
-from envs_mjx.point import MAZES, NOISE, RADIUS, PointMaze
+from crl_jax.experience.explore import behaviour_goal
+from envs_mjx.mazes.point import MAZES, NOISE, RADIUS, PointMaze
 
 ENVS, STEPS = 64, 40
 SOME = ("point_FourRooms", "point_Impossible", "point_Spiral11x11")

@@ -12,14 +12,15 @@ from benchmarks import common
 from benchmarks.fidelity import POINTS
 from configs import PRESETS
 from crl_jax import cli
-from envs_mjx import EnvError, describe, faithful, make
-from envs_mjx.jax_scenes import JAX_EDITS, Fit, colliding_pairs, load_jax_model
-from envs_mjx.layout import make_scene
+from envs_mjx import EnvError, describe, make
+from envs_mjx.metaworld import faithful
+from envs_mjx.metaworld.jax_scenes import JAX_EDITS, Fit, colliding_pairs, load_jax_model
+from envs_mjx.metaworld.layout import make_scene
+from envs_mjx.metaworld.scenes import load_model
+from envs_mjx.metaworld.single_goal import SINGLE_GOAL
+from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.mjx import _model_for
-from envs_mjx.scenes import load_model
-from envs_mjx.single_goal import SINGLE_GOAL
-from envs_mjx.tasks import TASKS
-from tests.rotation import rotating
+from tests.support.rotation import rotating
 
 ROWS = TASKS | SINGLE_GOAL
 

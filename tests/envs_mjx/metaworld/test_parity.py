@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from scipy.stats import ks_2samp
 
-from envs_mjx import EnvError, make, official
-from envs_mjx.layout import layout, make_scene
+from envs_mjx import EnvError, make
+from envs_mjx.metaworld import official
+from envs_mjx.metaworld.env import MetaWorld
+from envs_mjx.metaworld.layout import layout, make_scene
+from envs_mjx.metaworld.tasks import TASKS, TaskSpec
 from envs_mjx.physics.base import blank_readout, read_data
 from envs_mjx.physics.c import Rows
-from envs_mjx.sawyer import MetaWorld
-from envs_mjx.tasks import TASKS, TaskSpec
-from tests.rotation import rotating
+from tests.support.rotation import rotating
 
 STEPS, VECTORS = 150, 3
 MODES = ("random",) * VECTORS + ("scripted",) * VECTORS + ("noisy", "turns")

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs_mjx import make, official
+from envs_mjx import make
+from envs_mjx.metaworld import official
+from envs_mjx.metaworld.rewards import REWARDS, Reading, Start, Step
+from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.c import Rows
-from envs_mjx.rewards import REWARDS, Reading, Start, Step
-from envs_mjx.tasks import TASKS
-from tests.recorded import EPISODES, STEPS, Readout, Recording, reading, record
+from tests.support.recorded import EPISODES, STEPS, Readout, Recording, reading, record
 
 TOLERANCE, DOUBLE_TOLERANCE = 1e-5, 2e-6
 """Of rewards, 0 to 10. Official code itself computes partly in float32: the actions' type."""

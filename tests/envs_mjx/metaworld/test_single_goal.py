@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import envs_mjx
-from envs_mjx.rewards.base import HAND, LEFT_FINGER, RIGHT_FINGER
-from envs_mjx.sawyer import MetaWorld
-from envs_mjx.single_goal import SINGLE_GOAL
+from envs_mjx.metaworld.env import MetaWorld
+from envs_mjx.metaworld.rewards.base import HAND, LEFT_FINGER, RIGHT_FINGER
+from envs_mjx.metaworld.single_goal import SINGLE_GOAL
 
 ENVS = 4
 SIZES = {"sawyer_bin": 7, "sawyer_box": 11, "sawyer_peg": 7}
@@ -110,7 +110,8 @@ def test_episodes_run(name: str) -> None:
 
 
 def test_official_scores_are_refused_in_one_line() -> None:
-    from envs_mjx import EnvError, official
+    from envs_mjx import EnvError
+    from envs_mjx.metaworld import official
 
     with pytest.raises(EnvError, match="task='sawyer_bin': no such task"):
         official.zero_shot(started("sawyer_bin")[0], lambda obs, goal: obs, episodes=1, horizon=2, seed=0)

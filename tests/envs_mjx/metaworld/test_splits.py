@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envs_mjx import official, splits
-from envs_mjx.tasks import TASKS
+from envs_mjx.metaworld import official, splits
+from envs_mjx.metaworld.tasks import TASKS
 
 _OFFICIAL = [
     ("MT50", "MT50_V3", ""),

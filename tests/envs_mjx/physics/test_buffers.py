@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from configs import PRESETS
-from crl_jax import checkpoint, runs
+from crl_jax import runs
 from crl_jax.config import with_overrides
-from crl_jax.loggers import read_metrics
+from crl_jax.runs import checkpoint
+from crl_jax.runs.loggers import read_metrics
 from crl_jax.train import train
 from envs_mjx import EnvError, make
 from envs_mjx.base import EnvSpec, check_buffers
-from tests.test_train import SMALL
+from tests.crl_jax.test_train import SMALL
 
 ENVS, STEPS = 4, 3
 NEEDED = 4 * ENVS

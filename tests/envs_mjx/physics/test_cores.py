@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from envs_mjx.cores import cores
+from envs_mjx.physics.cores import cores
 
 CHAINED = """
 import os

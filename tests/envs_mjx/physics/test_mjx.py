@@ -18,11 +18,12 @@ import pytest
 from mujoco.mjx._src import scan
 
 from benchmarks.fidelity import as_dynamics
-from envs_mjx import EnvError, make, official
+from envs_mjx import EnvError, make
+from envs_mjx.metaworld import official
+from envs_mjx.metaworld.env import MetaWorld
+from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.base import PhysicsState
 from envs_mjx.physics.tracing import careful
-from envs_mjx.sawyer import MetaWorld
-from envs_mjx.tasks import TASKS
 
 ENVS, STEPS = 4, 150
 TASK_NAMES = ("push", "window-close", "handle-press-side")

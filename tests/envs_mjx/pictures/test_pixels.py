@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from envs_mjx import EnvError, make, render
-from envs_mjx.sawyer import MetaWorld
-from tests.test_mjx import ENVS, as_dynamics
+from envs_mjx import EnvError, make
+from envs_mjx.metaworld.env import MetaWorld
+from envs_mjx.pictures import render
+from tests.envs_mjx.physics.test_mjx import ENVS, as_dynamics
 
 WIDTH, HEIGHT = 48, 36
 SIZE = {"width": WIDTH, "height": HEIGHT}

@@ -7,8 +7,10 @@ import copy
 import numpy as np
 import pytest
 
-from envs_mjx import EnvError, make, render, scenes
-from envs_mjx.tasks import TASKS
+from envs_mjx import EnvError, make
+from envs_mjx.metaworld import scenes
+from envs_mjx.metaworld.tasks import TASKS
+from envs_mjx.pictures import render
 
 WIDTH, HEIGHT = 96, 72
 SIZE = {"width": WIDTH, "height": HEIGHT}

@@ -1,0 +1,48 @@
+"""Every setting of a run, and the checks that refuse a bad one before anything compiles.
+
+Read `run.py` first: `Config` and its sections. `learner.py` holds the sections of networks and agents, `sequence.py`
+what a run of several tasks has besides, `continual.py` the continual methods and what crosses from task to task.
+`checks.py` writes the one-line errors.
+"""
+
+from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
+from crl_jax.config.continual import Boundary, ContinualConfig
+from crl_jax.config.learner import AgentConfig, BaselineConfig, NetworkConfig
+from crl_jax.config.run import (
+    AnyConfig,
+    Config,
+    EnvConfig,
+    EvalConfig,
+    ExploreConfig,
+    RunConfig,
+    TrainConfig,
+    differences,
+    with_overrides,
+)
+from crl_jax.config.sequence import SequenceConfig, TasksConfig, of_tasks, resolved
+
+__all__ = [
+    "AgentConfig",
+    "AnyConfig",
+    "BaselineConfig",
+    "Boundary",
+    "Config",
+    "ConfigError",
+    "ContinualConfig",
+    "EnvConfig",
+    "EvalConfig",
+    "ExploreConfig",
+    "NetworkConfig",
+    "RunConfig",
+    "SequenceConfig",
+    "TasksConfig",
+    "TrainConfig",
+    "differences",
+    "nearest",
+    "nearest_divisors",
+    "nearest_multiples",
+    "of_tasks",
+    "require",
+    "resolved",
+    "with_overrides",
+]

@@ -1,0 +1,13 @@
+"""The contrastive critic's loss, from embeddings to one number.
+
+Read `losses.py` (InfoNCE and its relatives) and `energies.py` (f(phi, psi)) first; both are tables of pure functions.
+`contrast.py` puts energy, mask and loss of a configuration together. `masks.py` hides negatives that are no negatives,
+`chunked.py` computes the loss without the whole matrix of logits, `bootstrap.py` holds the losses that bootstrap.
+"""
+
+from crl_jax.contrastive.bootstrap import TD_LOSSES
+from crl_jax.contrastive.energies import ENERGIES
+from crl_jax.contrastive.losses import LOSSES
+from crl_jax.contrastive.masks import MASKS
+
+__all__ = ["ENERGIES", "LOSSES", "MASKS", "TD_LOSSES"]
