@@ -103,11 +103,11 @@ def ours(sizes: Sizes, answers: TextIO, physics: Literal["spring", "c"] = "sprin
             iterations_per_round=1,
         ),
     )
-    trainer = build(config)
-    env = trainer.env
+    setup = build(config)
+    env = setup.env
     warm_up = jax.jit(loop.make_warm_up(env, config.train), donate_argnums=0)
-    round_ = jax.jit(loop.make_round(env, trainer.agent, config), donate_argnums=0)
-    state = warm_up(trainer.init(jax.random.PRNGKey(0)))
+    round_ = jax.jit(loop.make_round(env, setup.agent, config), donate_argnums=0)
+    state = warm_up(setup.init(jax.random.PRNGKey(0)))
     start = jax.tree.map(lambda leaf: leaf.copy(), state.env)
     gate = Gate(answers, timed(_physics(env.advance, start, env.spec.action_size, sizes)))
     while True:

@@ -97,10 +97,10 @@ def batches_of(settings: Settings) -> tuple[Any, Any, Any]:
         critic_depth=1,
         actor_depth=1,
     )
-    trainer = build(config)
-    state = warmed(trainer, settings.seed)
-    _, batches = loop.sample_batches(trainer.env, state, config.train, config.agent.discount)
-    return trainer.env.spec, config.agent, batches
+    setup = build(config)
+    state = warmed(setup, settings.seed)
+    _, batches = loop.sample_batches(setup.env, state, config.train, config.agent.discount)
+    return setup.env.spec, config.agent, batches
 
 
 def measure(case: Case, settings: Settings, spec: Any, agent: Any, batches: Any) -> dict[str, Any]:

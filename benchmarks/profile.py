@@ -28,7 +28,7 @@ from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.experience.relabel import truncated_geometric
 from crl_jax.scale import compilation_cache
 from crl_jax.scale.machine import machine
-from crl_jax.trainer import Trainer, build
+from crl_jax.trainer import Setup, build
 from crl_jax.types import Batch
 
 ABOUT = "Profile the training of a task. Besides the options below: --out FOLDER of the trace, --repeats N (5)."
@@ -37,9 +37,9 @@ INSIDE = {"relabelling": "sampling", "critic gradient": "updates", "actor gradie
 """What is run alone of a stage."""
 
 
-def inside(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
+def inside(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
     """The parts of stages that `INSIDE` names, over the batches of one iteration from `state`."""
-    config, env, key = trainer.config, trainer.env, jax.random.PRNGKey(2)
+    config, env, key = setup.config, setup.env, jax.random.PRNGKey(2)
     discount = config.agent.discount
     batches = jax.jit(lambda state: loop.sample_batches(env, state, config.train, discount)[1])(state)
     crl, learner = CRL(config.agent, config.network, env.spec), state.agent
@@ -75,11 +75,11 @@ def inside(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], An
     }
 
 
-def stages(trainer: Trainer, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
+def stages(setup: Setup, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
     """A row per stage (median ms of one iteration, share of the stages' sum), and the whole iteration to be traced."""
     with console.status("Filling the ring with random actions ..."):
-        state = warmed(trainer)
-        functions = parts(trainer, state) | inside(trainer, state)
+        state = warmed(setup)
+        functions = parts(setup, state) | inside(setup, state)
     for name, function in functions.items():
         with console.status(f"Compiling {name} ..."):
             common.seconds(function)
@@ -140,13 +140,13 @@ def main(arguments: Sequence[str]) -> int:
         folder = known.out or (run / "profile" if run else Path(config.run.runs) / "profile" / config.env.task)
         compilation_cache.enable()
         with console.status("Building ..."):
-            trainer = build(with_overrides(config, iterations_per_round=1, devices=1))
+            setup = build(with_overrides(config, iterations_per_round=1, devices=1))
         folder.mkdir(parents=True, exist_ok=True)
     except cli.USER_ERRORS as error:
         return cli.fail(str(error))
     except OSError as error:
         return cli.fail(f"out={str(folder)!r}: cannot be written: {error.strerror}")
-    rows, iteration = stages(trainer, known.repeats, console)
+    rows, iteration = stages(setup, known.repeats, console)
     with console.status("Tracing 2 iterations ..."):
         files = trace(iteration, folder, 2)
     content = {"machine": machine(), "config": config.to_dict(), "repeats": known.repeats, "stages": rows}

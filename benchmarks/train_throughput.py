@@ -28,7 +28,7 @@ from crl_jax import loop
 from crl_jax.config import Config, with_overrides
 from crl_jax.experience import buffer
 from crl_jax.experience.rollout import rollout
-from crl_jax.trainer import Trainer, build
+from crl_jax.trainer import Setup, build
 from envs_mjx.physics import resolve
 
 FIGURE = Path(__file__).parent.parent / "docs" / "train_throughput.png"
@@ -108,16 +108,16 @@ def configured(case: Case, settings: Settings) -> Config:
     return with_overrides(PRESETS[case.preset], **changes)
 
 
-def warmed(trainer: Trainer, seed: int = 0) -> loop.LoopState:
+def warmed(setup: Setup, seed: int = 0) -> loop.LoopState:
     """The state after the warm-up: a ring with random actions, of one device."""
-    warm_up = jax.jit(loop.make_warm_up(trainer.env, trainer.config.train), donate_argnums=0)
-    state: loop.LoopState = warm_up(trainer.init(jax.random.PRNGKey(seed)))
+    warm_up = jax.jit(loop.make_warm_up(setup.env, setup.config.train), donate_argnums=0)
+    state: loop.LoopState = warm_up(setup.init(jax.random.PRNGKey(seed)))
     return state
 
 
-def parts(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
+def parts(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
     """Parts of one iteration by name, to be compiled, and the whole of it, from a state that is `warmed`."""
-    env, agent, config = trainer.env, trainer.agent, trainer.config
+    env, agent, config = setup.env, setup.agent, setup.config
     schedule, length = config.train, config.train.unroll_length
     key = jax.random.PRNGKey(1)
     actions = jax.random.uniform(key, (env.num_envs, env.spec.action_size), minval=-1, maxval=1)
@@ -160,26 +160,26 @@ def parts(trainer: Trainer, state: loop.LoopState) -> dict[str, Callable[[], Any
     }
 
 
-def update_floor(trainer: Trainer) -> float:
+def update_floor(setup: Setup) -> float:
     """Seconds of the matrix products of one update."""
-    config = trainer.config
+    config = setup.config
     one = with_overrides(config, updates_per_iteration=1).train
     batches = jax.eval_shape(
-        lambda state: loop.sample_batches(trainer.env, state, one, config.agent.discount)[1], trainer.template
+        lambda state: loop.sample_batches(setup.env, state, one, config.agent.discount)[1], setup.template
     )
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batches)
     key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
-    return roofline.floor(roofline.products(trainer.agent.update, trainer.template.agent, batch, key))
+    return roofline.floor(roofline.products(setup.agent.update, setup.template.agent, batch, key))
 
 
 def measure(case: Case, settings: Settings) -> dict[str, Any]:
     """Median seconds of every part and of the whole, and what follows from them."""
-    trainer = build(configured(case, settings))
-    functions, config = parts(trainer, warmed(trainer)), trainer.config
+    setup = build(configured(case, settings))
+    functions, config = parts(setup, warmed(setup)), setup.config
     common.interleaved(functions, 1)  # compiles
     medians = {name: common.median(times) for name, times in common.interleaved(functions, settings.repeats).items()}
     env_steps, updates = config.env_steps_per_iteration(), config.train.updates_per_iteration
-    update, least = medians["updates"] / updates, update_floor(trainer)
+    update, least = medians["updates"] / updates, update_floor(setup)
     total = sum(medians[name] for name in PARTS)
     return {
         "case": case.name,

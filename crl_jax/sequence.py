@@ -22,8 +22,9 @@ from crl_jax.config.sequence import SequenceConfig, resolved
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import closing
 from crl_jax.scale import compilation_cache, hosts
+from crl_jax.stage_programs import StagePrograms
 from crl_jax.stages import Stages
-from crl_jax.train import Counters, Lane, Result, evaluate, open_loggers, rounds, tell, train, warm_up
+from crl_jax.train import Counters, Lane, Result, Run, evaluate, open_loggers, rounds, tell, train, warm_up
 
 ENDED = "sequence/ended"
 """Logged at a task's end: its number."""
@@ -54,19 +55,17 @@ def train_sequence(config: SequenceConfig, resume: Path | None = None, console: 
     if folder is not None:
         counters = Counters(**checkpoint.host_values(folder / runs.CHECKPOINTS)["counters"])
     compilation_cache.enable()
-    stages = Stages(config)
+    stages = Stages.of(config)
     if folder is None:
         config = runs.create(config)
         folder = Path(config.run.runs) / config.run.name
     state = None
     if counters.env_steps:
         state, _ = checkpoint.restore(folder / runs.CHECKPOINTS, stages.template(counters.task))
-    stages.config = config
     loggers = open_loggers(folder, config, counters, console)
     lanes = [Lane(folder, config, loggers)]
     with closing(loggers), runs.stop_on_signals() as stop:
-        evaluation = _run(stages, state, counters, lanes, stop)
-    return Result(folder, config, counters, evaluation, stop.signal)
+        return _run(stages, state, counters, lanes, stop)
 
 
 def ready(config: SequenceConfig) -> SequenceConfig:
@@ -83,39 +82,47 @@ def ready(config: SequenceConfig) -> SequenceConfig:
 
 def _run(
     stages: Stages, state: loop.LoopState | None, counters: Counters, lanes: list[Lane], stop: runs.StopRequest
-) -> dict[str, float]:
-    """The tasks that are left; returns the last evaluation."""
-    evaluation: dict[str, float] = {}
-    resumed = state is not None
-    for number in range(counters.task, len(stages.tasks)):
-        trainer = stages.trainer(number)
+) -> Result:
+    """The tasks that are left, from `state`, or from the start."""
+    programs, first = StagePrograms(stages), counters.task
+    trainer = programs.trainer(first)
+    begun = trainer.setup.init(trainer.setup.key()) if state is None else state
+    run = Run(trainer, begun, counters, lanes, stop)
+    for number in range(first, len(stages.tasks)):
+        if number > first:
+            run.trainer = programs.trainer(number)
         told = {
-            "time/compile_seconds": trainer.compile_seconds,
+            "time/compile_seconds": run.trainer.compile_seconds,
             "sequence/task": float(number),
-            "sequence/programs_asked": float(stages.programs.asked),
-            "sequence/programs_compiled": float(stages.programs.compiled),
+            "sequence/programs_asked": float(programs.compiler.asked),
+            "sequence/programs_compiled": float(programs.compiler.compiled),
         }
-        tell(lanes, [told], counters)
-        if state is None:
-            state = warm_up(trainer, trainer.init(trainer.key()), counters, lanes)
-        elif not resumed:
-            state = stages.begin(number, state)
-            if stages.config.boundary.replay_mode == "reset":
-                state = warm_up(trainer, state, counters, lanes)
-        resumed = False
-        state, (evaluation,) = rounds(trainer, state, counters, lanes, stop)
-        if stop.signal:
+        tell(run, told)
+        if number > first:
+            run.state = programs.begin(number, run.state)
+        empty_ring = state is None if number == first else stages.config.boundary.replay_mode == "reset"
+        if empty_ring:
+            warm_up(run)
+        rounds(run)
+        if stop.signal or not _finish(run, programs, number):
             break
-        started, compiling = time.perf_counter(), stages.programs.seconds
-        finished, updates = stages.finish(number, state, stop)
-        if stop.signal:  # The checkpoint is that of the task's last round: a resumed run does this part again.
-            break
-        finished = jax.block_until_ready(finished)
-        counters.seconds += time.perf_counter() - started - (stages.programs.seconds - compiling)
-        counters.updates += updates
-        if stages.method.end is not None:
-            evaluation = evaluate(trainer, finished, counters, lanes)[0]
-        state = finished
-        tell(lanes, [{ENDED: float(number)}], counters)
-        counters.task = number + 1
-    return evaluation
+    return run.results()[0]
+
+
+def _finish(run: Run, programs: StagePrograms, number: int) -> bool:
+    """What the method does at the end of task `number`, and a last evaluation after it; False: stopped by a signal.
+
+    A stopped run's checkpoint is that of the task's last round: resumed, it does this part again.
+    """
+    started, compiling = time.perf_counter(), programs.compiler.seconds
+    finished, updates = programs.finish(number, run.state, run.stop)
+    if run.stop.signal:
+        return False
+    run.state = jax.block_until_ready(finished)
+    run.counters.seconds += time.perf_counter() - started - (programs.compiler.seconds - compiling)
+    run.counters.updates += updates
+    if programs.stages.method.end is not None:
+        evaluate(run)
+    tell(run, {ENDED: float(number)})
+    run.counters.task = number + 1
+    return True

@@ -27,8 +27,7 @@ from crl_jax.config import AnyConfig, Config, ConfigError, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
-from crl_jax.trainer import EVAL_STREAM, Trainer, build, compile_all
-from crl_jax.types import Metrics
+from crl_jax.trainer import EVAL_STREAM, Setup, Trainer, build, compile_all
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 
 
@@ -56,13 +55,54 @@ class Result:
     stopped_by: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Lane:
-    """One seed's run: where it is kept, and who is told."""
+    """One seed's run: its folder, its config and its loggers."""
 
     folder: Path
     config: Config
     loggers: list[Logger]
+
+
+@dataclass
+class Run:
+    """A run under way, or several that differ in their seed and run as one program.
+
+    Attributes:
+        trainer: the compiled programs.
+        state: all that is on the device; each step of the run replaces it.
+        lanes: one for each seed.
+        evaluations: the last evaluation of each lane.
+    """
+
+    trainer: Trainer
+    state: loop.LoopState
+    counters: Counters
+    lanes: list[Lane]
+    stop: runs.StopRequest
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def setup(self) -> Setup:
+        return self.trainer.setup
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the first lane."""
+        return self.lanes[0].folder
+
+    def each_lane(self, tree: Any) -> list[Any]:
+        """The part of each lane, on the host."""
+        tree = jax.tree.map(np.asarray, tree)
+        return [self.setup.lane(tree, index) for index in range(len(self.lanes))]
+
+    def results(self) -> list[Result]:
+        """What `train` returns of each lane."""
+        evaluations = self.evaluations or [{} for _ in self.lanes]
+        return [
+            Result(lane.folder, lane.config, self.counters, evaluation, self.stop.signal)
+            for lane, evaluation in zip(self.lanes, evaluations, strict=True)
+        ]
 
 
 def train(config: Config, resume: Path | None = None, console: bool = True) -> Result:
@@ -83,21 +123,18 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     if resume is not None:
         hosts.from_leader(lambda: checkpoint.require(resume / runs.CHECKPOINTS))
     compilation_cache.enable()
-    trainer = build(config)
-    counters = Counters()
-    state = None
+    setup, counters, state = build(config), Counters(), None
     if resume is None:
         config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
         folder = Path(config.run.runs) / config.run.name
         runs.check_shared(folder)
     else:
         folder = resume
-        state, host = checkpoint.restore(folder / runs.CHECKPOINTS, trainer.template)
+        state, host = checkpoint.restore(folder / runs.CHECKPOINTS, setup.template)
         counters = Counters(**host["counters"])
-    trainer.config = config
     loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
     with closing(loggers), runs.stop_on_signals() as stop:
-        return _run(compile_all(trainer), state, counters, [Lane(folder, config, loggers)], stop)[0]
+        return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
 
 
 def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> list[Result]:
@@ -119,7 +156,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
             " (bodies with motors: 'spring'), a maze, or a job for each seed (python -m experiments.slurm)"
         )
     compilation_cache.enable()
-    trainer, counters = build(config, seeds), Counters()
+    setup, counters = build(config, seeds), Counters()
     with contextlib.ExitStack() as stack:
         lanes: list[Lane] = []
         for seed in seeds:
@@ -130,7 +167,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
             stack.enter_context(closing(loggers))
             lanes.append(Lane(folder, mine, loggers))
         stop = stack.enter_context(runs.stop_on_signals())
-        return _run(compile_all(trainer), None, counters, lanes, stop)
+        return _run(compile_all(setup), None, counters, lanes, stop)
 
 
 def ready(config: AnyConfig) -> AnyConfig:
@@ -166,93 +203,85 @@ def _run(
     stop: runs.StopRequest,
 ) -> list[Result]:
     """Train from `state`, or from the start, to the end."""
-    tell(lanes, [{"time/compile_seconds": trainer.compile_seconds} for _ in lanes], counters)
-    if state is None:
-        state = warm_up(trainer, trainer.init(trainer.key()), counters, lanes)
-    _, evaluations = rounds(trainer, state, counters, lanes, stop)
-    return [
-        Result(lane.folder, lane.config, counters, evaluation, stop.signal)
-        for lane, evaluation in zip(lanes, evaluations, strict=True)
-    ]
+    fresh = state is None
+    state = trainer.setup.init(trainer.setup.key()) if state is None else state
+    run = Run(trainer, state, counters, lanes, stop)
+    tell(run, {"time/compile_seconds": trainer.compile_seconds})
+    if fresh:
+        warm_up(run)
+    rounds(run)
+    return run.results()
 
 
-def rounds(
-    trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane], stop: runs.StopRequest
-) -> tuple[loop.LoopState, list[dict[str, float]]]:
-    """Rounds up to the config's `total_env_steps`, or until a signal; evaluated, logged and saved on the way.
-
-    Returns:
-        The last state, which is saved, and the last evaluation of each lane.
-    """
-    config = trainer.config
-    evaluations: list[dict[str, float]] = [{} for _ in lanes]
-    per_round = config.train.iterations_per_round * config.env_steps_per_iteration()
-    updates_per_round = config.train.iterations_per_round * config.train.updates_per_iteration
-    saved_at = -1
-    while counters.env_steps < config.train.total_env_steps and not stop.agreed():
-        started = time.perf_counter()
-        state, metrics, episodes = trainer.round(state)
-        used = trainer.buffers_used(state.env.metrics)
-        records = [
-            {f"train/{name}": float(value) for name, value in one.items()} | _episode_metrics(ended) | _prefixed(used)
-            for one, ended in _each_lane(trainer, lanes, (metrics, episodes))
-        ]
-        seconds = time.perf_counter() - started
-        counters.env_steps += per_round
-        counters.updates += updates_per_round
-        counters.seconds += seconds
-        speed = {"time/env_steps_per_s": per_round / seconds, "time/updates_per_s": updates_per_round / seconds}
-        tell(lanes, [record | speed | _device_memory() for record in records], counters)
-        _check_buffers(trainer.env, used, lanes[0].folder)
-        if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
-            evaluations = evaluate(trainer, state, counters, lanes)
-        if counters.env_steps >= counters.next_checkpoint:
-            saved_at = _checkpoint(trainer, state, counters, lanes)
-    if saved_at != counters.env_steps:
-        _checkpoint(trainer, state, counters, lanes)
-    return state, evaluations
-
-
-def _each_lane(trainer: Trainer, lanes: list[Lane], tree: Any) -> list[Any]:
-    """The part of each lane, on the host."""
-    tree = jax.tree.map(np.asarray, tree)
-    return [trainer.lane(tree, index) for index in range(len(lanes))]
-
-
-def _prefixed(used: Metrics) -> dict[str, float]:
-    return {f"train/{name}": float(value) for name, value in used.items()}
-
-
-def warm_up(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> loop.LoopState:
-    """The state after the random actions that fill its empty ring."""
-    config = trainer.config
+def warm_up(run: Run) -> None:
+    """Fill the empty ring with random actions."""
+    config, counters = run.setup.config, run.counters
     started = time.perf_counter()
-    state = jax.block_until_ready(trainer.warm_up(state))
+    run.state = jax.block_until_ready(run.trainer.warm_up(run.state))
     counters.env_steps += config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
     counters.seconds += time.perf_counter() - started
     counters.next_eval = counters.next_eval or config.evaluation.eval_every
     counters.next_checkpoint = counters.next_checkpoint or config.run.checkpoint_every
-    _check_buffers(trainer.env, trainer.buffers_used(state.env.metrics), lanes[0].folder)
-    return state
+    _check_buffers(run, run.setup.env, run.trainer.buffers_used(run.state.env.metrics))
 
 
-def evaluate(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> list[dict[str, float]]:
-    """Fresh episodes of each lane's policy, logged and returned."""
+def rounds(run: Run) -> None:
+    """Rounds up to the config's `total_env_steps`, or until a signal; evaluated, logged and saved on the way.
+
+    At the end the last state is saved.
+    """
+    config, counters = run.setup.config, run.counters
+    run.evaluations = [{} for _ in run.lanes]
+    saved_at = -1
+    while counters.env_steps < config.train.total_env_steps and not run.stop.agreed():
+        _round(run)
+        if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
+            evaluate(run)
+        if counters.env_steps >= counters.next_checkpoint:
+            saved_at = _checkpoint(run)
+    if saved_at != counters.env_steps:
+        _checkpoint(run)
+
+
+def _round(run: Run) -> None:
+    """One call of the compiled round, counted and logged."""
+    config, counters = run.setup.config, run.counters
+    env_steps = config.train.iterations_per_round * config.env_steps_per_iteration()
+    updates = config.train.iterations_per_round * config.train.updates_per_iteration
+    started = time.perf_counter()
+    run.state, metrics, episodes = run.trainer.round(run.state)
+    used = run.trainer.buffers_used(run.state.env.metrics)
+    shared = {f"train/{name}": float(value) for name, value in used.items()}
+    records = [
+        {f"train/{name}": float(value) for name, value in one.items()} | _episode_metrics(ended) | shared
+        for one, ended in run.each_lane((metrics, episodes))
+    ]
+    seconds = time.perf_counter() - started
+    counters.env_steps += env_steps
+    counters.updates += updates
+    counters.seconds += seconds
+    speed = {"time/env_steps_per_s": env_steps / seconds, "time/updates_per_s": updates / seconds}
+    tell(run, *(record | speed | _device_memory() for record in records))
+    _check_buffers(run, run.setup.env, used)
+
+
+def evaluate(run: Run) -> None:
+    """Score each lane's policy on fresh episodes; logged, and kept as `run.evaluations`."""
+    setup, counters = run.setup, run.counters
     started = time.perf_counter()
     # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
-    position = counters.env_steps // trainer.config.env_steps_per_iteration()
-    metrics = trainer.evaluate(state.agent, trainer.key(EVAL_STREAM, position))
-    evaluations = [{name: float(value) for name, value in one.items()} for one in _each_lane(trainer, lanes, metrics)]
+    position = counters.env_steps // setup.config.env_steps_per_iteration()
+    metrics = run.trainer.evaluate(run.state.agent, setup.key(EVAL_STREAM, position))
+    run.evaluations = [{name: float(value) for name, value in one.items()} for one in run.each_lane(metrics)]
     counters.seconds += time.perf_counter() - started
-    every = trainer.config.evaluation.eval_every
+    every = setup.config.evaluation.eval_every
     counters.next_eval = (counters.env_steps // every + 1) * every
-    tell(lanes, [{f"eval/{name}": value for name, value in one.items()} for one in evaluations], counters)
-    for evaluation in evaluations:
-        _check_buffers(trainer.eval_env, evaluation, lanes[0].folder)
-    return evaluations
+    tell(run, *({f"eval/{name}": value for name, value in one.items()} for one in run.evaluations))
+    for evaluation in run.evaluations:
+        _check_buffers(run, setup.eval_env, evaluation)
 
 
-def _check_buffers(env: GoalEnv, metrics: Mapping[str, Any], folder: Path) -> None:
+def _check_buffers(run: Run, env: GoalEnv, metrics: Mapping[str, Any]) -> None:
     """`check_buffers`, before what an overflow has spoiled is kept.
 
     Raises:
@@ -261,23 +290,25 @@ def _check_buffers(env: GoalEnv, metrics: Mapping[str, Any], folder: Path) -> No
     try:
         check_buffers(env.spec, metrics)
     except EnvError as error:
-        kept = checkpoint.steps(folder / runs.CHECKPOINTS)
-        raise EnvError(f"{error} and {f'--resume {folder}' if kept else 'start again'}") from None
+        kept = checkpoint.steps(run.folder / runs.CHECKPOINTS)
+        raise EnvError(f"{error} and {f'--resume {run.folder}' if kept else 'start again'}") from None
 
 
-def _checkpoint(trainer: Trainer, state: loop.LoopState, counters: Counters, lanes: list[Lane]) -> int:
-    every = trainer.config.run.checkpoint_every
+def _checkpoint(run: Run) -> int:
+    """Save each lane; returns the env steps at which it was."""
+    counters, every = run.counters, run.setup.config.run.checkpoint_every
     counters.next_checkpoint = (counters.env_steps // every + 1) * every
-    for index, lane in enumerate(lanes):
+    for index, lane in enumerate(run.lanes):
         host = {"counters": dataclasses.asdict(counters), "config": lane.config.to_dict()}
-        folder = lane.folder / runs.CHECKPOINTS
-        checkpoint.save(folder, counters.env_steps, trainer.lane(state, index), host, lane.config.run.keep)
+        folder, state = lane.folder / runs.CHECKPOINTS, run.setup.lane(run.state, index)
+        checkpoint.save(folder, counters.env_steps, state, host, lane.config.run.keep)
     return counters.env_steps
 
 
-def tell(lanes: list[Lane], records: list[dict[str, float]], counters: Counters) -> None:
-    """A record to the loggers of every lane, with the run's counters."""
-    for lane, record in zip(lanes, records, strict=True):
+def tell(run: Run, *records: dict[str, float]) -> None:
+    """Log a record for each lane, or one for all of them, with the run's counters."""
+    counters = run.counters
+    for lane, record in zip(run.lanes, records * len(run.lanes) if len(records) == 1 else records, strict=True):
         told = record | {"updates": counters.updates, "time/seconds": counters.seconds}
         for logger in lane.loggers:
             logger.log(told, counters.env_steps)

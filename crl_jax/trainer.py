@@ -1,4 +1,8 @@
-"""What a run compiles: environment, agent, and the functions of the loop, for one run or for a run of each seed."""
+"""From a config to the compiled programs of a training run.
+
+`build` makes a `Setup`: environments, agent and the function of the first state; nothing is compiled. `compile_all`
+makes a `Trainer` of it. With several seeds, every array gains a leading seed axis.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,16 @@ EVAL_STREAM = 7919
 """Separates evaluation keys from training keys of the same seed."""
 
 
-@dataclass
-class Trainer:
-    """Environment, agent and compiled functions of one run; or of a run for each seed, with a leading axis of seeds."""
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a run is made of, before anything is compiled.
+
+    Attributes:
+        env, eval_env: environments to train in and to evaluate in.
+        init: key -> first state of the loop, jitted.
+        mesh: the devices; None for one.
+        seeds: of several runs as one program; () for one run, with the config's own seed.
+    """
 
     config: Config
     env: GoalEnv
@@ -39,11 +50,6 @@ class Trainer:
     init: Callable[[jax.Array], loop.LoopState]
     mesh: Mesh | None = None
     seeds: tuple[int, ...] = ()
-    warm_up: Any = None
-    round: Any = None
-    evaluate: Any = None
-    buffers_used: Any = None
-    compile_seconds: float = 0.0
 
     @property
     def template(self) -> loop.LoopState:
@@ -66,7 +72,27 @@ class Trainer:
         return jax.tree.map(lambda leaf: leaf[index], tree) if self.seeds else tree
 
 
-def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = None) -> Trainer:
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """A setup with its compiled programs.
+
+    Attributes:
+        warm_up: state with an empty ring -> state after the random actions that fill it.
+        round: state -> (state, metrics of its updates, sums over its ended episodes); the state is donated.
+        evaluate: (agent state, key) -> metrics of fresh episodes.
+        buffers_used: metrics of a step -> the largest use of each of the engine's buffers; {} where it has none.
+        compile_seconds: time that compiling took.
+    """
+
+    setup: Setup
+    warm_up: Callable[[loop.LoopState], loop.LoopState]
+    round: loop.Round
+    evaluate: Callable[[AgentState, jax.Array], Metrics]
+    buffers_used: Callable[[Metrics], Metrics]
+    compile_seconds: float
+
+
+def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = None) -> Setup:
     """Environment and agent of `config`, nothing compiled yet; with `seeds`, of a run for each.
 
     `method`: a continual method, whose actor the agent trains; this is one task of its sequence.
@@ -87,9 +113,8 @@ def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = N
     def init(key: jax.Array) -> loop.LoopState:
         return loop.init(env, agent, config.train, key, axis)
 
-    trainer = Trainer(config, env, eval_env, agent, init, mesh, seeds)
-    trainer.init = parallel.jitted(trainer.each(init), mesh, P(), loop.SPECS)
-    return trainer
+    jitted = parallel.jitted(jax.vmap(init) if seeds else init, mesh, P(), loop.SPECS)
+    return Setup(config, env, eval_env, agent, jitted, mesh, seeds)
 
 
 def _require_trajectories(config: Config, horizon: int) -> None:
@@ -128,31 +153,26 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
     )
 
 
-def compile_all(trainer: Trainer) -> Trainer:
+def compile_all(setup: Setup) -> Trainer:
     """Compile warm-up, round and evaluation ahead of time, from shapes."""
     started = time.perf_counter()
-    config, env, agent, mesh = trainer.config, trainer.env, trainer.agent, trainer.mesh
+    config, env, agent, mesh, each = setup.config, setup.env, setup.agent, setup.mesh, setup.each
     axis = parallel.axis_of(mesh)
-    state, key = trainer.template, jax.ShapeDtypeStruct(trainer.key().shape, jnp.uint32)
+    state, key = setup.template, jax.ShapeDtypeStruct(setup.key().shape, jnp.uint32)
     deterministic = not config.evaluation.stochastic_eval
 
     def evaluate_agent(agent_state: AgentState, key: jax.Array) -> Metrics:
-        return evaluate(trainer.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
+        return evaluate(setup.eval_env, agent_policy(agent, agent_state, deterministic), key, axis)
 
     split, copies, donated = loop.SPECS, P(), (0,)
-    warm_up = trainer.each(loop.make_warm_up(env, config.train, axis, agent.reward))
-    warm_up = parallel.jitted(warm_up, mesh, (split,), split, donated)
-    round_ = trainer.each(loop.make_round(env, agent, config, axis))
-    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated)
-    trainer.warm_up = warm_up.lower(state).compile()
-    trainer.round = round_.lower(state).compile()
-    evaluation = parallel.jitted(trainer.each(evaluate_agent), mesh, copies, copies)
-    trainer.evaluate = evaluation.lower(state.agent, key).compile()
+    warm_up = each(loop.make_warm_up(env, config.train, axis, agent.reward))
+    warm_up = parallel.jitted(warm_up, mesh, (split,), split, donated).lower(state).compile()
+    round_ = each(loop.make_round(env, agent, config, axis))
+    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated).lower(state).compile()
+    evaluation = parallel.jitted(each(evaluate_agent), mesh, copies, copies).lower(state.agent, key).compile()
 
     def used(metrics: Metrics) -> Metrics:
         return parallel.largest(buffers_used(env.spec, metrics), axis)
 
-    used_by_all = parallel.jitted(used, mesh, (split.env,), copies)
-    trainer.buffers_used = used_by_all if env.spec.buffers else lambda metrics: {}
-    trainer.compile_seconds = time.perf_counter() - started
-    return trainer
+    used_by_all = parallel.jitted(used, mesh, (split.env,), copies) if env.spec.buffers else lambda metrics: {}
+    return Trainer(setup, warm_up, round_, evaluation, used_by_all, time.perf_counter() - started)

@@ -126,20 +126,18 @@ def make(
     Args:
         task: a name of `names()`.
         num_envs: E.
-        physics: "auto" (warp on CUDA, else c), "c", "warp" or "jax". Point mazes have their own, in JAX alone. Bodies
-            with motors (ant, humanoid, ...) run on "c" and "warp", and on Brax's "spring", "generalized" and "mjx":
-            "auto" is the backend of their published results. Physics differ; results of two are never one table.
+        physics: "auto", "c", "warp" or "jax", see `engine_of`. Bodies with motors (ant, ...) also run on Brax's
+            "spring", "generalized" and "mjx". Physics differ: results of two engines never share a table.
         goal: goal contract: "object", "hand_object", "object_relative" or "auto"; of the other tasks each has one.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
         reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
             `official_reward`.
-        naconmax: contacts (and pairs that may collide) for which engine "warp" has room, all environments together; 0
-            takes 64 for each. The metric `naconmax_used` tells the largest use: beyond the room contacts are lost.
-        njmax: constraint rows for which "warp" has room, of one environment; 0 takes 256. Metric `njmax_used`.
-        cached_reset: every episode of an environment begins at its first start and goal, as JaxGCRL has it under Brax's
-            wrappers; for comparisons, and not for Meta-World.
-        obs: "state"; or "pixels", on engine "warp": `env.observe_pixels(state)` gives (E, H, W, 3) uint8 pictures,
+        naconmax, njmax: room of engine "warp" for contacts (of all environments) and constraint rows (of one); 0 takes
+            64 contacts for each environment and 256 rows. Metrics `naconmax_used`, `njmax_used`: the largest use.
+        cached_reset: every episode of an environment begins at its first start and goal, as JaxGCRL has it; not for
+            Meta-World.
+        obs: "state", or "pixels" (engine "warp"): `env.observe_pixels(state)` then gives (E, H, W, 3) uint8 pictures;
             `State.obs` stays the compact state, which goals are relabelled from.
         width, height, camera: of the pictures; pixels, and a camera of the scene.
         allow_unfaithful: build the task also on an engine that was not measured to carry it (`faithful.py`).

@@ -1,4 +1,4 @@
-"""Algorithms, each one flat file that makes an `Agent`."""
+"""Algorithms, each one flat file that makes an `Agent`: `crl.py`, `sac.py`, `td3.py`; `common.py` is shared by them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from crl_jax.config.checks import require
 from crl_jax.continual.method import Method
 from crl_jax.types import Agent
 from envs_mjx.base import EnvSpec
+
+__all__ = ["CONTINUAL", "METHODS", "make"]
 
 METHODS: dict[str, Callable[[Config, EnvSpec, str | None], Agent]] = {
     "crl": lambda config, spec, axis: crl.make(config.agent, config.network, spec, axis),

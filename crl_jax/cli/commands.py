@@ -25,7 +25,7 @@ from crl_jax.runs.checkpoint import CheckpointError
 from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
 COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")

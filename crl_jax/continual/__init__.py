@@ -42,6 +42,8 @@ from crl_jax.config.continual import ContinualConfig
 from crl_jax.continual import cbp, cka_rl, clonex, componet, crelus, finetune, masknet, packnet, prognet, regularised
 from crl_jax.continual.method import Method, Sizes
 
+__all__ = ["METHODS", "make"]
+
 METHODS: dict[str, Callable[[ContinualConfig, NetworkConfig, Sizes], Method]] = {
     "scratch": finetune.scratch,
     "ft1": finetune.ft1,

@@ -116,6 +116,23 @@ def redrawn(
     return new, Units(age, mean, utility, units.due)
 
 
+def renewed(
+    config: ContinualConfig, layer: Layer, units: Units, hidden: jax.Array, key: jax.Array
+) -> tuple[Layer, Units, jax.Array]:
+    """A layer after its least useful unit of age, if one is due, was drawn anew, and which unit that is."""
+    if hidden.ndim == 3:  # Scanned blocks, each a layer of its own.
+        keys = jax.random.split(key, hidden.shape[0])
+        return jax.vmap(functools.partial(renewed, config))(layer, units, hidden, keys)
+    units, marked = chosen(config, layer, units, hidden)
+    return *redrawn(config, layer, units, marked, key), marked
+
+
+def unseen(bias: jax.Array) -> Units:
+    """A layer's units before its first update."""
+    zeros = jnp.zeros(bias.shape)
+    return Units(jnp.zeros(bias.shape, jnp.int32), zeros, zeros, zeros[..., 0])
+
+
 def corrected(before: jax.Array, after: jax.Array, age: jax.Array, count: jax.Array) -> jax.Array:
     """Adam's step as if it had made `age` steps and not `count`: moments that were cleared are as old as their unit."""
     own, all_ = jnp.maximum(age, 1).astype(jnp.float32), count.astype(jnp.float32)
@@ -156,12 +173,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
     def init(key: jax.Array) -> Carried:
         params = base.init(key)
         mlp = params["params"]["mlp"]
-
-        def fresh(bias: jax.Array) -> Units:
-            zeros = jnp.zeros(bias.shape)
-            return Units(jnp.zeros(bias.shape, jnp.int32), zeros, zeros, zeros[..., 0])
-
-        return params, Observed(first_task(), tuple(fresh(at(mlp, path)["bias"]) for path, _ in treated(mlp)))
+        return params, Observed(first_task(), tuple(unseen(at(mlp, path)["bias"]) for path, _ in treated(mlp)))
 
     def after(
         step: Stepped, memory: Observed, inputs: Inputs, key: jax.Array
@@ -177,7 +189,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
             key, own = jax.random.split(key)
             active = (*path[:-1], path[-1].replace("dense", "active"))
             hidden = at(seen["intermediates"]["mlp"], active)[0]
-            layer, units, marked = renewed(layer, units, hidden, own)
+            layer, units, marked = renewed(config, layer, units, hidden, own)
             layers.append(units)
             mlp = replaced(mlp, path, {"kernel": layer.kernel, "bias": layer.bias})
             mlp = replaced(mlp, following, {"kernel": layer.out, "bias": layer.out_bias})
@@ -186,12 +198,6 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
             keep = replaced(keep, (*following, "kernel"), on["kernel"] & ~marked[..., :, None])
         opt_state = trees.without_moments(step.opt_state, {"params": {"mlp": keep}})
         return {"params": {"mlp": mlp}}, opt_state, memory.replace(layers=tuple(layers))
-
-    def renewed(layer: Layer, units: Units, hidden: jax.Array, key: jax.Array) -> tuple[Layer, Units, jax.Array]:
-        if hidden.ndim == 3:  # Scanned blocks, each a layer of its own.
-            return jax.vmap(renewed)(layer, units, hidden, jax.random.split(key, hidden.shape[0]))
-        units, marked = chosen(config, layer, units, hidden)
-        return *redrawn(config, layer, units, marked, key), marked
 
     def start(params: Params, memory: Observed, key: jax.Array) -> Carried:
         return finetune.renewal(base, config.new_head)(params, key), memory.replace(task=memory.task + 1)

@@ -96,6 +96,28 @@ def pushed(pool: Pool, vector: Any) -> Pool:
     return Pool(trees.choose(full, jax.tree.map(merged, everything), put), jnp.minimum(pool.count + 1, size))
 
 
+def view(params: Adapted, memory: Knowledge, task: jax.Array) -> Carried:
+    """The actor of a task. A finished one is the first of its own sequence: its theta_k the base, nothing added."""
+    alone = memory.replace(
+        task=first_task(),
+        base=trees.take(memory.finished, task),
+        pool=memory.pool.replace(count=jnp.zeros((), jnp.int32)),
+    )
+    old = Adapted(trees.scaled(0.0, params.vector), params.beta), alone
+    return trees.choose(task < memory.task, old, (params, memory))
+
+
+def told(params: Adapted, memory: Knowledge) -> dict[str, jax.Array]:
+    """Vectors in the pool, the largest weight among them, and the norms of what they add and of the task's own."""
+    known = combination(memory.pool, params.beta)
+    return {
+        "pool": memory.pool.count.astype(jnp.float32),
+        "largest_alpha": jnp.max(weights_of(memory.pool, params.beta)),
+        "mixture_norm": optax.global_norm(known),
+        "vector_norm": optax.global_norm(params.vector),
+    }
+
+
 def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
     """CKA-RL for the actor; in the first task it trains the plain actor, as base + v."""
     base, heads = Base(network, sizes), config.adapt == "heads"
@@ -134,24 +156,5 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         following = Knowledge(memory.task + 1, trees.choose(first, whole, kept), pool, finished)
         fresh = Adapted(trees.scaled(0.0, params.vector), jax.random.normal(key, params.beta.shape))
         return fresh, following
-
-    def view(params: Adapted, memory: Knowledge, task: jax.Array) -> Carried:
-        # A finished task is the first of its own sequence: its theta_k the base, nothing added.
-        alone = memory.replace(
-            task=first_task(),
-            base=trees.take(memory.finished, task),
-            pool=memory.pool.replace(count=jnp.zeros((), jnp.int32)),
-        )
-        old = Adapted(trees.scaled(0.0, params.vector), params.beta), alone
-        return trees.choose(task < memory.task, old, (params, memory))
-
-    def told(params: Adapted, memory: Knowledge) -> dict[str, jax.Array]:
-        known = combination(memory.pool, params.beta)
-        return {
-            "pool": memory.pool.count.astype(jnp.float32),
-            "largest_alpha": jnp.max(weights_of(memory.pool, params.beta)),
-            "mixture_norm": optax.global_norm(known),
-            "vector_norm": optax.global_norm(params.vector),
-        }
 
     return Method(init, apply, start, view, told=told)

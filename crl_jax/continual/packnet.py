@@ -56,6 +56,21 @@ def largest(weights: jax.Array, free: jax.Array, parts: jax.Array) -> jax.Array:
     return free & (rank < -(-jnp.sum(free) // parts))
 
 
+def owned(params: Params, memory: Packed, tasks: int) -> Any:
+    """Owners of the weights once the current task has taken its share: the largest of those still free."""
+    parts = tasks - memory.task  # The tasks to come, and this one.
+
+    def owners(path: tuple[Any, ...], weights: jax.Array, owner: jax.Array) -> jax.Array:
+        if not trees.is_kernel(path):
+            return owner
+        layers = weights.reshape(-1, weights.shape[-2] * weights.shape[-1])  # Of scanned blocks, each by itself.
+        free = (owner == tasks).reshape(layers.shape)
+        mine = jax.vmap(largest, (0, 0, None))(layers, free, parts).reshape(owner.shape)
+        return jnp.where(mine, memory.task, owner)
+
+    return jax.tree_util.tree_map_with_path(owners, params, memory.owner)
+
+
 def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
     """PackNet for the actor."""
     base, tasks = Base(network, sizes), sizes.tasks
@@ -77,17 +92,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         return params, trees.without_moments(step.opt_state, masks), memory
 
     def end(params: Params, memory: Packed, inputs: Inputs, key: jax.Array) -> Carried:
-        parts = tasks - memory.task  # The tasks to come, and this one.
-
-        def owners(path: tuple[Any, ...], weights: jax.Array, owner: jax.Array) -> jax.Array:
-            if not trees.is_kernel(path):
-                return owner
-            layers = weights.reshape(-1, weights.shape[-2] * weights.shape[-1])  # Of scanned blocks, each by itself.
-            free = (owner == tasks).reshape(layers.shape)
-            mine = jax.vmap(largest, (0, 0, None))(layers, free, parts).reshape(owner.shape)
-            return jnp.where(mine, memory.task, owner)
-
-        owner = jax.tree_util.tree_map_with_path(owners, params, memory.owner)
+        owner = owned(params, memory, tasks)
         pruned = jax.tree.map(lambda weights, own: jnp.where(own == tasks, 0.0, weights), params, owner)
         pruned = trees.with_head(pruned, trees.head_of(params))
         return pruned, memory.replace(owner=owner, pruned=jnp.ones((), bool))
@@ -102,10 +107,10 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         old = trees.with_head(masked, trees.take(memory.heads, task))
         return trees.choose(task < memory.task, old, params), memory
 
-    def told(params: Params, memory: Packed) -> dict[str, jax.Array]:
+    def free_share(params: Params, memory: Packed) -> dict[str, jax.Array]:
         owners = jax.tree_util.tree_leaves_with_path(memory.owner)
         kernels = [owner for path, owner in owners if trees.is_kernel(path)]
         free = sum(jnp.sum(owner == tasks) for owner in kernels)
         return {"free_share": free / sum(owner.size for owner in kernels)}
 
-    return Method(init, apply, start, view, after=after, end=end, retrain=config.retrain_updates, told=told)
+    return Method(init, apply, start, view, after=after, end=end, retrain=config.retrain_updates, told=free_share)

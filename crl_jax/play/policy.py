@@ -72,15 +72,15 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
     if number is not None:
         raise ConfigError(f"number={number}: {folder} learned one task; leave it out")
     checkpoint.require(path, step)
-    trainer = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
-    state, host = checkpoint.restore(path, trainer.template, step)
-    return Trained(folder, config, trainer.agent, state.agent, host["counters"]["env_steps"])
+    setup = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
+    state, host = checkpoint.restore(path, setup.template, step)
+    return Trained(folder, config, setup.agent, state.agent, host["counters"]["env_steps"])
 
 
 def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: int | None) -> Trained:
     """The policy that a continual method has for one task of a sequence."""
     path = folder / runs.CHECKPOINTS
-    counters, stages = checkpoint.host_values(path, step)["counters"], Stages(config)
+    counters, stages = checkpoint.host_values(path, step)["counters"], Stages.of(config)
     begun = min(counters["task"], len(stages.tasks) - 1)
     number = begun if number is None else number
     if not 0 <= number <= begun:

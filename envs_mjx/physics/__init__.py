@@ -1,4 +1,9 @@
-"""`make_physics`: one of three engines, or the reason why this machine cannot run it and what would do."""
+"""Batched rigid-body physics: one interface (`base.py`), three engines.
+
+`c.py` is engine `c` (MuJoCo's own C engine on host threads), `mjx.py` the engines `warp` and `jax`. `cores.py` counts
+the cores that are ours. `quiet.py` starts Warp without its greetings, `tracing.py` says how MJX is traced.
+`make_physics` makes an engine, or says why this machine cannot run it and what would do.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ import importlib.util
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import Physics, Scene
 from envs_mjx.physics.cores import cores, spare_thread
+
+__all__ = ["ENGINES", "has_cuda", "make_physics", "resolve"]
 
 ENGINES = ("c", "warp", "jax")
 
