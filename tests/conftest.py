@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # Tests write nothing into the user's home.
+# A test compiles many programs and runs each for a moment: LLVM's passes take longer than they save.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Its handlers would keep a stream that pytest closes.
@@ -15,17 +21,48 @@ os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Its handlers would ke
 import pytest
 from hypothesis import HealthCheck, settings
 
+LARGE = 1.5
+"""Gigabytes of a process beyond which compiled scenes and programs are forgotten between two tests."""
+OURS = ("crl_jax", "envs_mjx", "configs", "experiments", "benchmarks", "tests")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("local", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=25, derandomize=True, **_COMMON)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+def _forget(*packages: str) -> None:
+    """Empty the caches of these packages' functions, and give the memory back."""
+    for cached in gc.get_objects():
+        if isinstance(cached, functools._lru_cache_wrapper) and cached.__module__.split(".")[0] in packages:
+            cached.cache_clear()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed until it is asked.
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _gigabytes() -> float:
+    """Memory of this process; 0 where the system does not tell."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return 0.0
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _forget_compiled_programs() -> Iterator[None]:
-    """Programs of one file are not kept for the next: together they take gigabytes."""
+def _forget_after_a_file() -> Iterator[None]:
+    """Programs, scenes and environments of one file are not kept for the next: together they take gigabytes."""
     yield
     import jax
 
     jax.clear_caches()
-    gc.collect()
+    _forget(*OURS)
+
+
+@pytest.fixture(autouse=True)
+def _forget_when_large() -> Iterator[None]:
+    """Nor are the scenes and programs of one test for the next, once they take much."""
+    yield
+    if _gigabytes() > LARGE:
+        import jax
+
+        jax.clear_caches()
+        _forget("envs_mjx")

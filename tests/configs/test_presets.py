@@ -42,10 +42,10 @@ def _small(config: Config, **changes: object) -> Config:
 def test_every_preset_trains_two_iterations(name: str) -> None:
     method = PRESETS[name].agent.method
     config = _small(PRESETS[name], **({} if method == "crl" else {"reward": "sparse"}))  # a maze has no dense one
-    trainer = build(config)
-    state = trainer.init(trainer.key())
-    state = jax.jit(make_warm_up(trainer.env, config.train, reward=trainer.agent.reward))(state)
-    new, metrics, episodes = jax.jit(make_round(trainer.env, trainer.agent, config))(state)
+    setup = build(config)
+    state = setup.init(setup.key())
+    state = jax.jit(make_warm_up(setup.env, config.train, reward=setup.agent.reward))(state)
+    new, metrics, episodes = jax.jit(make_round(setup.env, setup.agent, config))(state)
     assert all(np.isfinite(value) for value in metrics.values()) and episodes.count > 0
     for learned in LEARNED[method]:
         before, after = (jax.tree.leaves(getattr(agent, learned)) for agent in (state.agent, new.agent))

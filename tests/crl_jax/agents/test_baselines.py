@@ -367,7 +367,7 @@ def test_a_reward_that_the_task_lacks_is_refused(task: str, changes: dict[str, A
 def test_a_field_that_a_method_does_not_read_is_refused(method: str) -> None:
     """READERS is what the agents' files show: a field of these sections that they never name is not theirs."""
     folder = Path(agents.__file__).parent
-    sources = [folder / f"{method}.py", folder / "common.py", folder.parent / "rewards.py"]
+    sources = [folder / f"{method}.py", folder / "common.py", folder.parent / "experience" / "rewards.py"]
     named = {
         node.attr
         for path in sources

@@ -102,12 +102,12 @@ def test_report_of_seeds_and_tasks(tmp_path):
     assert text.count("data:image/png") == 3 + len(runs), "by task, all tasks, side by side, and each run's own"
     assert "http" not in text and all(f"<td>{name}</td>" in text for name in ("push", "reach", "all tasks"))
     for band in ("range", "bootstrap"):
-        path = report.curve_figure({"reach": runs[:3], "push": runs[3:]}, tmp_path / f"{band}.png", band)
+        path = figures.curve_figure({"reach": runs[:3], "push": runs[3:]}, tmp_path / f"{band}.png", band)
         assert path.stat().st_size > 10_000
     # One took far longer: no minutes in common, and a line for each.
     late = make_run(tmp_path / "late", 3, delay=10_000.0)
     assert figures.tasks_figure({"reach": runs[:3], "push": runs[3:]}, tmp_path / "tasks.png").stat().st_size > 10_000
-    assert report.curve_figure({"reach": [runs[0], late]}, tmp_path / "late.png").stat().st_size > 10_000
+    assert figures.curve_figure({"reach": [runs[0], late]}, tmp_path / "late.png").stat().st_size > 10_000
     with pytest.raises(ConfigError, match="6 runs need a folder"):
         report.write_report(runs)
 
@@ -202,7 +202,7 @@ def test_runs_that_cannot_be_reported(tmp_path):
     logger.log({"updates": 1}, 10)
     logger.close()
     assert report.summary(run) == {"name": "a", "task": "reach", "seed": 0, "env_steps": 10, "updates": 1}
-    assert report.diagnostics_figure(run, tmp_path / "none.png") is None
+    assert figures.diagnostics_figure(run, tmp_path / "none.png") is None
     with pytest.raises(ConfigError, match="no evaluation recorded yet"):
         report.write_report(run)
 

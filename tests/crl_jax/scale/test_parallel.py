@@ -127,7 +127,7 @@ assert gathered, "negatives are gathered"
 for line in gathered:  # embeddings and goals of a batch, never the ring or the environments
     shape = line.split("=", 1)[1].strip().split("{")[0]
     assert f"[{rows}," not in shape and not shape.startswith("f32[100"), line
-state = trainer.init(jax.random.PRNGKey(0))
+state = trainer.setup.init(jax.random.PRNGKey(0))
 assert len(state.ring.obs.sharding.device_set) == devices
 assert state.ring.obs.addressable_shards[0].data.shape[1] == 16 // devices
 assert len({tuple(row) for row in state.env.goal.tolist()}) == 16, "every environment of every device has its own goal"
