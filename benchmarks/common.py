@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import history
 from crl_jax.scale.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
@@ -133,11 +134,12 @@ def publish(
 
 
 def write(name: str, rows: Sequence[Mapping[str, Any]], settings: Any = None) -> Path:
-    """Write results/<name>.json: machine, settings, rows; returns the file's path."""
+    """Write results/<name>.json (machine, settings, rows) and a line of the history; returns the file's path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     content = {"name": name, "machine": machine(), "settings": settings, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=1) + "\n")
+    history.remember(RESULTS / "history", name, history.commit(), content["machine"], content["rows"])
     return path
 
 

@@ -20,7 +20,7 @@ Made by `crl fidelity` ([benchmarks/fidelity.py](../benchmarks/fidelity.py)) fro
 is not measured, `crl fidelity --missing` goes on with those. On {processor}, {versions}.
 
 **The reference** is engine `c`: state equal to the official package's to the last bit on all 50 tasks
-(`tests/test_parity.py`). `official` and `c` are success rates of the official scripted policies, in percent, in the
+(`tests/envs_mjx/metaworld/test_parity.py`). `official` and `c` are success rates of the official scripted policies, in percent, in the
 official package and through `c`: {c_episodes} episodes of 500 steps from the same starts.
 
 **Engines `warp` and `jax`** start from `c`'s own states, {episodes} environments per task, {horizon} steps at most:
@@ -38,7 +38,7 @@ official package and through `c`: {c_episodes} episodes of 500 steps from the sa
 official scene, {scene_episodes} episodes. It says what the simplification alone costs and makes no task faithful.
 
 `pairs` are the pairs of geoms that may collide: in the official scene, which `c` and `warp` simulate, and in the
-simplified one of `jax` ([jax_scenes.py](../envs_mjx/jax_scenes.py)).
+simplified one of `jax` ([jax_scenes.py](../envs_mjx/metaworld/jax_scenes.py)).
 
 {counts}
 

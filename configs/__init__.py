@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from configs.ablations import ablations_of
 from configs.baselines import BASELINES
 from configs.published import PUBLISHED
 from crl_jax.config import (
@@ -100,18 +101,4 @@ PRESETS["continual_cpu"] = with_overrides(
     checkpoint_every=100_000,
 )
 
-# The ablations of docs/results.md: goals that say where the hand is in the room, and two wide layers in the place of
-# four; then goals further ahead, one place for the object in each episode and a ring of a million steps; then also
-# without noise on its goals, whose critic tells episodes apart to the millimetre.
-PRESETS["metaworld_cpu_hand"] = with_overrides(
-    PRESETS["metaworld_cpu"], goal="hand_object", width=256, critic_depth=2, actor_depth=2
-)
-PRESETS["metaworld_cpu_99"] = with_overrides(
-    PRESETS["metaworld_cpu_hand"],
-    discount=0.99,
-    near_steps=0,
-    total_env_steps=1_500_000,
-    replay_capacity=999_936,
-    eval_every=50_000,
-)
-PRESETS["metaworld_cpu_sharp"] = with_overrides(PRESETS["metaworld_cpu_99"], critic_goal_noise=0.0)
+PRESETS |= ablations_of(PRESETS["metaworld_cpu"])
