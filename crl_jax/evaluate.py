@@ -1,4 +1,4 @@
-"""Evaluation: one episode of every environment from fresh starts and goals, scored by the native success predicate."""
+"""Evaluation: one fresh episode per environment, scored by the task's native success predicate."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from envs_mjx.base import EnvSpec, GoalEnv
 
 
 def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = None) -> Metrics:
-    """Means over `env.num_envs` fresh episodes (of every device) of `env.spec.horizon` steps.
+    """Metrics of `policy` over `env.num_envs` fresh episodes per device, each of `env.spec.horizon` env steps.
 
     Returns:
-        success_any, success_final: share of episodes successful at any, at the last step. time_at_goal: mean steps
-        in success. success_<radius>_any: success_any by another radius of the task's, where it has some. min_distance,
-        final_distance: metres from object to goal. object_moved: share of episodes at whose end the object is away from
-        its start (absent where the task has no object). diverged: episodes lost. <buffer>_used: the largest use of each
-        of the engine's buffers, see `EnvSpec`.
+        success_any, success_final: share of episodes with success at any step, at the last step.
+        time_at_goal: mean number of env steps with success.
+        success_<radius>_any: success_any with another success radius, for tasks that define several.
+        min_distance, final_distance: mean distance from object to goal, metres; smallest of the episode, at its end.
+        object_moved: share of episodes that end with the object away from its start; absent if the task has no object.
+        diverged: number of episodes lost to a divergence of the simulation.
+        <buffer>_used: largest use of each fixed-size buffer of the engine, see `EnvSpec`.
     """
     reset_key, rollout_key = jax.random.split(parallel.own(key, axis))
     _, steps = rollout(env, policy, env.reset(reset_key), rollout_key, env.spec.horizon)
-    # An episode cut short by a divergence is followed by another one: only the first episode of each row counts.
+    # A diverged episode ends early and the next one begins; only the first episode of each environment counts.
     first = steps.episode == 0
     last = jnp.sum(first, axis=0) - 1
 
@@ -49,5 +51,5 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
 
 
 def buffers_used(spec: EnvSpec, metrics: Metrics) -> Metrics:
-    """The largest use by any environment of each of the engine's buffers, from the `State.metrics` of one step."""
+    """Largest use of each engine buffer over all environments, from the `State.metrics` of one step."""
     return {f"{name}_used": jnp.max(metrics[f"{name}_used"]) for name, _ in spec.buffers}

@@ -1,7 +1,8 @@
 """The training iteration as one pure function: unroll, insert, sample, relabel, scan of SGD updates.
 
-Nothing here knows an algorithm: an `Agent` is a value of three functions.  Axis letters: T time, E environments,
-B batch, U updates.
+The loop is the same for every algorithm: it only calls the functions of an `Agent`.
+
+Axis letters: T time, E environments, B batch, U updates.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from envs_mjx.base import GoalEnv, State
 
 
 class LoopState(struct.PyTreeNode):
-    """All that a run carries on the device; the whole of it goes into a checkpoint.
+    """The whole state of a run on the device. A checkpoint saves all of it.
 
     Attributes:
-        agent: the agent's state. ring: replay. env: state of E environments. key: (2,) uint32.
-        knowledge: what a sequence of tasks knows of its critics, see `continual.critic`.
+        agent: the agent's state. ring: replay buffer. env: state of E environments. key: (2,) uint32.
+        knowledge: critics of the earlier tasks of a sequence (`continual.critic`); None unless critic_mode is "cka".
     """
 
     agent: AgentState
@@ -40,7 +41,7 @@ class LoopState(struct.PyTreeNode):
 
 
 class EpisodeSums(struct.PyTreeNode):
-    """Over some steps: episodes ended, how many of them with the object moved (absent: no object), divergences."""
+    """Counts over some steps: ended episodes, those with the object moved (None: no object), and divergences."""
 
     count: jax.Array
     object_moved: jax.Array | None
@@ -57,11 +58,11 @@ SPECS = LoopState(
     env=_BY_ENV,
     key=_COPIED,
 )
-"""How the state is split over the devices: environments and their columns of the ring; the rest are copies."""
+"""How the state is split over devices: environments and their ring columns are split, the rest is copied."""
 
 
 def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array, axis: str | None = None) -> LoopState:
-    """Fresh agent, empty ring, environments at their first starts; E is this device's share."""
+    """The first state: fresh agent, empty ring, reset environments. E counts the environments of this device."""
     agent_key, env_key, key = jax.random.split(key, 3)
     env_key = parallel.own(env_key, axis)
     rows = config.replay_capacity // (env.num_envs * parallel.size(axis))
@@ -78,7 +79,7 @@ def collect(
     axis: str | None = None,
     reward: Callable[[Metrics], jax.Array] | None = None,
 ) -> tuple[LoopState, EpisodeSums]:
-    """Unroll `length` steps of every environment into the ring; `reward`: see `Agent`."""
+    """Step every environment `length` times and insert the steps into the ring. `reward`: see `Agent`."""
     key, rollout_key = jax.random.split(state.key)
     env_state, steps = rollout(env, policy, state.env, parallel.own(rollout_key, axis), length)
     paid = None if reward is None else reward(steps.metrics)
@@ -97,7 +98,7 @@ def episode_sums(steps: Trajectory) -> EpisodeSums:
 def sample_batches(
     env: GoalEnv, state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
 ) -> tuple[LoopState, Batch]:
-    """Relabelled minibatches with leading axes (U, B) for all updates of an iteration; B is this device's share."""
+    """Relabelled minibatches (U, B) for all updates of an iteration. B counts the rows of this device."""
     key, sample_key = jax.random.split(state.key)
     shape = (config.updates_per_iteration, config.batch_size // parallel.size(axis))
     key_here, distinct = parallel.own(sample_key, axis), config.distinct_trajectories
@@ -118,7 +119,7 @@ def learn(agent: Agent, state: LoopState, batches: Batch) -> tuple[LoopState, Me
 
 
 def exploring_policy(env: GoalEnv, agent: Agent, state: LoopState, config: Config) -> Policy:
-    """What acts while an unroll is collected from `state`: the agent, with behaviour goals and noise on its actions."""
+    """The policy of data collection: the agent acts towards behaviour goals, with noise on its actions."""
     explore = config.explore
     replayed = replay_goals(env, state.ring, state.env, config.train.unroll_length)
 
@@ -136,7 +137,7 @@ Round = Callable[[LoopState], tuple[LoopState, Metrics, EpisodeSums]]
 
 
 def make_collect(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Collect:
-    """The first half of an iteration: an unroll of every environment into the ring."""
+    """The first half of an iteration: one unroll of every environment, inserted into the ring."""
 
     def collect_(state: LoopState) -> tuple[LoopState, EpisodeSums]:
         policy = exploring_policy(env, agent, state, config)
@@ -146,7 +147,7 @@ def make_collect(env: GoalEnv, agent: Agent, config: Config, axis: str | None = 
 
 
 def make_learn(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Learn:
-    """The other half: batches from the ring, and an update with each. It does not look at `LoopState.env`."""
+    """The second half of an iteration: sample batches and update with each. It does not read `LoopState.env`."""
 
     def learn_(state: LoopState) -> tuple[LoopState, Metrics]:
         with jax.named_scope("sample"):  # names for the profiler
@@ -181,7 +182,7 @@ def make_warm_up(
     axis: str | None = None,
     reward: Callable[[Metrics], jax.Array] | None = None,
 ) -> Callable[[LoopState], LoopState]:
-    """Random actions for `min_replay` transitions, as one function, to be jitted with its argument donated."""
+    """Random actions until the ring holds `min_replay` transitions, as one function to be jitted and donated."""
     policy = random_policy(env.spec.action_size)
 
     def unroll(state: LoopState, _: None) -> tuple[LoopState, None]:

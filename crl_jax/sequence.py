@@ -2,10 +2,11 @@
 
     task 0: init -> rounds -> end     boundary     task 1: begin -> rounds -> end     boundary     ...
 
-Every evaluation scores the tasks begun so far, each by the policy that the method has for it (`Method.view`), on the
-same episodes every time: `eval/<number>/success_any` and `.../success_final` are the rows of the matrix S[t, task]. A
-task's last evaluation is taken after what its method does at its end. Env steps are counted over the whole sequence. A
-checkpoint holds the task it was taken in, and a resumed run goes on in the middle of it.
+Every evaluation scores the tasks begun so far (`scored="seen"`) or all tasks. A task is scored with the policy that the
+method provides for it (`Method.view`), on the same episodes every time: `eval/<number>/success_any` and
+`.../success_final` are the rows of the matrix S[t, task]. A method may act at a task's end (`Method.end`); the task's
+last evaluation comes after that. Env steps are counted over the whole sequence. A checkpoint stores the number of its
+task, so that a resumed run continues in the middle of that task.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from crl_jax.stages import Stages
 from crl_jax.train import Counters, Lane, Result, Run, evaluate, open_loggers, rounds, tell, train, warm_up
 
 ENDED = "sequence/ended"
-"""Logged at a task's end: its number."""
+"""Metric that is logged when a task ends; its value is the task's number."""
 
 
 def train_any(config: Config, resume: Path | None = None, console: bool = True) -> Result:
-    """`train_sequence` or `train`, whichever the settings are for."""
+    """Run `train_sequence` for a `SequenceConfig`, `train` for any other config."""
     if isinstance(config, SequenceConfig):
         return train_sequence(config, resume, console)
     return train(config, resume, console)
@@ -41,13 +42,13 @@ def train_sequence(config: SequenceConfig, resume: Path | None = None, console: 
     """Train a sequence of tasks, from the start or from the last checkpoint of a run folder.
 
     Args:
-        config: the run's settings; with `resume`, those of the run (see `runs.resume`).
+        config: settings of the run; to resume, the stored settings (see `runs.resume`).
         resume: folder of the run to continue.
         console: show a progress bar.
 
     Raises:
-        ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
-        with the previous checkpoint intact.
+        ConfigError, EnvError, CheckpointError: one line, before anything is compiled.
+        DiskFullError: while saving a checkpoint; the previous checkpoint stays intact.
     """
     config = ready(config)
     folder = None if resume is None else Path(resume)
@@ -69,7 +70,7 @@ def train_sequence(config: SequenceConfig, resume: Path | None = None, console: 
 
 
 def ready(config: SequenceConfig) -> SequenceConfig:
-    """The config with what follows from its tasks, checked.
+    """The checked config, with the settings that follow from its tasks filled in.
 
     Raises:
         ConfigError: a bad setting, or several processes.
@@ -83,7 +84,7 @@ def ready(config: SequenceConfig) -> SequenceConfig:
 def _run(
     stages: Stages, state: loop.LoopState | None, counters: Counters, lanes: list[Lane], stop: runs.StopRequest
 ) -> Result:
-    """The tasks that are left, from `state`, or from the start."""
+    """Train the remaining tasks, starting from `state`, or from a fresh state if it is None."""
     programs, first = StagePrograms(stages), counters.task
     trainer = programs.trainer(first)
     begun = trainer.setup.init(trainer.setup.key()) if state is None else state
@@ -110,9 +111,9 @@ def _run(
 
 
 def _finish(run: Run, programs: StagePrograms, number: int) -> bool:
-    """What the method does at the end of task `number`, and a last evaluation after it; False: stopped by a signal.
+    """End task `number`: run the method's `end`, then evaluate once more. Returns False if a signal stopped it.
 
-    A stopped run's checkpoint is that of the task's last round: resumed, it does this part again.
+    The checkpoint of a stopped run is the one after the task's last round. A resumed run repeats this function.
     """
     started, compiling = time.perf_counter(), programs.compiler.seconds
     finished, updates = programs.finish(number, run.state, run.stop)

@@ -1,7 +1,7 @@
-"""The compiled programs of a sequence of tasks: a `Trainer` for each task, and what runs between two of them.
+"""The compiled programs of a sequence of tasks: a `Trainer` for each task, and the step from one task to the next.
 
-An iteration is two programs here, and not one as in `trainer`: collecting knows the task, learning knows shapes alone
-and is compiled once for tasks of equal shape.
+Here an iteration is two programs, where `trainer` compiles one. Collecting depends on the task. Learning depends on
+shapes only, so that it is compiled once for all tasks of equal shape.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Learn = Callable[[loop.LoopState], tuple[loop.LoopState, Metrics]]
 
 
 class StagePrograms:
-    """Compiles what a sequence needs, when it needs it; equal programs of different tasks are compiled once.
+    """Compiles the programs of a sequence on demand. Equal programs of different tasks are compiled once.
 
     Attributes:
-        compiler: counts what was asked for and what was compiled.
+        compiler: counts the programs asked for and the programs compiled.
     """
 
     def __init__(self, stages: Stages) -> None:
@@ -42,7 +42,7 @@ class StagePrograms:
         env, before, state = stages.envs[task], self.compiler.seconds, stages.template(number)
         steps = (number + 1) * stages.config.sequence.steps_per_task
         config = with_overrides(stages.config, task=task, total_env_steps=steps)
-        # Jitted, as every leaf of the state is to be donated and needs a buffer of its own.
+        # Every leaf of the state will be donated, so each needs its own buffer: jit gives it one.
         setup = Setup(config, env, stages.eval_envs[task], stages.agent, jax.jit(stages.initial(number)))
         collect = compile_(loop.make_collect(env, stages.agent, config), state, donate=(0,))
         learn = self._learn(task, state)
@@ -62,7 +62,7 @@ class StagePrograms:
         return Trainer(setup, warm_up, round_, evaluate, used, self.compiler.seconds - before)
 
     def _learn(self, task: str, state: loop.LoopState) -> Learn:
-        """`loop.make_learn`, compiled; the state of the environments is left out of the program."""
+        """`loop.make_learn`, compiled. The environments' state is no argument of the compiled program."""
         stages = self.stages
         function = loop.make_learn(stages.envs[task], stages.agent, stages.config)
         program = self.compiler.compile(function, state.replace(env=None), donate=(0,))
@@ -75,7 +75,7 @@ class StagePrograms:
         return learn
 
     def _compile_evaluation(self, task: str, agent_state: AgentState) -> None:
-        """The score of a task's view, whichever of its places in the sequence that is."""
+        """Compile the evaluation of `task`, once. The task's number in the sequence is an argument of the program."""
         if task in self._evaluations:
             return
 
@@ -86,12 +86,12 @@ class StagePrograms:
         self._evaluations[task] = self.compiler.compile(score, agent_state, number, key)
 
     def _evaluate(self, agent_state: AgentState, scored: range, current: int) -> Metrics:
-        """Metrics of the running task under their own names, and success of each task scored as `<number>/...`.
+        """Metrics of the current task under their own names, and success of each scored task as `<number>/...`.
 
-        A task meets the same episodes at every evaluation: what differs from one to the next is the policy.
+        Every evaluation of a task uses the same episodes, so that scores differ by the policy only.
         """
         stages, told = self.stages, Metrics()
-        used: Metrics = {}  # Of the engine's buffers: an overflow in any task's episodes counts.
+        used: Metrics = {}  # Largest use of each engine buffer, over the episodes of all scored tasks.
         stream = jax.random.fold_in(jax.random.PRNGKey(stages.config.run.seed), EVAL_STREAM)
         for number in scored:
             key = jax.random.fold_in(stream, number)
@@ -106,10 +106,10 @@ class StagePrograms:
         return told | used
 
     def finish(self, number: int, state: loop.LoopState, stop: StopRequest) -> tuple[loop.LoopState, int]:
-        """The state after what the method does at the end of task `number`: looks at states, or prunes and trains.
+        """The state after the method has ended task `number`: `Method.end`, then its `retrain` updates from replay.
 
         Returns:
-            the state and the updates made; a signal ends them early, and then the state is not to be used.
+            the state, and the number of updates made. After a signal the updates are incomplete: discard the state.
         """
         stages, task, updates = self.stages, self.stages.tasks[number], 0
         method, each = stages.method, stages.config.train.updates_per_iteration
@@ -127,7 +127,7 @@ class StagePrograms:
         return state, updates
 
     def begin(self, number: int, state: loop.LoopState) -> loop.LoopState:
-        """The state in which task `number` >= 1 begins, after that in which the one before it was finished."""
+        """The state in which task `number` >= 1 begins, from the `state` in which the previous task finished."""
         stages, ring = self.stages, state.ring
         bare = state.replace(ring=None, env=None)
         if self._cross is None:
@@ -139,13 +139,13 @@ class StagePrograms:
             ring = ring.replace(last_row=ring.last_row - 1)
         env_state = self.compiler.compile(stages.envs[stages.tasks[number]].reset, key)(key)
         if replay_mode == "keep":
-            # Episodes of an environment are numbered on, so that no two in the ring have one number.
+            # Continue each environment's episode numbers, so that no two of its episodes in the ring share one.
             env_state = env_state.replace(episode=state.env.episode + 1)
         return crossed_state.replace(ring=ring, env=env_state)
 
 
 def _round(collect: loop.Collect, learn: Learn, iterations: int) -> loop.Round:
-    """`make_round` of two programs."""
+    """`loop.make_round`, built from two compiled programs."""
 
     def round_(state: loop.LoopState) -> tuple[loop.LoopState, Metrics, loop.EpisodeSums]:
         told, ended = [], []

@@ -1,7 +1,7 @@
-"""The tasks of a sequence before anything is compiled: their environments around one agent, and pure functions.
+"""The tasks of a sequence before anything is compiled: their environments, their one agent, and pure functions.
 
-Tasks are padded to the sizes of the widest (`envs_mjx.aligned`), so that one agent serves them all. What is compiled of
-them is in `stage_programs`.
+Observations and goals are padded to the widest task (`envs_mjx.aligned`), so that one agent serves all tasks.
+`stage_programs` compiles the functions.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from envs_mjx.base import EnvSpec
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """The tasks of a sequence, one after the other.
+    """The tasks of a sequence, with their environments, continual method and agent.
 
     Attributes:
-        tasks: their names, in order; one may come again.
-        envs, eval_envs: name -> environments to train in and to evaluate in, all of one shape.
-        spec: the sizes that all of them share.
-        method: the continual method, whose actor `agent` trains.
+        tasks: names of the tasks, in order; a task may occur more than once.
+        envs, eval_envs: task name -> environments for training and for evaluation, all padded to the same sizes.
+        spec: sizes and scales that all tasks share.
+        method: the continual method. `agent` trains the method's actor.
     """
 
     config: SequenceConfig
@@ -50,11 +50,11 @@ class Stages:
 
     @classmethod
     def of(cls, config: SequenceConfig) -> Stages:
-        """The stages of `config`: makes the environments and compiles nothing.
+        """Make the environments, the method and the agent of `config`. Compiles nothing.
 
         Raises:
-            ConfigError, EnvError: a task that is unknown or does not run here, tasks that do not go together, or a bad
-                setting of the method.
+            ConfigError, EnvError: a task is unknown or does not run on this engine, the tasks cannot share one agent,
+                or a setting of the method is bad.
         """
         tasks = config.sequence.tasks
         distinct = tuple(dict.fromkeys(tasks))
@@ -71,7 +71,7 @@ class Stages:
         return cls(config, tasks, envs, eval_envs, spec, method, agents.make(config, spec, method=method))
 
     def initial(self, number: int) -> Callable[[jax.Array], loop.LoopState]:
-        """key -> the state in which a sequence would begin with task `number`."""
+        """The function key -> fresh state, with the environments of task `number`."""
 
         def init(key: jax.Array) -> loop.LoopState:
             state = loop.init(self.envs[self.tasks[number]], self.agent, self.config.train, key)
@@ -82,29 +82,29 @@ class Stages:
         return init
 
     def template(self, number: int) -> loop.LoopState:
-        """Shapes of the state in task `number`; nothing allocated."""
+        """Shapes of the state in task `number`. Allocates nothing."""
         shapes: loop.LoopState = jax.eval_shape(self.initial(number), jax.random.PRNGKey(0))
         return shapes
 
     def view(self, agent_state: AgentState, number: jax.Array) -> AgentState:
-        """The agent with which task `number`, () int32, is scored; a task to come meets the policy of today."""
+        """The agent state that scores task `number`, () int32. A future task is scored with the current policy."""
         known = jnp.minimum(number, agent_state.memory.task)
         actor, memory = self.method.view(agent_state.actor, agent_state.memory, known)
         return agent_state.replace(actor=actor, average=actor, memory=memory)
 
     def score(self, task: str, agent_state: AgentState, number: jax.Array, key: jax.Array) -> Metrics:
-        """Metrics of fresh episodes of `task` by the view of its place `number` in the sequence."""
+        """Metrics of fresh episodes of `task`, acted by the `view` of its place `number` in the sequence."""
         policy = agent_policy(self.agent, self.view(agent_state, number), not self.config.evaluation.stochastic_eval)
         return evaluate(self.eval_envs[task], policy, key)
 
     def ended(self, task: str, state: loop.LoopState) -> loop.LoopState:
-        """The state (without `env`) after the method has looked at the states of `task`, at the task's end."""
+        """The state (without `env`) after `Method.end` of `task`, which may read states from the replay ring."""
         method, discount, end = self.method, self.config.agent.discount, self.method.end
         assert end is not None
         key, rows_key, end_key = jax.random.split(state.key, 3)
         shape = (1, max(1, method.states))
         rows = buffer.sample(state.ring, rows_key, shape, discount, self.envs[task].achieved_goal)
-        # The commanded goals are those that the task is scored with.
+        # Commanded goals, since the task is scored with them.
         inputs = Inputs(normalised_obs(self.spec, rows.obs[0]), normalised_goal(self.spec, rows.commanded[0]))
         agent = state.agent
         actor, memory = end(agent.actor, agent.memory, inputs, end_key)
@@ -112,7 +112,7 @@ class Stages:
         return state.replace(agent=without_moments(agent) if method.retrain else agent, key=key)
 
     def crossed(self, state: loop.LoopState) -> tuple[loop.LoopState, jax.Array]:
-        """The state (without `ring` and `env`) in which the next task begins, and a key for its environments."""
+        """The state (without `ring` and `env`) at the start of the next task, and a key for its environments."""
         boundary, old = self.config.boundary, state.agent
         key, fresh_key, start_key, critic_key, env_key = jax.random.split(state.key, 5)
         agent = crossed(boundary, old, self.agent.init(fresh_key))
@@ -127,12 +127,12 @@ class Stages:
 
 
 def _aligned(config: SequenceConfig, tasks: tuple[str, ...], num_envs: int) -> dict[str, Aligned]:
-    """Name -> environments of each task, padded to one shape."""
+    """Task name -> `num_envs` environments, padded to the sizes that all tasks share."""
     made = [make_env(dataclasses.replace(config.env, task=task), num_envs) for task in tasks]
     return dict(zip(tasks, align(made), strict=True))
 
 
 def without_moments(agent_state: AgentState) -> AgentState:
-    """The agent with its actor's optimiser as at its start."""
+    """The agent state with the actor's optimiser state set to zero."""
     opt_state = jax.tree.map(jnp.zeros_like, agent_state.actor_opt)
     return agent_state.replace(actor_opt=opt_state)

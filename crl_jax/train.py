@@ -1,11 +1,11 @@
-"""THE training loop: rounds of compiled iterations, evaluation, logs, checkpoints.
+"""The training loop: rounds of compiled iterations, evaluation, logs, checkpoints.
 
     reset -> [ collect(unroll) -> insert(ring) -> sample(rows) -> relabel(future goals) -> scan(update) ] x iterations
                                                                          |
                                        evaluate (fresh keys, native success) -> log -> checkpoint
 
-The bracket is `loop.make_round`, one jitted, donated function; the host sees only its metrics. Nothing here knows an
-algorithm: agents come as values from `agents.make`.
+`loop.make_round` makes the bracket: one jitted function whose argument is donated. The host sees only its metrics. The
+loop is the same for every algorithm: `agents.make` returns the agent.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Counters:
     next_eval: int = 0
     next_checkpoint: int = 0
     task: int = 0
-    """Of a sequence: tasks that are finished."""
+    """Finished tasks of a sequence."""
 
 
 @dataclass
@@ -66,11 +66,11 @@ class Lane:
 
 @dataclass
 class Run:
-    """A run under way, or several that differ in their seed and run as one program.
+    """A run in progress, or several runs that differ only in their seed and share one program.
 
     Attributes:
         trainer: the compiled programs.
-        state: all that is on the device; each step of the run replaces it.
+        state: the whole state on the device; replaced by every round.
         lanes: one for each seed.
         evaluations: the last evaluation of each lane.
     """
@@ -92,12 +92,12 @@ class Run:
         return self.lanes[0].folder
 
     def each_lane(self, tree: Any) -> list[Any]:
-        """The part of each lane, on the host."""
+        """The part of `tree` that belongs to each lane, copied to the host."""
         tree = jax.tree.map(np.asarray, tree)
         return [self.setup.lane(tree, index) for index in range(len(self.lanes))]
 
     def results(self) -> list[Result]:
-        """What `train` returns of each lane."""
+        """The `Result` of each lane."""
         evaluations = self.evaluations or [{} for _ in self.lanes]
         return [
             Result(lane.folder, lane.config, self.counters, evaluation, self.stop.signal)
@@ -108,16 +108,18 @@ class Run:
 def train(config: Config, resume: Path | None = None, console: bool = True) -> Result:
     """Train, from the start or from the last checkpoint of a run folder.
 
-    Of several processes (`hosts.joined`) each calls this with the same arguments; process 0 keeps the run's files.
+    With several processes (`hosts.joined`), each calls this function with the same arguments; process 0 writes the
+    run's files.
 
     Args:
-        config: the run's settings; with `resume`, those of the run (see `runs.resume`).
+        config: settings of the run; to resume, the stored settings (see `runs.resume`).
         resume: folder of the run to continue.
         console: show a progress bar.
 
     Raises:
-        ConfigError, EnvError, CheckpointError: one line, before anything is compiled; DiskFullError at a checkpoint,
-        with the previous checkpoint intact. HostError: process 0 raised one of these.
+        ConfigError, EnvError, CheckpointError: one line, before anything is compiled.
+        DiskFullError: while saving a checkpoint; the previous checkpoint stays intact.
+        HostError: process 0 raised one of these.
     """
     config, resume = ready(config), None if resume is None else Path(resume)
     if resume is not None:
@@ -138,12 +140,12 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
 
 
 def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> list[Result]:
-    """A run for each seed, all as one program on one device (`jax.vmap`); each leaves a folder as `train` does.
+    """Train one run per seed, all in one program on one device (`jax.vmap`). Each run has a folder of its own.
 
-    Every run draws what `train` with its seed would draw, and can be resumed alone.
+    Every run draws the same random numbers as `train` with its seed, and can be resumed by itself.
 
     Raises:
-        ConfigError, EnvError: as `train`; or seeds, devices or an engine that do not go together.
+        ConfigError, EnvError: as `train`; or seeds that are not distinct, several devices, an engine outside JAX.
     """
     config, seeds = ready(config), tuple(seeds)
     if len(set(seeds)) < max(2, len(seeds)):
@@ -171,7 +173,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
 
 
 def ready(config: AnyConfig) -> AnyConfig:
-    """The config with what "auto" and None stand for, checked."""
+    """The checked config, with the engine and horizon that "auto" and None stand for filled in."""
     config.validate()
     hosts.check_devices(config)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
@@ -180,7 +182,7 @@ def ready(config: AnyConfig) -> AnyConfig:
 
 
 def open_loggers(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
-    """The run's files, for one process to write."""
+    """Write the run's config and command, and open its loggers. Only one process may call this."""
     runs.write_json(folder / runs.CONFIG, config.to_dict())
     runs.note_command(folder)
     return make_loggers(
@@ -202,7 +204,7 @@ def _run(
     lanes: list[Lane],
     stop: runs.StopRequest,
 ) -> list[Result]:
-    """Train from `state`, or from the start, to the end."""
+    """Train to the end, from `state`, or from a fresh state if it is None."""
     fresh = state is None
     state = trainer.setup.init(trainer.setup.key()) if state is None else state
     run = Run(trainer, state, counters, lanes, stop)
@@ -226,9 +228,9 @@ def warm_up(run: Run) -> None:
 
 
 def rounds(run: Run) -> None:
-    """Rounds up to the config's `total_env_steps`, or until a signal; evaluated, logged and saved on the way.
+    """Run rounds until `total_env_steps` or a signal, with evaluations, logs and checkpoints on the way.
 
-    At the end the last state is saved.
+    The last state is always saved.
     """
     config, counters = run.setup.config, run.counters
     run.evaluations = [{} for _ in run.lanes]
@@ -244,7 +246,7 @@ def rounds(run: Run) -> None:
 
 
 def _round(run: Run) -> None:
-    """One call of the compiled round, counted and logged."""
+    """Call the compiled round once, count its steps and log its metrics."""
     config, counters = run.setup.config, run.counters
     env_steps = config.train.iterations_per_round * config.env_steps_per_iteration()
     updates = config.train.iterations_per_round * config.train.updates_per_iteration
@@ -266,10 +268,10 @@ def _round(run: Run) -> None:
 
 
 def evaluate(run: Run) -> None:
-    """Score each lane's policy on fresh episodes; logged, and kept as `run.evaluations`."""
+    """Score each lane's policy on fresh episodes. Logs the metrics and stores them in `run.evaluations`."""
     setup, counters = run.setup, run.counters
     started = time.perf_counter()
-    # By position in training, so that a resumed run meets the same episodes as an uninterrupted one.
+    # The key depends on the position in training, so that a resumed run evaluates on the same episodes.
     position = counters.env_steps // setup.config.env_steps_per_iteration()
     metrics = run.trainer.evaluate(run.state.agent, setup.key(EVAL_STREAM, position))
     run.evaluations = [{name: float(value) for name, value in one.items()} for one in run.each_lane(metrics)]
@@ -282,10 +284,10 @@ def evaluate(run: Run) -> None:
 
 
 def _check_buffers(run: Run, env: GoalEnv, metrics: Mapping[str, Any]) -> None:
-    """`check_buffers`, before what an overflow has spoiled is kept.
+    """Stop the run if an engine buffer overflowed, before the spoiled state reaches a checkpoint.
 
     Raises:
-        EnvError: the size to set, and how to go on.
+        EnvError: with the buffer size to set, and how to continue.
     """
     try:
         check_buffers(env.spec, metrics)
@@ -295,7 +297,7 @@ def _check_buffers(run: Run, env: GoalEnv, metrics: Mapping[str, Any]) -> None:
 
 
 def _checkpoint(run: Run) -> int:
-    """Save each lane; returns the env steps at which it was."""
+    """Save a checkpoint of each lane. Returns the current env steps."""
     counters, every = run.counters, run.setup.config.run.checkpoint_every
     counters.next_checkpoint = (counters.env_steps // every + 1) * every
     for index, lane in enumerate(run.lanes):
@@ -306,7 +308,7 @@ def _checkpoint(run: Run) -> int:
 
 
 def tell(run: Run, *records: dict[str, float]) -> None:
-    """Log a record for each lane, or one for all of them, with the run's counters."""
+    """Log one record per lane, or one record for all lanes, together with the run's counters."""
     counters = run.counters
     for lane, record in zip(run.lanes, records * len(run.lanes) if len(records) == 1 else records, strict=True):
         told = record | {"updates": counters.updates, "time/seconds": counters.seconds}
@@ -315,7 +317,7 @@ def tell(run: Run, *records: dict[str, float]) -> None:
 
 
 def _episode_metrics(episodes: loop.EpisodeSums) -> dict[str, float]:
-    """Divergences, and the share of the episodes ended in this round whose object had moved; absent if none ended."""
+    """Divergences, and the share of the round's ended episodes with the object moved (absent if none ended)."""
     metrics = {"train/diverged": float(episodes.diverged)}
     if episodes.object_moved is not None and episodes.count > 0:
         metrics["train/object_moved"] = float(episodes.object_moved) / float(episodes.count)
@@ -323,6 +325,6 @@ def _episode_metrics(episodes: loop.EpisodeSums) -> dict[str, float]:
 
 
 def _device_memory() -> dict[str, float]:
-    """Peak bytes in use, where the backend tells."""
+    """Peak bytes in use on the first local device; empty if the backend does not report them."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return {"device/peak_bytes": stats["peak_bytes_in_use"]} if "peak_bytes_in_use" in stats else {}

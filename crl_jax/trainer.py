@@ -1,7 +1,7 @@
 """From a config to the compiled programs of a training run.
 
-`build` makes a `Setup`: environments, agent and the function of the first state; nothing is compiled. `compile_all`
-makes a `Trainer` of it. With several seeds, every array gains a leading seed axis.
+`build` makes a `Setup`: environments, agent and the function that makes the first state. It compiles nothing.
+`compile_all` compiles a `Setup` into a `Trainer`. With several seeds, every array gains a leading seed axis.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ EVAL_STREAM = 7919
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What a run is made of, before anything is compiled.
+    """The parts of a run, before anything is compiled.
 
     Attributes:
-        env, eval_env: environments to train in and to evaluate in.
+        env, eval_env: environments for training and for evaluation.
         init: key -> first state of the loop, jitted.
-        mesh: the devices; None for one.
-        seeds: of several runs as one program; () for one run, with the config's own seed.
+        mesh: the devices; None for one device.
+        seeds: seeds of several runs in one program; () for a single run, which uses the config's seed.
     """
 
     config: Config
@@ -53,22 +53,22 @@ class Setup:
 
     @property
     def template(self) -> loop.LoopState:
-        """Shapes of the state, and how it is split over the devices; nothing allocated."""
+        """Shapes of the state, with its split over the devices. Allocates nothing."""
         return parallel.shaped(jax.eval_shape(self.init, self.key()), loop.SPECS, self.mesh)
 
     def key(self, *folded: int) -> jax.Array:
-        """The key of the run's seed with numbers folded in, (2,); or of every seed, (S, 2)."""
+        """The key (2,) of the run's seed with the numbers `folded` in; with S seeds, their keys (S, 2)."""
         keys = [jax.random.PRNGKey(seed) for seed in self.seeds or (self.config.run.seed,)]
         for number in folded:
             keys = [jax.random.fold_in(key, number) for key in keys]
         return jnp.stack(keys) if self.seeds else parallel.copied(keys[0], self.mesh)
 
     def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` of one run; or of all seeds at once."""
+        """`function`, mapped over the seed axis if there are several seeds."""
         return jax.vmap(function) if self.seeds else function
 
     def lane(self, tree: Any, index: int) -> Any:
-        """The part of seed `index`."""
+        """The part of `tree` that belongs to seed number `index`; the whole tree for a single run."""
         return jax.tree.map(lambda leaf: leaf[index], tree) if self.seeds else tree
 
 
@@ -77,11 +77,11 @@ class Trainer:
     """A setup with its compiled programs.
 
     Attributes:
-        warm_up: state with an empty ring -> state after the random actions that fill it.
+        warm_up: state with an empty ring -> state after random actions have filled the ring up to `min_replay`.
         round: state -> (state, metrics of its updates, sums over its ended episodes); the state is donated.
         evaluate: (agent state, key) -> metrics of fresh episodes.
-        buffers_used: metrics of a step -> the largest use of each of the engine's buffers; {} where it has none.
-        compile_seconds: time that compiling took.
+        buffers_used: metrics of a step -> largest use of each engine buffer; {} if the engine has none.
+        compile_seconds: seconds spent compiling.
     """
 
     setup: Setup
@@ -93,9 +93,12 @@ class Trainer:
 
 
 def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = None) -> Setup:
-    """Environment and agent of `config`, nothing compiled yet; with `seeds`, of a run for each.
+    """Make the environments and the agent of `config`. Compiles nothing.
 
-    `method`: a continual method, whose actor the agent trains; this is one task of its sequence.
+    Args:
+        config: settings of the run.
+        seeds: one run per seed in one program; () for a single run.
+        method: a continual method, if this run is one task of a sequence. The agent then trains the method's actor.
 
     Raises:
         ConfigError, EnvError: a bad setting, in one line.
@@ -118,7 +121,7 @@ def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = N
 
 
 def _require_trajectories(config: Config, horizon: int) -> None:
-    """Refuse batches of distinct trajectories where warm-up collects too few, or a full ring keeps too few."""
+    """Refuse `distinct_trajectories` if the warm-up, or a full ring, may hold fewer trajectories than a batch."""
     train, envs = config.train, config.env.num_envs
     if not train.distinct_trajectories:
         return
@@ -138,7 +141,7 @@ def _require_trajectories(config: Config, horizon: int) -> None:
 
 
 def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
-    """`num_envs` environments as a run's config has them; the pool of contacts grows with their number."""
+    """`num_envs` environments of `config`. With more than `config.num_envs`, `naconmax` grows in proportion."""
     return envs_mjx.make(
         config.task,
         num_envs,
@@ -154,7 +157,7 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
 
 
 def compile_all(setup: Setup) -> Trainer:
-    """Compile warm-up, round and evaluation ahead of time, from shapes."""
+    """Compile warm-up, round and evaluation ahead of time, from shapes only."""
     started = time.perf_counter()
     config, env, agent, mesh, each = setup.config, setup.env, setup.agent, setup.mesh, setup.each
     axis = parallel.axis_of(mesh)

@@ -1,4 +1,7 @@
-"""The values that pass between the ring, the loop and the agents.  Axis letters: B batch, D obs, A action, G goal."""
+"""The values that pass between the ring, the loop and the agents.
+
+Axis letters: B batch, E environments, D obs, A action, G goal.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ class Batch(struct.PyTreeNode):
 
     Attributes:
         obs, next_obs: (B, D). action: (B, A).
-        goal: (B, G) goal achieved at a future time of the SAME episode (relabelled). After `Agent.relabel`: the goal
-            that `reward` is for.
-        commanded: (B, G) the task's goal of that episode.
-        env: (B,) int32 environment, episode: (B,) int32 its episode number (together they name a trajectory).
-        offset: (B,) int32 how many steps ahead the goal lies, >= 1.
+        goal: (B, G) relabelled goal: achieved at a future step of the SAME episode. After `Agent.relabel`: the goal
+            that `reward` belongs to.
+        commanded: (B, G) commanded goal of that episode.
+        env: (B,) int32 number of the environment. episode: (B,) int32 its episode number. The pair names a trajectory.
+        offset: (B,) int32 env steps from obs to the relabelled goal, >= 1.
         next_goal: (B, G) goal achieved by next_obs.
-        reward: (B,) of the step from obs to next_obs, where the agent learns from one.
+        reward: (B,) reward of the step from obs to next_obs; None if the agent learns without a reward.
     """
 
     obs: jax.Array
@@ -41,14 +44,14 @@ class Batch(struct.PyTreeNode):
 
 
 class Agent(NamedTuple):
-    """A learning algorithm as pure functions; `train.py` knows nothing else of it.
+    """A learning algorithm as pure functions. The training loop uses nothing else of it.
 
     Attributes:
         init: key -> agent state (a pytree: parameters, optimisers, ...).
         act: (agent state, obs (E, D), goal (E, G), key, deterministic) -> actions (E, A) in [-1, 1].
         update: (agent state, Batch, key) -> (agent state, metrics of scalars); one SGD update.
-        reward: metrics of steps, name -> (...) -> their rewards (...), which the ring then keeps. None: learns without.
-        relabel: (environment, Batch as sampled) -> Batch as learned from. None: as sampled.
+        reward: metrics of steps, each of shape (...) -> rewards (...), which the ring stores. None: no reward.
+        relabel: (environment, sampled Batch) -> Batch for `update`. None: the sampled batch is used unchanged.
     """
 
     init: Callable[[jax.Array], AgentState]

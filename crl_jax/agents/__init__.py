@@ -1,4 +1,4 @@
-"""Algorithms, each one flat file that makes an `Agent`: `crl.py`, `sac.py`, `td3.py`; `common.py` is shared by them."""
+"""The algorithms. `crl.py`, `sac.py` and `td3.py` each make an `Agent`; `common.py` holds what they share."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ CONTINUAL: dict[str, Callable[[Config, EnvSpec, str | None, Method], Agent]] = {
     "crl": lambda config, spec, axis, method: crl.make(config.agent, config.network, spec, axis, method),
     "sac": sac.make,
 }
-"""Those whose actor may be a continual method's."""
+"""The agents that can train the actor of a continual method."""
 
 
 def make(config: Config, spec: EnvSpec, axis: str | None = None, method: Method | None = None) -> Agent:
-    """The agent that `config` describes, for an environment of `spec`'s sizes; `axis`: see `parallel`.
+    """The agent that `config` describes, for an environment with the sizes of `spec`.
 
-    `method`: a continual method, whose actor the agent then trains.
+    Args:
+        axis: name of the device axis, see `parallel`.
+        method: a continual method; the agent then trains the method's actor.
 
     Raises:
-        ConfigError: with a method, an agent that takes none, or a running mean of the actor, which would mix tasks.
+        ConfigError: `method` is given, but the agent cannot train its actor, or `actor_average` would mix tasks.
     """
     name, average = config.agent.method, config.agent.actor_average
     if method is None:

@@ -1,4 +1,4 @@
-"""What agents share: the optimiser, normalised inputs, the twin Q network.
+"""What the agents share: optimiser, normalised inputs, the policy network, the twin Q network.
 
 Axis letters: B batch, D obs, G goal, A action.
 """
@@ -23,7 +23,7 @@ Params = Any
 
 
 def adam(learning_rate: float, config: AgentConfig) -> optax.GradientTransformation:
-    """Adam with the config's decay of the step size, after its clipping of the gradients' global norm."""
+    """Adam with the config's step size decay. Gradients are first clipped by their global norm, if configured."""
     step_size: optax.ScalarOrSchedule = learning_rate
     if config.lr_half_life:
         step_size = optax.exponential_decay(learning_rate, config.lr_half_life, 0.5)
@@ -33,21 +33,21 @@ def adam(learning_rate: float, config: AgentConfig) -> optax.GradientTransformat
 
 
 def alpha_loss(log_alpha: jax.Array, log_prob: jax.Array, target_entropy: float) -> jax.Array:
-    """alpha (entropy - target entropy): alpha falls while the policy is more random than the target (SAC).
+    """alpha (entropy - target entropy) (SAC): alpha decreases while the entropy is above the target.
 
     Args:
-        log_alpha: (). log_prob: () mean log-probability of the policy's actions. target_entropy: nats.
+        log_alpha: (). log_prob: () mean log-probability of the policy's actions. target_entropy: nats, over all A.
     """
     return jnp.exp(log_alpha) * jax.lax.stop_gradient(-log_prob - target_entropy)
 
 
 def normalised_obs(spec: EnvSpec, obs: jax.Array) -> jax.Array:
-    """obs (B, D) in SI units -> the same, as networks take them."""
+    """obs (B, D) in SI units -> obs (B, D) shifted and scaled for the networks."""
     return (obs - spec.obs_shift) / spec.obs_scale
 
 
 def normalised_goal(spec: EnvSpec, goal: jax.Array) -> jax.Array:
-    """goal (B, G) in SI units -> the same, as networks take them."""
+    """goal (B, G) in SI units -> goal (B, G) shifted and scaled for the networks."""
     return (goal - spec.goal_shift) / spec.goal_scale
 
 
@@ -58,9 +58,9 @@ def policy(actor: Actor, params: Params, spec: EnvSpec, obs: jax.Array, goal: ja
 
 
 class PolicyActor:
-    """The actor of an agent: the plain network, or that of a continual method, with the method's memory beside it.
+    """The actor of an agent: the plain network, or the actor of a continual method with the method's memory.
 
-    Of the plain network the memory is None, nothing is added to the loss, and steps are the optimiser's.
+    For the plain network the memory is None, `added_loss` is 0, and `after` returns the optimiser's step unchanged.
     """
 
     def __init__(self, network: NetworkConfig, spec: EnvSpec, method: Method | None = None) -> None:
@@ -85,7 +85,7 @@ class PolicyActor:
     def added_loss(
         self, params: Params, memory: Memory, obs: jax.Array, goal: jax.Array, key: jax.Array
     ) -> jax.Array | float:
-        """What the method adds to the actor's loss."""
+        """The continual method's term of the actor's loss."""
         if self.method is None or self.method.added_loss is None:
             return 0.0
         return self.method.added_loss(params, memory, self._inputs(obs, goal), jax.random.fold_in(key, 1))
@@ -93,7 +93,7 @@ class PolicyActor:
     def after(
         self, step: Stepped, memory: Memory, obs: jax.Array, goal: jax.Array, key: jax.Array
     ) -> tuple[Params, optax.OptState, Memory]:
-        """Parameters, optimiser's state and memory after a step of the optimiser."""
+        """Parameters, optimiser state and memory, after the continual method has processed an optimiser step."""
         if self.method is None or self.method.after is None:
             return step.after, step.opt_state, memory
         return self.method.after(step, memory, self._inputs(obs, goal), jax.random.fold_in(key, 2))
@@ -103,13 +103,13 @@ class PolicyActor:
 
 
 class TwinQ:
-    """Q1 and Q2 of (s, a, g), whose minimum is the target (TD3, arXiv:1802.09477); each the body of phi, one output."""
+    """Q1(s,a,g) and Q2(s,a,g) (TD3, arXiv:1802.09477). Each has the architecture of phi with one output."""
 
     def __init__(self, network: NetworkConfig, spec: EnvSpec) -> None:
         self.spec, self.body = spec, Encoder(dataclasses.replace(network, embedding=1))
 
     def init(self, key: jax.Array) -> tuple[Params, Params]:
-        """Parameters of both, from a key each."""
+        """Fresh parameters of Q1 and Q2."""
         spec = self.spec
         inputs = (jnp.zeros((1, size)) for size in (spec.obs_size, spec.goal_size, spec.action_size))
         obs, goal, action = inputs
@@ -117,14 +117,14 @@ class TwinQ:
         return first, second
 
     def __call__(self, params: tuple[Params, ...], obs: jax.Array, goal: jax.Array, action: jax.Array) -> jax.Array:
-        """obs (B, D), goal (B, G) in SI units, action (B, A) -> values (2, B); (1, B) of one's parameters alone."""
+        """obs (B, D), goal (B, G) in SI units, action (B, A) -> values (2, B); (1, B) if `params` holds one network."""
         inputs = (normalised_obs(self.spec, obs), normalised_goal(self.spec, goal), action)
         values: Any = [self.body.apply(one, *inputs) for one in params]
         return jnp.stack(values)[..., 0]
 
 
 def regression(values: jax.Array, target: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
-    """Loss of both Q, values (2, B), against their target (B,): mean of the sum of both squared errors.
+    """Squared error of both Q, values (2, B), against the target (B,): summed over Q1 and Q2, mean over the batch.
 
     Returns:
         () loss, and the means of Q, target and reward.

@@ -1,9 +1,9 @@
-"""Contrastive RL: a critic f(s,a,g) = energy(phi(s,a), psi(g)) trained with InfoNCE, an actor that climbs it.
+"""Contrastive RL: InfoNCE trains the critic f(s,a,g) = energy(phi(s,a), psi(g)), and the actor maximises it.
 
 "Contrastive Learning as Goal-Conditioned RL" (arXiv:2206.07568) with the entropy-regularised actor, the logsumexp
 penalty and the order of updates of JaxGCRL (arXiv:2408.11052).
 
-Axis letters: B batch, E environments, D obs, G goal, A action, F embedding.
+Axis letters: N devices, B batch, E environments, D obs, G goal, A action, K marks of a mask.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 
 TEMPERATURE = "log_temperature"
-"""Name of an energy's learned temperature among phi's parameters."""
+"""Name of an energy's learned temperature (its log) among phi's parameters."""
 
 
 class CRLState(struct.PyTreeNode):
-    """All that learns.
+    """Parameters and optimiser states of CRL.
 
     Attributes:
-        phi, psi, actor: parameters; of twin critics with a leading axis of 2. average: running mean of `actor`, which
-            deterministic acting uses.
-        log_alpha: () log of the automatic entropy coefficient.
-        critic_opt (of (phi, psi)), actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
-        target: slowly following copy of (phi, psi), where the loss bootstraps.
-        memory: what a continual method keeps beside the actor.
+        phi, psi: parameters of the critic; twin critics have a leading axis of 2. actor: parameters.
+        average: running mean of `actor`; deterministic acting uses it.
+        log_alpha: () log of the learned entropy coefficient.
+        critic_opt: Adam state of (phi, psi). actor_opt, alpha_opt: Adam states. int32 counts saturate, never overflow.
+        target: target copy of (phi, psi), which a bootstrapped loss needs; None for other losses.
+        memory: memory of the continual method; None without one.
     """
 
     phi: Params
@@ -61,7 +61,7 @@ class CRLState(struct.PyTreeNode):
 
 
 def _half(first: jax.Array, second: jax.Array) -> jax.Array:
-    """(B, ...): the first half of the rows from `first`, the others from `second`."""
+    """(B, ...): the first half of the rows is from `first`, the second half from `second`."""
     half = first.shape[0] // 2
     return jnp.concatenate([first[:half], second[half:]])
 
@@ -76,12 +76,13 @@ ACTOR_GOALS: dict[str, Callable[[Batch], jax.Array]] = {
 
 
 class CRL:
-    """The losses and the update of one configuration; immutable, every method is pure.
+    """The losses and the update of one configuration. Immutable; every method is pure.
 
-    With an `axis` (see `parallel`) a batch is this device's part: negatives and gradients are those of all devices.
+    With an `axis` (see `parallel`), a batch holds this device's rows. Negatives come from all devices, and gradients
+    are averaged over all devices.
 
     Raises:
-        ConfigError: an energy or a loss that is in no table, or a loss that cannot be chunked or needs twin critics.
+        ConfigError: an unknown energy or loss, a loss that cannot be chunked, or a loss that needs twin critics.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class CRL:
         self.energy = pick(ENERGIES, config.energy, "energy")
         self.mask = MASKS.get(config.mask)
         self.td = TD_LOSSES[config.loss](config.discount) if config.loss in TD_LOSSES else None
-        contrast(config, self.energy)  # refuses what does not go together
+        contrast(config, self.energy)  # raises ConfigError for settings that cannot be combined
         self.phi, self.psi = Encoder(network), Encoder(network)
         self.actor = PolicyActor(network, spec, method)
         self.critic_adam = adam(config.critic_lr, config)
@@ -109,11 +110,11 @@ class CRL:
         return embedding
 
     def _each(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` of a critic's parameters, or of both critics' at once."""
+        """`function` of one critic's parameters, mapped over the leading axis of 2 with twin critics."""
         return jax.vmap(function) if self.config.twin else function
 
     def _scaled(self, phi: Params) -> Energy:
-        """The energy of one critic, divided by its temperature where that is learned."""
+        """The energy of one critic, divided by the temperature if the temperature is learned."""
         if not self.energy.learned_temperature:
             return self.energy
         cold = jnp.exp(-phi["params"][TEMPERATURE])
@@ -121,7 +122,7 @@ class CRL:
         return Energy(lambda phi, psi: cold * pairwise(phi, psi), lambda phi, psi: cold * diagonal(phi, psi))
 
     def value(self, critic: tuple[Params, Params], obs: jax.Array, action: jax.Array, goal: jax.Array) -> jax.Array:
-        """f(s, a, g) of a critic (B,), or of both (2, B): obs (B, D), goal (B, G) in SI units, action (B, A)."""
+        """obs (B, D), goal (B, G) in SI units, action (B, A) -> f(s, a, g) (B,); (2, B) with twin critics."""
 
         def one(phi: Params, psi: Params) -> jax.Array:
             embedded = self._embed(self.phi, phi, normalised_obs(self.spec, obs), action)
@@ -131,7 +132,7 @@ class CRL:
         return values
 
     def init(self, key: jax.Array) -> CRLState:
-        """Fresh parameters and optimisers; alpha starts at 1."""
+        """Fresh parameters and optimiser states; alpha starts at 1."""
         phi_key, psi_key, actor_key = jax.random.split(key, 3)
         obs, goal = jnp.zeros((1, self.spec.obs_size)), jnp.zeros((1, self.spec.goal_size))
         action = jnp.zeros((1, self.spec.action_size))
@@ -151,7 +152,7 @@ class CRL:
             phi=phi,
             psi=psi,
             actor=actor,
-            average=jax.tree.map(jnp.copy, actor),  # its own buffers: both are donated
+            average=jax.tree.map(jnp.copy, actor),  # a copy: donated arrays must not share a buffer
             log_alpha=log_alpha,
             critic_opt=self.critic_adam.init((phi, psi)),
             actor_opt=self.actor_adam.init(actor),
@@ -161,31 +162,31 @@ class CRL:
         )
 
     def act(self, state: CRLState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
-        """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
+        """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode if `deterministic`, else a sample."""
         if deterministic:
             return mode(self.actor(state.average, obs, goal, state.memory)[0])
         mean, log_std = self.actor(state.actor, obs, goal, state.memory)
         return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
 
     def blurred(self, batch: Batch, key: jax.Array) -> Batch:
-        """The batch with `critic_goal_noise` on its goals: no episode can be told from another by less than that."""
+        """The batch with `critic_goal_noise` on its goals, which hides smaller differences between episodes' goals."""
         if self.config.critic_goal_noise == 0:
             return batch
         noise = self.config.critic_goal_noise * parallel.normal(key, batch.goal.shape, self.axis)
         return batch.replace(goal=batch.goal + noise * self.spec.goal_scale)
 
     def marks(self, batch: Batch) -> jax.Array | None:
-        """(N * B, K) what the mask knows the rows of all devices by; None without a mask."""
+        """(N * B, K) marks by which the mask compares the rows of all N devices; None without a mask."""
         if self.mask is None:
             return None
         mine = self.mask.marks(batch, self.spec, self.config.mask_radius, self.axis)
         return parallel.gathered(self.axis, mine)[0]
 
     def contrasted(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[Batch, Extras]:
-        """The batch with the goals that the critic's loss contrasts, and what else the loss takes.
+        """The batch with the goals that the critic's loss contrasts, and the loss's further inputs (`Extras`).
 
-        A bootstrapped loss chooses positives among next states, and evaluates the target critics at the next state, the
-        goal of the following row and an action of the current actor.
+        A bootstrapped loss takes some or all positives from the next states. It also evaluates the target critics at
+        the next state, the goal of the following row, and an action of the current actor.
         """
         if self.td is None:
             return self.blurred(batch, key), Extras(marks=self.marks(batch))
@@ -206,10 +207,12 @@ class CRL:
     def critic_loss(
         self, critic: tuple[Params, Params], batch: Batch, extras: Extras | None = None
     ) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-        """Contrastive loss of (phi, psi) on the batch, every other goal a negative; the mean of both of twin critics.
+        """Contrastive loss of (phi, psi) on the batch: a row's negatives are the goals of all other rows.
+
+        Rows and goals of all devices enter. With twin critics every result is the mean over both.
 
         Returns:
-            () loss, and (diagnostics, () participation ratio of phi(s,a)); B counts the rows of all devices.
+            () loss, and (diagnostics, () participation ratio of phi(s,a)).
         """
         given = Extras(marks=self.marks(batch)) if extras is None else extras
 
@@ -236,8 +239,8 @@ class CRL:
     ) -> tuple[jax.Array, jax.Array]:
         """mean(alpha log pi(a|s,g) - f(s,a,g)), a ~ pi(.|s,g): the gradient reaches the actor THROUGH phi and a.
 
-        Of twin critics f is the smaller. With `bc_weight` w: (1 - w) of that, and w of -log pi of the replayed action.
-        Differentiated by `actor` alone, so the critic does not move. A continual method adds its own term.
+        With twin critics, f is the smaller value. With `bc_weight` w, the loss is (1 - w) times this term plus w times
+        -log pi of the replayed action. Only `actor` gets a gradient. A continual method adds its own term.
 
         Returns:
             () loss, and () mean log-probability.
@@ -253,12 +256,12 @@ class CRL:
         return loss + self.actor.added_loss(actor, memory, batch.obs, goal, key), jnp.mean(log_density)
 
     def alpha(self, state: CRLState) -> jax.Array:
-        """() the entropy coefficient."""
+        """() entropy coefficient."""
         fixed = {"none": 0.0, "fixed": self.config.alpha}.get(self.config.entropy)
         return jnp.exp(state.log_alpha) if fixed is None else jnp.full((), fixed)
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
-        """One step of alpha, actor and critic from one batch (B,), each gradient taken at the OLD parameters."""
+        """Update alpha, actor and critic with one batch (B,). Every gradient is taken at the OLD parameters."""
         alpha, critic = self.alpha(state), (state.phi, state.psi)
         critic_key, actor_key = jax.random.split(key)
         (critic_loss, (told, rank)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
@@ -287,7 +290,7 @@ class CRL:
         return new.replace(actor=actor, actor_opt=actor_opt, memory=memory, average=average), metrics | told
 
     def _stepped(self, state: CRLState, critic_grad: Any, actor_grad: Any, log_density: jax.Array) -> CRLState:
-        """The state after one step along these gradients, but for the actor's running mean."""
+        """The state after one optimiser step. `update` sets the actor's running mean `average`."""
         actor_step, actor_opt = self.actor_adam.update(actor_grad, state.actor_opt)
         critic_step, critic_opt = self.critic_adam.update(critic_grad, state.critic_opt)
         phi, psi = optax.apply_updates((state.phi, state.psi), critic_step)
@@ -311,10 +314,10 @@ class CRL:
 def make(
     config: AgentConfig, network: NetworkConfig, spec: EnvSpec, axis: str | None = None, method: Method | None = None
 ) -> Agent:
-    """Contrastive RL as the three functions the loop needs; `method`: its actor's, if continual.
+    """Contrastive RL as an `Agent`. `method`: a continual method whose actor CRL trains.
 
     Raises:
-        ConfigError: an unknown energy or loss.
+        ConfigError: as `CRL`.
     """
     crl = CRL(config, network, spec, axis, method)
     return Agent(init=crl.init, act=crl.act, update=crl.update)

@@ -1,7 +1,7 @@
-"""Soft actor-critic: twin Q(s,a,g) regressed on the soft value of the next state, an actor that climbs their minimum.
+"""Soft actor-critic: twin Q(s,a,g) regress on the next state's soft value; the actor maximises their minimum.
 
 "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905) with goals as inputs. Episodes are truncated, never
-terminated, so that every target bootstraps; hindsight (HER) is `rewards.hindsight`.
+terminated, so every target bootstraps. `rewards.hindsight` does hindsight relabelling (HER).
 
 Axis letters: B batch, E environments, D obs, G goal, A action.
 """
@@ -24,14 +24,14 @@ from envs_mjx.base import EnvSpec
 
 
 class SACState(struct.PyTreeNode):
-    """All that learns.
+    """Parameters and optimiser states of SAC.
 
     Attributes:
-        critic: parameters of Q1 and Q2. target: their running mean. actor: parameters.
-        average: running mean of `actor`, which deterministic acting uses.
+        critic: parameters of Q1 and Q2. target: running mean of `critic`. actor: parameters.
+        average: running mean of `actor`; deterministic acting uses it.
         log_alpha: () log of the entropy coefficient.
-        critic_opt, actor_opt, alpha_opt: Adam states; optax saturates their int32 counts.
-        memory: what a continual method keeps beside the actor.
+        critic_opt, actor_opt, alpha_opt: Adam states; their int32 counts saturate instead of overflowing.
+        memory: memory of the continual method; None without one.
     """
 
     critic: tuple[Params, Params]
@@ -46,9 +46,9 @@ class SACState(struct.PyTreeNode):
 
 
 class SAC:
-    """The losses and the update of one configuration; immutable, every method is pure.
+    """The losses and the update of one configuration. Immutable; every method is pure.
 
-    With an `axis` (see `parallel`) a batch is this device's part: gradients are those of all devices.
+    With an `axis` (see `parallel`), a batch holds this device's rows and gradients are averaged over all devices.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, axis: str | None = None, method: Method | None = None) -> None:
@@ -64,19 +64,19 @@ class SAC:
     def _draw(
         self, actor: Params, obs: jax.Array, goal: jax.Array, key: jax.Array, memory: Memory = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Actions (B, A) of the policy and their log-probabilities (B,); noise as one device would draw it."""
+        """Sampled actions (B, A) and log-probabilities (B,). The noise does not depend on the number of devices."""
         mean, log_std = self.actor(actor, obs, goal, memory)
         return sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
 
     def init(self, key: jax.Array) -> SACState:
-        """Fresh parameters and optimisers; targets equal the critics, alpha starts at 1."""
+        """Fresh parameters and optimiser states. The targets equal the critics; alpha starts at 1."""
         critic_key, actor_key = jax.random.split(key)
         critic = self.q.init(critic_key)
         actor, memory = self.actor.init(actor_key)
         log_alpha = jnp.zeros(())
         return SACState(
             critic=critic,
-            target=jax.tree.map(jnp.copy, critic),  # its own buffers: both are donated
+            target=jax.tree.map(jnp.copy, critic),  # a copy: donated arrays must not share a buffer
             actor=actor,
             average=jax.tree.map(jnp.copy, actor),
             log_alpha=log_alpha,
@@ -87,20 +87,20 @@ class SAC:
         )
 
     def act(self, state: SACState, obs: jax.Array, goal: jax.Array, key: jax.Array, deterministic: bool) -> jax.Array:
-        """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode, or a sample."""
+        """obs (E, D), goal (E, G) in SI units -> actions (E, A): the mode if `deterministic`, else a sample."""
         if deterministic:
             return mode(self.actor(state.average, obs, goal, state.memory)[0])
         mean, log_std = self.actor(state.actor, obs, goal, state.memory)
         return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
 
     def targets(self, state: SACState, batch: Batch, key: jax.Array) -> jax.Array:
-        """r + gamma (min_i Q'_i(s', a', g) - alpha log pi(a'|s',g)), a' ~ pi(.|s',g): (B,), eq. 3 and 5."""
+        """Targets (B,): r + gamma (min_i Q'_i(s', a', g) - alpha log pi(a'|s',g)), a' ~ pi(.|s',g), eq. 3 and 5."""
         action, log_prob = self._draw(state.actor, batch.next_obs, batch.goal, key, state.memory)
         following = jnp.min(self.q(state.target, batch.next_obs, batch.goal, action), axis=0)
         return rewards.paid(batch) + self.config.discount * (following - jnp.exp(state.log_alpha) * log_prob)
 
     def critic_loss(self, critic: tuple[Params, Params], batch: Batch, target: jax.Array) -> tuple[jax.Array, Metrics]:
-        """mean((Q1 - y)^2 + (Q2 - y)^2), y the targets (B,); and the means of Q, y and the reward."""
+        """() loss mean((Q1 - y)^2 + (Q2 - y)^2) with the targets y (B,); and the means of Q, y and the reward."""
         return regression(self.q(critic, batch.obs, batch.goal, batch.action), target, batch)
 
     def actor_loss(
@@ -112,9 +112,9 @@ class SAC:
         key: jax.Array,
         memory: Memory = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """mean(alpha log pi(a|s,g) - min_i Q_i(s,a,g)), a ~ pi(.|s,g) (eq. 9); and the () mean log-probability.
+        """() loss mean(alpha log pi(a|s,g) - min_i Q_i(s,a,g)), a ~ pi(.|s,g) (eq. 9); and () mean log-probability.
 
-        A continual method adds its own term.
+        A continual method adds its own term to the loss.
         """
         action, log_prob = self._draw(actor, batch.obs, batch.goal, key, memory)
         value = jnp.min(self.q(critic, batch.obs, batch.goal, action), axis=0)
@@ -122,7 +122,7 @@ class SAC:
         return jnp.mean(alpha * log_prob - value) + added, jnp.mean(log_prob)
 
     def update(self, state: SACState, batch: Batch, key: jax.Array) -> tuple[SACState, Metrics]:
-        """One step of critic, actor, alpha and targets from one batch (B,), each gradient at the OLD parameters."""
+        """Update critic, actor, alpha and targets with one batch (B,). All gradients are at the OLD parameters."""
         target_key, actor_key = jax.random.split(key)
         target = self.targets(state, batch, target_key)
         (critic_loss, told), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
@@ -166,6 +166,6 @@ class SAC:
 
 
 def make(config: Config, spec: EnvSpec, axis: str | None = None, method: Method | None = None) -> Agent:
-    """Soft actor-critic as the loop takes it, with reward and hindsight; `method`: its actor's, if continual."""
+    """SAC as an `Agent`, with reward and hindsight. `method`: a continual method whose actor SAC trains."""
     sac = SAC(config, spec, axis, method)
     return Agent(sac.init, sac.act, sac.update, *rewards.functions(config.baseline))

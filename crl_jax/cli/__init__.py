@@ -1,4 +1,4 @@
-"""The command line: `commands.py` finds the command (and holds the short ones), `train.py` is train and continual."""
+"""The command line: `commands.py` dispatches and holds the short commands; `train.py` holds train and continual."""
 
 from crl_jax.cli.commands import USER_ERRORS, fail, main
 

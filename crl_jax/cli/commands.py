@@ -1,7 +1,7 @@
 """The command line: `crl train | continual | eval | render | report | envs | bench | profile | fidelity`.
 
-Every error a user can cause ends in one line on stderr and exit code 2. Presets come from the caller (`configs`), so
-that this package imports nothing above it.
+Every error that a user can cause ends in one line on stderr and exit code 2. The caller (`configs`) passes the presets,
+so that this package does not import `configs`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
 COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
-"""Commands that are a benchmark of the same name."""
+"""Commands that run the benchmark of the same name."""
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
@@ -54,7 +54,7 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
     """Run one command.
 
     Returns:
-        0; 2 after a user's error, told in one line.
+        exit code: 0, or 2 after an error of the user, which is printed in one line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -89,7 +89,7 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
 
 
 def fail(message: str) -> int:
-    """Tell a user's error in one line on stderr; returns the exit code, 2."""
+    """Print an error of the user in one line on stderr. Returns the exit code, 2."""
     print(f"crl: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -116,7 +116,7 @@ def _eval(
         official: Score zero-shot in the official Meta-World package instead of on our engine.
         stochastic: Sample actions instead of taking the policy's mode.
         step: Checkpoint to take; the newest by default.
-        number: Of a run of several tasks: which of them, from 0; the last one begun by default.
+        number: Task to score in a run of several tasks, counted from 0; the last one begun by default.
     """
     from crl_jax.play import policy
 
@@ -158,16 +158,16 @@ def _render(
 
     Args:
         target: Folder of a run, or a task of `crl envs` (a folder of the same name: write ./NAME).
-        policy: Of a task: scripted (the official package's; the default where there is one) or random.
+        policy: For a task: scripted (the official package's policy; the default if there is one) or random.
         episodes: Fresh episodes, one after another.
         seed: Seed of starts and goals.
         out: The mp4; RUN/videos/policy.mp4 or TASK.mp4 by default.
         width: Pixels.
         height: Pixels.
         camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
-        physics: Of a task: the engine; c by default (ant and the like: the published one).
-        step: Of a run: checkpoint to take; the newest by default.
-        sheet: Instead of a film: a PNG of all 50 tasks, each when its scripted policy succeeds (takes minutes).
+        physics: For a task: the engine; c by default (for ant and the like, the published one).
+        step: For a run: checkpoint to take; the newest by default.
+        sheet: Write this PNG instead of a film: all 50 tasks, each at its scripted policy's success (takes minutes).
     """
     import envs_mjx
     from crl_jax.play import render
@@ -196,8 +196,8 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     """Curves, diagnostics and one self-contained HTML page of one or several runs.
 
     Args:
-        run: Folders of runs, or folders that hold some; runs whose settings differ in the seed alone share a curve.
-        out: Folder for the page and pictures; by default a single run's own, else `report` beside the runs.
+        run: Run folders, or folders that contain them. Runs that differ only in the seed share a curve.
+        out: Folder for the page and pictures; by default the run's own for one run, else `report` beside the runs.
     """
     from crl_jax import report
     from crl_jax.runs import recorded
@@ -218,8 +218,8 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     """List the tasks: sizes, horizon, success rule, engines.
 
     Args:
-        goal: Goal contract the sizes are for: object, hand_object, object_relative or auto.
-        horizon: Env steps of an episode; each task's own by default.
+        goal: Goal contract for which sizes are shown: object, hand_object, object_relative or auto.
+        horizon: Env steps of an episode; the task's own by default.
     """
     import envs_mjx
     from envs_mjx.locomotion.tasks import BACKENDS
@@ -250,14 +250,14 @@ def _bench() -> int:
 
 
 def _benchmarks() -> list[str]:
-    """Names of the modules of `benchmarks/` that can be run."""
+    """Names of the modules in `benchmarks/` that can be run."""
     return sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if "__main__" in path.read_text())
 
 
 def _run_bench(name: str, arguments: list[str]) -> int:
     if name not in _benchmarks():
         raise ConfigError(f"bench={name!r}: no such benchmark; nearest: {nearest(name, _benchmarks())}")
-    # -P and the path: found wherever the user stands, whose folder stays the one that options' paths start from.
+    # -P and PYTHONPATH: the benchmark is found from any working directory. Paths in options stay relative to that one.
     command = [sys.executable, "-P", "-m", f"benchmarks.{name}", *arguments]
     path = os.pathsep.join(filter(None, (str(BENCHMARKS.parent), os.environ.get("PYTHONPATH"))))
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode

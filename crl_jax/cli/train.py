@@ -1,4 +1,4 @@
-"""`crl train` and `crl continual`: what is to be trained from the words of a command, the run, and what it shows."""
+"""`crl train` and `crl continual`: parse the command line, train, and print the results."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def continual_command(presets: Mapping[str, Config], arguments: list[str]) -> in
 
 
 def _sequence(words: Sequence[str]) -> tuple[str, ...]:
-    """Tasks, the names of benchmarks (`SPLITS`) spelled out."""
+    """The tasks named by `words`; a benchmark's name (`SPLITS`, e.g. cw10) is replaced by its tasks."""
     from envs_mjx import SPLITS
 
     return tuple(task for word in words for task in SPLITS.get(word, (word,)))
@@ -103,7 +103,7 @@ def _early_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _parse_early(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """What the parser knows of the arguments, and the rest; raises ConfigError."""
+    """The arguments that the parser knows, and the remaining ones. Raises ConfigError."""
     try:
         return parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -113,19 +113,19 @@ def _parse_early(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> t
 def settings(
     presets: Mapping[str, Config], arguments: Sequence[str], command: str, about: str
 ) -> tuple[Config, Path | None]:
-    """The config that `TASK [--preset NAME] [options]` or `--resume RUN [options]` asks for, and RUN.
+    """Parse `TASK [--preset NAME] [options]` or `--resume RUN [options]` into the config, and RUN or None.
 
     Args:
-        command, about: of the help text.
+        command, about: name and description for the help text.
 
     Raises:
-        ConfigError, CheckpointError: no such preset, no task, no run, or a bad option, in one line.
+        ConfigError, CheckpointError: an unknown preset, no task, no run, or a bad option, in one line.
     """
     first = _early_parser(command)
     first.add_argument("--preset", default="metaworld_cpu")
     first.add_argument("--resume", type=Path)
     known, rest = _parse_early(first, arguments)
-    # The task stands before the other options: a value of a later option is never mistaken for it.
+    # The task comes before the other options, so that an option's value is never mistaken for the task.
     task = rest.pop(0) if rest and not rest[0].startswith("-") else None
     if known.preset not in presets:
         raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
@@ -174,7 +174,7 @@ def _show(console: Console, folder: Path, config: Config) -> int:
 
 
 def parse(function: Callable[..., Any], arguments: list[str], prog: str, **options: Any) -> Any:
-    """tyro, with its boxed errors folded into one line."""
+    """`tyro.cli`, with its multi-line error box turned into a one-line ConfigError."""
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):

@@ -1,8 +1,8 @@
-"""Every setting of a run, and the checks that refuse a bad one before anything compiles.
+"""Every setting of a run, and the checks that refuse a bad setting before anything is compiled.
 
-Read `run.py` first: `Config` and its sections. `learner.py` holds the sections of networks and agents, `sequence.py`
-what a run of several tasks has besides, `continual.py` the continual methods and what crosses from task to task.
-`checks.py` writes the one-line errors.
+Read `run.py` first: `Config` and its sections. `learner.py` holds the sections of networks and agents. `sequence.py`
+holds the extra settings of a run of several tasks. `continual.py` holds the settings of the continual methods and of
+the boundary between two tasks. `checks.py` writes the one-line errors.
 """
 
 from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require

@@ -1,4 +1,4 @@
-"""Checks of settings: one line that names the field, the value and the nearest values that would do."""
+"""Checks of settings. An error is one line with the field, its value and the nearest valid values."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
-    """A bad setting, told in one line."""
+    """A bad setting, described in one line."""
 
 
 def require(ok: bool, name: str, value: object, wanted: str) -> None:
     """Refuse `name=value` unless `ok`.
 
     Raises:
-        ConfigError: with what is `wanted`.
+        ConfigError: `name=value`, followed by the text `wanted`.
     """
     if not ok:
         raise ConfigError(f"{name}={value!r}: {wanted}")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Names close to a mistyped one, for an error message."""
+    """The `choices` most similar to a mistyped `name`, for an error message; all choices if none is similar."""
     choices = list(choices)
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
     return ", ".join(close or choices)
 
 
 def nearest_multiples(value: int, base: int) -> str:
-    """The multiples of `base` on both sides of `value`, for an error message."""
+    """The multiples of `base` just below and above `value`, for an error message."""
     low = max(base, value // base * base)
     return f"{low} or {low + base}" if low != value else f"{low}"
 
 
 def nearest_divisors(value: int, number: int) -> str:
-    """The divisors of `number` on both sides of `value`, for an error message; empty if `value` is one."""
+    """The divisors of `number` just below and above `value`, for an error message; "" if `value` is a divisor."""
     divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
     near = {
         max((d for d in divisors if d <= value), default=1),

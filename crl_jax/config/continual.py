@@ -1,8 +1,8 @@
 """Settings of a sequence of tasks: the continual method (each field says which methods read it), and the boundary.
 
-The boundary is what crosses from one task to the next. By default the critic and its target do ("Disentangling Transfer
-in Continual Reinforcement Learning", arXiv:2209.13900: a carried critic transfers most); the optimisers, alpha and the
-replay start anew. `RESET_CRITIC` is what CompoNet's and CKA-RL's code does.
+The boundary decides what is kept from one task to the next. By default the critic and its target are kept
+("Disentangling Transfer in Continual Reinforcement Learning", arXiv:2209.13900: a kept critic transfers most); the
+optimisers, alpha and the replay ring start anew. `RESET_CRITIC` is what the code of CompoNet and CKA-RL does.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ NAMES = (
     "mas",
     "clonex",
 )
-"""The methods: rows of `crl_jax.continual.METHODS`."""
+"""Names of the continual methods, the keys of `crl_jax.continual.METHODS`."""
 
 
 @dataclass(frozen=True)
 class ContinualConfig:
-    """The continual method, and what it is set to."""
+    """The continual method and its settings."""
 
     learner: str = "ft1"
     """Continual method: a name of crl_jax.continual.METHODS."""
     new_head: bool = True
-    """The actor's last layer starts anew with each task, of ft1, ftn, crelus, cbp; else it is carried on."""
+    """With ft1, ftn, crelus, cbp: draw the actor's last layer anew for each task; else keep it."""
     pool_size: int = 8
-    """Knowledge vectors that cka_rl keeps; one more, and the two most alike become their mean."""
+    """Knowledge vectors that cka_rl keeps. When there is one more, the two most similar are replaced by their mean."""
     adapt: Literal["heads", "all"] = "all"
-    """What a vector of cka_rl spans: the last layer (as in its code), or all of the actor (as in its paper)."""
+    """Parameters that a vector of cka_rl covers: the last layer (its code), or the whole actor (its paper)."""
     trunk: Literal["frozen", "finetune"] = "frozen"
-    """With adapt=heads, the layers below after the first task: as they were, or trained on."""
+    """With adapt=heads: whether the layers below the last one are frozen after the first task, or trained further."""
     retrain_updates: int = 100_000
     """Updates from replay after packnet has pruned (Continual World's number)."""
     attention_size: int = 256
     """Units of componet's queries, keys and values (d_model)."""
     replacement_rate: float = 1e-4
-    """Share of a layer's units of age that cbp draws anew per update."""
+    """Share of a layer's mature units (see maturity) that cbp draws anew per update."""
     maturity: int = 10_000
-    """Updates before which cbp replaces no unit."""
+    """Age in updates that a unit must exceed before cbp may replace it."""
     utility_decay: float = 0.99
-    """Decay per update of cbp's running means."""
+    """Decay per update of cbp's running means of activation and utility."""
     pull: float = 1e4
-    """Weight of the squared distance to the last solution, of l2, ewc, mas (Continual World: 1e5, 1e4, 1e4)."""
+    """Weight in l2, ewc, mas of the squared distance to the last task's parameters (Continual World: 1e5, 1e4, 1e4)."""
     importance_states: int = 2560
-    """States that ewc and mas measure importance on."""
+    """States on which ewc and mas measure the importance of the parameters."""
     stored_states: int = 10_000
     """States of each task that clonex keeps."""
     clone_batch: int = 128
-    """States of earlier tasks that clonex compares policies on per update, spread evenly over all N tasks."""
+    """Stored states per update on which clonex compares policies, spread evenly over all N tasks."""
     clone_weight: float = 1.0
     """Weight of clonex's KL divergence."""
 
@@ -91,24 +91,24 @@ CRITIC_MODES = ("persistent", "reset", "cka")
 
 @dataclass(frozen=True)
 class Boundary:
-    """What is kept, and what starts anew, when a task begins."""
+    """What is kept and what starts anew when a task begins."""
 
     critic_mode: Literal["persistent", "reset", "cka"] = "persistent"
-    """The critic's parameters at a new task: as they are; drawn anew; or CKA-RL's combination of what was learned."""
+    """The critic's parameters at a new task: kept, drawn anew, or CKA-RL's combination of the earlier critics."""
     target_mode: Choice = "keep"
-    """The critic's slowly following copy, where there is one."""
+    """The target critic, where there is one."""
     optimiser_mode: Choice = "reset"
-    """Adam's moments and counts, of actor, critic and alpha."""
+    """Adam's moments and counts for actor, critic and alpha."""
     alpha_mode: Choice = "reset"
     """The entropy coefficient."""
     replay_mode: Choice = "reset"
-    """The ring of transitions; kept, batches mix the tasks, and no random actions begin the next one."""
+    """The replay ring. With keep, batches mix the tasks and the next task begins without random actions."""
 
     def validate(self) -> None:
-        """Refuse what makes no sense.
+        """Refuse bad settings.
 
         Raises:
-            ConfigError: an unknown choice; or a critic that does not go on whose target or optimiser's state is kept.
+            ConfigError: an unknown choice, or a kept target or optimiser state for a critic that is not persistent.
         """
         critic, modes = self.critic_mode, CRITIC_MODES
         require(critic in modes, "critic_mode", critic, f"one of {', '.join(modes)}")

@@ -1,4 +1,4 @@
-"""Settings of the learner: networks, the method, what SAC and TD3 learn from. Sections of `config.Config`."""
+"""Settings of the learner: networks, the method, the rewards of SAC and TD3. Sections of `config.Config`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class NetworkConfig:
     width: int = 256
     """Units of every hidden layer."""
     critic_depth: int = 4
-    """Hidden layers of phi and psi: 1, 2, 3 (plain MLP), or a multiple of 4 (residual; stem and head uncounted)."""
+    """Hidden layers of phi and psi: 1, 2, 3 (plain MLP), or a multiple of 4 (residual; stem and head not counted)."""
     actor_depth: int = 4
-    """Hidden layers of the actor, counted likewise."""
+    """Hidden layers of the actor, counted like critic_depth."""
     embedding: int = 64
     """Size of phi(s,a) and psi(g)."""
     layer_norm: bool = True
@@ -25,15 +25,15 @@ class NetworkConfig:
     skip_last_norm: bool = False
     """No LayerNorm after the last hidden layer (Stable CRL)."""
     cold_init: bool = False
-    """Weights of phi's and psi's last layer start at U[-1e-12, 1e-12] (Stable CRL): all embeddings start together."""
+    """Draw phi's and psi's last-layer weights from U[-1e-12, 1e-12] (Stable CRL): embeddings start almost equal."""
     activation: Literal["swish", "relu", "gelu", "tanh", "crelu"] = "swish"
-    """Activation of hidden layers; crelu is [relu(x), relu(-x)], of half as many units as the width."""
+    """Activation of hidden layers. crelu is [relu(x), relu(-x)] of width / 2 units."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of products and activations; parameters, losses, LayerNorm's statistics and the residual sum stay float32."""
+    """Type of products and activations. Parameters, losses, LayerNorm statistics and the residual sum stay float32."""
     remat: bool = False
-    """Compute the inside of each block again for its gradient: less memory, one more forward pass."""
+    """Recompute each block's activations in the backward pass: less memory, one more forward pass."""
     residual_scale: Literal["one", "depth"] = "one"
-    """What a block's output is multiplied by: 1 (as published), or 1 / sqrt(number of blocks)."""
+    """Factor on each block's output: 1 (as published), or 1 / sqrt(number of blocks)."""
     unroll: int = 1
     """Blocks per step of the scan over blocks: more than 1 compiles longer and may run faster."""
 
@@ -58,58 +58,58 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """The method and what it learns with."""
+    """The method and its hyperparameters."""
 
     method: Literal["crl", "sac", "td3"] = "crl"
-    """Contrastive RL; or SAC or TD3, which learn from a reward."""
+    """Contrastive RL, or a baseline that learns from a reward: SAC or TD3."""
     discount: float = 0.99
-    """gamma: future goals lie Geom(1 - gamma) steps ahead; of the return, where there is a reward."""
+    """gamma: relabelled goals lie Geom(1 - gamma) steps ahead. SAC and TD3 also discount the return with it."""
     critic_lr: float = 3e-4
-    """Adam step size of phi and psi, or of both Q."""
+    """Adam step size of phi and psi, or of both Q networks."""
     actor_lr: float = 3e-4
     """Adam step size of the actor."""
     alpha_lr: float = 3e-4
     """Adam step size of the entropy coefficient."""
     logsumexp_penalty: float = 0.1
-    """c in InfoNCE + c * mean(logsumexp^2): pins the constant per (s,a) that InfoNCE leaves free."""
+    """c in InfoNCE + c * mean(logsumexp^2). The penalty fixes the constant per (s,a) that InfoNCE leaves free."""
     energy: str = "norm"
-    """Critic's energy f(phi, psi): a name of crl_jax/energies.py."""
+    """Critic's energy f(phi, psi): a name of crl_jax/contrastive/energies.py."""
     loss: str = "fwd_infonce"
-    """Critic's loss: a name of crl_jax/losses.py, or c_learning or nce_c_learning of crl_jax/bootstrap.py."""
+    """Critic's loss: a name of crl_jax/contrastive/losses.py, or c_learning or nce_c_learning (bootstrap.py there)."""
     twin: bool = False
-    """Two critics, both trained; the actor climbs the smaller."""
+    """Train two critics; the actor maximises the smaller of their values."""
     target_tau: float = 0.005
-    """Step of target networks towards the learned ones, per update: of sac, td3, loss c_learning, nce_c_learning."""
+    """Step per update of target networks towards the learned ones, in sac, td3, loss=c_learning and nce_c_learning."""
     mask: Literal["none", "same_trajectory", "same_goal"] = "none"
-    """Negatives that the critic's loss leaves out: none (as published); goals of the same trajectory; goals within
+    """Negatives hidden from the critic's loss: none (as published); goals of the anchor's trajectory; goals within
     mask_radius of the positive."""
     mask_radius: float = 0.1
-    """Euclidean distance up to which mask=same_goal takes goals for the same, in units of the goal's scale (0.15 m
-    across and 0.1 m up in Meta-World)."""
+    """Euclidean distance up to which mask=same_goal treats two goals as equal, in units of the goal's scale (0.15 m
+    horizontally, 0.1 m vertically in Meta-World)."""
     logits_chunk: int = 0
-    """Rows of the (batch_size, batch_size) logits held at once, a divisor of batch_size; 0: all. Less memory, one more
-    pass over the logits; the loss and its gradient are the same."""
+    """Rows of the (batch_size, batch_size) logits computed at once, a divisor of batch_size; 0: all. Chunks need less
+    memory and one more pass over the logits; loss and gradient are the same."""
     actor_goals: Literal["future", "commanded", "mixed", "half_commanded"] = "future"
-    """Goals of the actor's loss: the relabelled future; the task's own; half future and half another trajectory's
-    (SGCRL); half future and half the task's own."""
+    """Goals of the actor's loss: relabelled; commanded; half relabelled and half relabelled of another row (SGCRL);
+    half relabelled and half commanded."""
     critic_goal_noise: float = 0.0
     """Standard deviation of Gaussian noise on the goals of the critic's loss, in units of the goal's scale (0.15 m
-    across and 0.1 m up in Meta-World): bounds how finely the critic tells episodes apart by where an object stands."""
+    horizontally, 0.1 m vertically in Meta-World). It limits how well the critic can tell episodes apart by goals."""
     actor_average: float = 0.0
-    """Decay per update of the running mean of the actor's parameters, which deterministic acting uses; 0: the last."""
+    """Decay per update of the running mean of the actor's parameters, used by deterministic acting; 0: no mean."""
     bc_weight: float = 0.0
-    """Weight w of behavioural cloning in the actor's loss: (1 - w) * its own + w * -log pi(a|s,g) of the replayed
-    action (Stable CRL)."""
+    """Weight w of behavioural cloning: actor loss = (1 - w) * CRL's loss + w * -log pi(a|s,g) of the replayed action
+    (Stable CRL)."""
     entropy: Literal["auto", "fixed", "none"] = "auto"
-    """The actor's entropy bonus: its coefficient learned, fixed at alpha, or none."""
+    """Coefficient of the actor's entropy bonus: learned (auto), fixed at alpha, or no bonus."""
     alpha: float = 0.1
-    """Coefficient of entropy=fixed."""
+    """Entropy coefficient with entropy=fixed."""
     target_entropy: float = -0.5
-    """Target entropy per action dimension of the automatic entropy coefficient."""
+    """Target entropy in nats per action dimension, for entropy=auto and SAC."""
     max_grad_norm: float = 0.0
-    """Global-norm gradient clipping; 0 is off."""
+    """Bound of gradient clipping by the global norm; 0: no clipping."""
     lr_half_life: int = 0
-    """SGD updates after which the step sizes of critic and actor are half as large; 0: constant."""
+    """SGD updates in which the step sizes of critic and actor halve; 0: constant."""
 
     def validate(self) -> None:
         require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
@@ -130,23 +130,23 @@ class AgentConfig:
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """What SAC and TD3 learn from: a reward, and hindsight (HER)."""
+    """The baselines SAC and TD3: reward, hindsight (HER) and TD3's noise."""
 
     reward: Literal["sparse", "negative", "dense"] = "sparse"
-    """Of a step: native success as 1 or 0; as 0 or -1 (HER's choice); the official dense reward, 0 to 10."""
+    """Reward of a step: native success as 1 or 0; as 0 or -1 (HER's choice); the official dense reward, 0 to 10."""
     reward_scale: float = 1.0
-    """What the reward is multiplied by."""
+    """Factor on the reward."""
     her_share: float = 0.0
-    """Share of a batch that is relabelled: its goal one that its episode reached later, its reward that goal's; 0: no
+    """Share of a batch that HER relabels with a goal achieved later in the episode, and that goal's reward; 0: no
     HER."""
     policy_delay: int = 2
-    """Updates of TD3's critic per update of its actor and targets."""
+    """TD3: critic updates per update of the actor and the targets."""
     target_noise: float = 0.2
-    """Standard deviation of the noise on the actions of TD3's targets."""
+    """TD3: standard deviation of the noise on the target actions."""
     noise_clip: float = 0.5
-    """Bound of that noise."""
+    """TD3: bound on the absolute noise of the target actions."""
     exploration_noise: float = 0.1
-    """Standard deviation of the noise on TD3's actions while it collects."""
+    """TD3: standard deviation of the noise on the actions while data is collected."""
 
     def validate(self) -> None:
         kinds = ("sparse", "negative", "dense")
@@ -169,4 +169,4 @@ READERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("reward", "reward_scale", "her_share"), ("sac", "td3")),
     **dict.fromkeys(("policy_delay", "target_noise", "noise_clip", "exploration_noise"), ("td3",)),
 }
-"""Fields that only some methods read: with another method they keep their default, or are refused."""
+"""Field -> the methods that read it. With any other method the field must keep its default."""

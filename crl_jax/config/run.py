@@ -1,7 +1,7 @@
 """Every setting of a run: frozen dataclasses, one per concern. A docstring under a field is its `--help`.
 
-`Config.validate()` refuses a bad value or combination before anything is compiled or written, in one line that names
-the field, the value and the nearest values that would do.
+`Config.validate()` refuses a bad value or combination before anything is compiled or written. The error is one line
+with the field, its value and the nearest valid values.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GoalContract = Literal["object", "hand_object", "object_relative", "auto"]
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """The world."""
+    """The environments."""
 
     task: str = "reach"
     """Task: a row of `crl envs`."""
@@ -52,22 +52,22 @@ class EnvConfig:
     """Environments stepped at once."""
     physics: Engine = "auto"
     """Engine: c (MuJoCo on host cores), warp (MuJoCo Warp, NVIDIA GPUs), jax (MJX); auto: warp on CUDA, else c. Ant,
-    humanoid and the like: c, warp, or Brax's spring, generalized, mjx; auto: the published one."""
+    humanoid and the like: c, warp, or Brax's spring, generalized, mjx; auto: the engine of the published results."""
     goal: GoalContract = "hand_object"
-    """Goal contract: where the object goes; hand and object; object and hand as seen from it; auto: the last where the
-    object can be put anywhere, hand_object where it is part of a fixture."""
+    """Goal contract, what a goal holds: object; hand and object; object and the hand relative to it. auto:
+    object_relative if the object can be put anywhere, hand_object if it is part of a fixture."""
     horizon: int | None = None
-    """Env steps of an episode; None: the task's own (Meta-World 150, as "A Single Goal is All You Need", not 500)."""
+    """Env steps of an episode; None: the task's own (Meta-World 150 as in "A Single Goal is All You Need", not 500)."""
     threads: int = 0
     """Threads of the c engine; 0 takes every core."""
     naconmax: int = 0
-    """Contacts that the warp engine has room for, all num_envs together; 0 takes 64 for each."""
+    """Contacts that the warp engine has room for, over all num_envs; 0: 64 per environment."""
     njmax: int = 0
-    """Constraint rows that the warp engine has room for, of one environment; 0 takes 256."""
+    """Constraint rows that the warp engine has room for, per environment; 0: 256."""
     cached_reset: bool = False
-    """Ant, humanoid and the like: restart each environment at its first start and goal, as JaxGCRL does."""
+    """Ant, humanoid and the like: restart every episode at the environment's first start and goal, as JaxGCRL does."""
     allow_unfaithful: bool = False
-    """Run a task also on an engine that was not measured to carry it faithfully (marked * in `crl envs`)."""
+    """Allow engines that were not measured to be faithful for the task (marked * in `crl envs`)."""
 
     def validate(self) -> None:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")
@@ -90,10 +90,10 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The schedule: how much is collected, kept and learned from."""
+    """The schedule: how much is collected, stored and learned from."""
 
     total_env_steps: int = 1_000_000
-    """Env steps of the run, over all environments, warm-up included; reached or passed, never undershot."""
+    """Env steps of the run, over all environments, warm-up included; rounded up to whole rounds."""
     unroll_length: int = 62
     """Env steps of every environment per iteration."""
     updates_per_iteration: int = 200
@@ -101,8 +101,8 @@ class TrainConfig:
     batch_size: int = 256
     """Transitions of an SGD update: one positive and batch_size - 1 negatives per row."""
     distinct_trajectories: bool = False
-    """Take no two transitions of a batch from the same trajectory (SGCRL): trajectories uniformly, then a transition of
-    each; else transitions uniformly."""
+    """Draw the trajectories of a batch uniformly without repeats, then one transition of each (SGCRL); else draw
+    transitions uniformly."""
     replay_capacity: int = 999_936
     """Transitions that the ring holds: a multiple of num_envs * unroll_length."""
     min_replay: int = 15_872
@@ -110,7 +110,7 @@ class TrainConfig:
     iterations_per_round: int = 4
     """Iterations compiled into one host round trip."""
     devices: int = 1
-    """Devices that share environments, ring and batches; each sees the negatives of all."""
+    """Devices over which environments, ring and batches are split. Negatives come from all devices."""
 
     def validate(self, num_envs: int) -> None:
         for name in (f.name for f in dataclasses.fields(self) if f.name != "distinct_trajectories"):
@@ -151,31 +151,31 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ExploreConfig:
-    """What is asked of the policy while it collects."""
+    """Exploration: goals and action noise while data is collected."""
 
     behaviour_goals: Literal["commanded", "replay", "mixed", "touch_first", "touch_then_near"] = "commanded"
-    """Goals to act towards: the task's; one achieved in the replay ring, new in every episode; that in explore_share of
-    the episodes; the object where it lies, the open hand at it; that, then part of its way."""
+    """Goals to act towards. commanded: the task's; replay: achieved in the ring, new each episode; mixed: replay in
+    explore_share of episodes; touch_first: open hand at the object; touch_then_near: that, then object on its way."""
     explore_share: float = 0.5
-    """Share of episodes with exploratory goals (mixed, touch_first, touch_then_near); the others get the task's."""
+    """Share of episodes with exploratory goals (mixed, touch_first, touch_then_near); the rest use the task's goal."""
     touch_radius: float = 0.05
-    """Metres around the object at which the hand's exploratory goal lies."""
+    """Radius in metres around the object within which the hand's exploratory goal is drawn."""
     near_radius: float = 0.2
-    """Metres around a point of its way to the target where a free object's exploratory goal lies (touch_then_near)."""
+    """touch_then_near: radius in metres of a free object's exploratory goal around a point on its way to the target."""
     near_steps: int = 0
-    """Env steps after which touch_then_near asks for another place, so that the object is put right again and again;
-    0: one place for the rest of the episode."""
+    """touch_then_near: env steps after which the object gets another exploratory place; 0: one place for the rest of
+    the episode."""
     touch_again: bool = False
-    """Whether every other of those places is the object where it then is, the open hand at it, so that one that the
-    hand has lost or run past is taken up again."""
+    """With near_steps: make every other exploratory goal the open hand at the object's current place, so that the hand
+    returns to an object that it has lost."""
     goal_noise: float = 0.0
-    """Standard deviation of Gaussian noise on every goal to act towards, one draw for each episode, in units of the
-    goal's scale."""
+    """Standard deviation of Gaussian noise on every behaviour goal, drawn once per episode, in units of the goal's
+    scale."""
     action_noise: Literal["none", "white", "pink", "ou"] = "none"
-    """Noise added to the policy's actions while it collects: independent from step to step; 1/f over an episode; or an
-    Ornstein-Uhlenbeck process."""
+    """Noise on the actions while data is collected. white: independent at each step; pink: 1/f over an episode; ou:
+    an Ornstein-Uhlenbeck process."""
     action_noise_scale: float = 0.1
-    """Standard deviation of action_noise, whatever its kind; actions lie in [-1, 1]."""
+    """Standard deviation of action_noise of any kind; actions lie in [-1, 1]."""
 
     def validate(self) -> None:
         kinds = ("commanded", "replay", "mixed", "touch_first", "touch_then_near")
@@ -195,9 +195,9 @@ class EvalConfig:
     """Evaluation: fresh starts and goals, native success."""
 
     eval_every: int = 50_000
-    """Env steps between evaluations; rounded up to whole rounds. The last state is always evaluated."""
+    """Env steps between evaluations; rounded up to whole rounds. The final policy is always evaluated."""
     eval_episodes: int = 128
-    """Episodes of an evaluation, all at once."""
+    """Episodes of an evaluation, run in parallel."""
     stochastic_eval: bool = False
     """Sample actions in evaluations instead of taking the policy's mode."""
 
@@ -208,7 +208,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run leaves behind, and where."""
+    """The files of a run, and its seed."""
 
     seed: int = 0
     """Seed of everything random."""
@@ -273,7 +273,7 @@ class Config:
         return self
 
     def _check_readers(self) -> None:
-        """Refuse what was set for a method that is not the chosen one."""
+        """Refuse a field that was set although the chosen method does not read it."""
         method = self.agent.method
         for section in (self.network, self.agent, self.baseline):
             for leaf in dataclasses.fields(section):
@@ -287,7 +287,7 @@ class Config:
 
     @property
     def label(self) -> str:
-        """What a run is called that was given no name."""
+        """Default name of a run."""
         return self.env.task
 
     def to_dict(self) -> dict[str, Any]:
@@ -309,7 +309,7 @@ class Config:
 
 
 def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[str]:
-    """`field: old -> new` of every field that differs, but for those in `ignore`."""
+    """`field: old -> new` for every field that differs, except the fields in `ignore`."""
     ignore = set(ignore)
     found = []
     for part in dataclasses.fields(old):
@@ -322,10 +322,10 @@ def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[st
 
 
 def with_overrides(config: AnyConfig, **changes: Any) -> AnyConfig:
-    """`config` with leaf fields replaced by name, wherever they are nested.
+    """`config` with fields replaced by name, whatever section they are in.
 
     Raises:
-        TypeError: a name that is no field.
+        TypeError: a name is not a field of any section.
     """
     for part in dataclasses.fields(config):
         section = getattr(config, part.name)

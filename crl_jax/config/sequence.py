@@ -1,4 +1,4 @@
-"""Settings of a run that learns several tasks one after another: those of a run, and three sections more."""
+"""Settings of a run that learns several tasks one after another: those of `Config`, and three more sections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crl_jax.config.continual import Boundary, ContinualConfig
 from crl_jax.config.run import Config, with_overrides
 
 LEARNERS = ("crl", "sac")
-"""Agents whose actor may be a continual method's."""
+"""Agents that can train the actor of a continual method."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class TasksConfig:
     """The sequence."""
 
     tasks: tuple[str, ...] = ("push", "window-close", "faucet-close", "handle-press-side")
-    """Tasks in their order; one may come again, as another task of the sequence."""
+    """Tasks in order. A repeated task counts as another task of the sequence."""
     steps_per_task: int = 1_000_000
     """Env steps of each task, warm-up included; rounded up to whole rounds."""
     scored: Literal["seen", "all"] = "seen"
-    """Tasks that every evaluation scores: those begun so far, or all."""
+    """Tasks scored by every evaluation: those begun so far, or all."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))  # JSON has lists.
@@ -36,7 +36,7 @@ class TasksConfig:
 
 @dataclass(frozen=True)
 class SequenceConfig(Config):
-    """A sequence of tasks; `env.task` is its first, `train.total_env_steps` the steps of all tasks together."""
+    """A sequence of tasks. `env.task` is the first task, `train.total_env_steps` the env steps of all tasks."""
 
     sequence: TasksConfig = field(default_factory=TasksConfig)
     continual: ContinualConfig = field(default_factory=ContinualConfig)
@@ -54,24 +54,24 @@ class SequenceConfig(Config):
         require(devices == 1, "devices", devices, "a sequence of tasks takes one device; set 1")
         steps, rows = self.sequence.steps_per_task, self.env_steps_per_iteration()
         warm_up = self.train.warm_up_unrolls(self.env.num_envs) * rows
-        least = warm_up + self.train.iterations_per_round * rows  # the task before may have run on for all but a round
+        least = warm_up + self.train.iterations_per_round * rows  # the previous task may overrun by almost a round
         told = f"must be at least {least}, the random steps of min_replay and a round, for every task to be learned"
         require(steps >= least, "steps_per_task", steps, told)
         return self
 
     @property
     def label(self) -> str:
-        """What a run is called that was given no name."""
+        """Default name of a run."""
         return f"{self.continual.learner}-{len(self.sequence.tasks)}-tasks"
 
 
 def resolved(config: SequenceConfig) -> SequenceConfig:
-    """The config with what follows from its tasks: `env.task` and `train.total_env_steps`."""
+    """The config with the settings that follow from its tasks: `env.task` and `train.total_env_steps`."""
     tasks = config.sequence.tasks
     return with_overrides(config, task=tasks[0], total_env_steps=len(tasks) * config.sequence.steps_per_task)
 
 
 def of_tasks(config: Config, tasks: tuple[str, ...]) -> SequenceConfig:
-    """The settings of one task's run, for a sequence in which every task is trained as long."""
+    """The settings of a one-task run, applied to a sequence: each task gets the run's `total_env_steps`."""
     parts = {part.name: getattr(config, part.name) for part in dataclasses.fields(config)}
     return SequenceConfig(**parts, sequence=TasksConfig(tasks, config.train.total_env_steps))

@@ -19,7 +19,7 @@ from tests import ROOT
 def _on_devices(count: int, code: str, *arguments: str) -> str:
     """Standard output of a Python program that sees `count` virtual CPU devices."""
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "XLA_FLAGS": f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={count}",
         "PJRT_NPROC": "32",
         "PYTHONPATH": str(ROOT),
     }
