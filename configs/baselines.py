@@ -1,4 +1,4 @@
-"""Presets of the baselines: SAC and TD3 on reach, with the official dense reward, or native success and HER."""
+"""Presets of the baselines SAC and TD3 on reach: with the official dense reward, or with native success and HER."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crl_jax.config import (
     with_overrides,
 )
 
-# As reach_cpu: 128 environments, 1 update per 39.7 transitions, two hidden layers.
+# Same schedule as reach_cpu: 128 environments, 1 update per 39.7 transitions, two hidden layers.
 _SAC = Config(
     env=EnvConfig(task="reach", num_envs=128),
     network=NetworkConfig(width=256, critic_depth=2, actor_depth=2),
@@ -24,8 +24,9 @@ _SAC = Config(
     train=TrainConfig(total_env_steps=250_000),
     evaluation=EvalConfig(eval_every=30_000),
 )
-# Fewer updates than TD3's own, so none of the actor's is skipped, and each is smaller. With its delay and 1e-3 the arm
-# came to the goal and did not stay (reach, one run).
+# TD3 itself makes more updates per env step. Here the actor therefore skips no update (policy_delay 1), and its steps
+# are smaller. With TD3's own delay and a learning rate of 1e-3 the arm reached the goal but did not stay there (reach,
+# one run).
 _TD3 = with_overrides(
     _SAC,
     method="td3",

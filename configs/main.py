@@ -1,4 +1,4 @@
-"""Entry point of the `crl` command: the command line with this package's presets."""
+"""Entry point of the `crl` command: the command line of crl_jax with the presets of `configs`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Presets of published methods. Each states its source, what departs from it, and what could not be looked up.
+"""Presets of published methods. Each states its source, and where the preset departs from it.
 
-Of all: networks start as JaxGCRL's (but for `cold_init`) and the policy is its tanh-Gaussian with log_std in [-5, 2],
-whatever the source has; inputs are normalised by fixed scales; Adam's epsilon is 1e-8; environments, episodes and goal
-contracts are those of this package; deterministic actions are evaluated.
+Departures that all presets share: networks are initialised as in JaxGCRL (except with `cold_init`); the policy is
+JaxGCRL's tanh-Gaussian with log_std in [-5, 2]; inputs are normalised by fixed scales; Adam's epsilon is 1e-8;
+environments, episodes and goal contracts are those of this package; evaluation takes deterministic actions.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from crl_jax.config import (
 
 # "Accelerating Goal-Conditioned RL Algorithms and Research" (arXiv:2408.11052), defaults of its code
 # (agents/crl/crl.py, utils/config.py): 2 x 256 swish without LayerNorm, forward InfoNCE + .1 logsumexp^2, norm, 256
-# envs x 62 steps, then 256 * 1000 / 256 = 1,000 updates of 256 (1 per 15.9 transitions), 10,000 rows of replay.
-# Departures: 9,982 rows, a multiple of 62; transitions are drawn uniformly with replacement, there a shuffled pass over
-# 1,000 rows of every environment; ant's episodes are as long as here (there 1,001 steps).
+# envs x 62 steps, then 256 * 1000 / 256 = 1,000 updates of batch 256 (1 update per 15.9 transitions), 10,000 rows of
+# replay per environment.
+# Departures: 9,982 rows, a multiple of 62; transitions are drawn uniformly with replacement, where JaxGCRL makes a
+# shuffled pass over 1,000 rows of every environment; ant's episodes have this package's length, not 1,001 steps.
 JAXGCRL = Config(
     env=EnvConfig(task="ant", num_envs=256),
     network=NetworkConfig(width=256, critic_depth=2, actor_depth=2, layer_norm=False),
@@ -38,9 +39,9 @@ JAXGCRL = Config(
 )
 
 # "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858), the command of its README and the defaults of its
-# train.py: depth 16 (or more), width 256, LayerNorm, swish, 512 envs x 62 steps, 800 updates of 512, 100 M steps.
-# Departures: ant unless another is asked for, where its README trains humanoid; 9,982 rows of replay for each
-# environment, not 10,000; transitions are drawn as above.
+# train.py: depth 16 (or more), width 256, LayerNorm, swish, 512 envs x 62 steps, 800 updates of batch 512, 100 M env
+# steps. Departures: the default task is ant, where the README trains humanoid; 9,982 rows of replay per environment,
+# not 10,000; transitions are drawn uniformly with replacement, as in the preset jaxgcrl.
 SCALING_CRL = Config(
     env=EnvConfig(task="ant", num_envs=512),
     network=NetworkConfig(width=256, critic_depth=16, actor_depth=16),
@@ -56,17 +57,18 @@ SCALING_CRL = Config(
     run=RunConfig(checkpoint_every=5_000_000),
 )
 
-# The same at its deepest: phi and psi of 1,024 layers, the actor of 512, beyond which the paper's did not train.
-# Departures: every block times 1 / sqrt(blocks), without which phi learns nothing in its first 100 updates
-# (benchmarks/gradient_norms.py); blocks are computed again for their gradient.
+# The deepest networks of the same paper: phi and psi of 1,024 layers, the actor of 512 (the paper's deeper actors did
+# not train). Departures: the output of every block is scaled by 1 / sqrt(blocks), because without this factor phi
+# learns nothing in its first 100 updates (benchmarks/gradient_norms.py); the backward pass recomputes the blocks.
 SCALING_1024 = with_overrides(SCALING_CRL, critic_depth=1024, actor_depth=512, residual_scale="depth", remat=True)
 
 # "A Single Goal is All You Need" (arXiv:2408.05804), contrastive_cpc of its code (contrastive/config.py, learning.py):
 # dot product of ReLU 256-256-64, InfoNCE + .01 logsumexp^2, the actor's goals half future and half another
-# trajectory's, no entropy bonus, one update of 256 per env step, a million transitions of replay.
-# Departures: 16 environments step at once, not 4 processes; a batch's trajectories are strictly distinct (there drawn
-# with replacement), which needs 39,680 random transitions before the first update, not 10,000; the actor's loss takes
-# 128 goals of each kind, not 256. Its initialisers are Glorot-uniform, its std a softplus with minimum 1e-6.
+# trajectory's, no entropy bonus, one update of batch 256 per env step, a million transitions of replay.
+# Departures: 16 environments step at once, not 4 processes; the trajectories of a batch are strictly distinct (SGCRL
+# draws them with replacement), which needs 39,680 random transitions before the first update, not 10,000; the actor's
+# loss takes 128 goals of each kind, not 256. Not copied: SGCRL's Glorot-uniform initialisers, and its policy's std, a
+# softplus with minimum 1e-6.
 SGCRL = Config(
     env=EnvConfig(task="sawyer_bin", num_envs=16),
     network=NetworkConfig(width=256, critic_depth=2, actor_depth=2, embedding=64, layer_norm=False, activation="relu"),
@@ -78,20 +80,23 @@ SGCRL = Config(
 )
 
 # "Contrastive Learning as Goal-Conditioned RL" (arXiv:2206.07568), contrastive_nce of google-research's contrastive_rl
-# (lp_contrastive.py, contrastive/config.py), which SGCRL's code continues: binary NCE, a goal for each episode, 1 M
-# steps. Departures: those of SGCRL; its sawyer_window is Meta-World's window-close here, goals are hand and handle.
+# (lp_contrastive.py, contrastive/config.py), on which SGCRL's code builds: binary NCE, a new goal in each episode, 1 M
+# env steps. Departures: those of SGCRL; its task sawyer_window is Meta-World's window-close here, and a goal holds the
+# positions of hand and handle.
 CONTRASTIVE_NCE = with_overrides(SGCRL, task="window-close", loss="binary_nce", total_env_steps=1_000_000)
 
-# C-Learning (arXiv:2011.08909) as the same code trains it (use_td, twin_q; tau .005, weights clipped at 20).
+# C-Learning (arXiv:2011.08909) as google-research's contrastive_rl trains it (use_td, twin_q; tau .005, weights clipped
+# at 20).
 # Departures: those of contrastive_nce.
 C_LEARNING = with_overrides(CONTRASTIVE_NCE, loss="c_learning", twin=True)
 
 # "Stabilizing Contrastive RL" (arXiv:2306.03346), train_eval_stable_contrastive_rl.py of its code: dot product of ReLU
-# 4 x 1024 with LayerNorm but for the last hidden layer, embeddings of 16, cold start, batch 2,048, the smaller of two
-# critics, no entropy bonus, .05 behavioural cloning, C-learning with tau .005.
-# Departures: from states and online, one update per env step, where it learns from images of an offline set of a
-# million transitions (no image encoder, no augmentation); 4 hidden layers are a stem and a residual block of four; the
-# policy's std is learned (there .15); push stands for its own scene of a drawer and boxes.
+# 4 x 1024 with LayerNorm except after the last hidden layer, embeddings of 16 numbers, cold start, batch 2,048, the
+# smaller of two critics, no entropy bonus, .05 behavioural cloning, C-learning with tau .005.
+# Departures: learning is online and from states, one update per env step, where the source learns from images of an
+# offline set of a million transitions (so no image encoder and no augmentation); its 4 hidden layers become a stem and
+# a residual block of four layers; the policy's std is learned, not fixed at .15; the task is push, in place of the
+# source's scene of a drawer and boxes.
 STABLE_CRL_C = Config(
     env=EnvConfig(task="push", num_envs=32),
     network=NetworkConfig(
@@ -107,8 +112,8 @@ STABLE_CRL_C = Config(
     train=TrainConfig(updates_per_iteration=1_984, batch_size=2_048, min_replay=4_000),
 )
 
-# The same with the Monte Carlo loss (use_td=False): binary NCE. Departure: there all negatives of a row together weigh
-# as much as its positive. `--loss fwd_infonce` makes it the InfoNCE variant.
+# The same with the Monte Carlo loss (use_td=False): binary NCE. Departure: in the source, all negatives of a row
+# together weigh as much as its positive. `--loss fwd_infonce` gives the InfoNCE variant.
 STABLE_CRL_NCE = with_overrides(STABLE_CRL_C, loss="binary_nce")
 
 PUBLISHED: dict[str, Config] = {

@@ -1,7 +1,6 @@
 """Every loss with every energy: `python -m experiments.ablation run | report`.
 
-The grid of the tables LOSSES and ENERGIES on two tasks, one preset, nothing else changed; the report draws a heat map
-for each task.
+The grid is LOSSES x ENERGIES on two tasks with one preset; nothing else changes. The report draws a heat map per task.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from experiments import study
 STUDY = "ablation"
 TASKS = ("reach", "point_U")
 PRESET_OF = {"reach": "reach_cpu", "point_U": "reach_cpu"}
-"""Task -> preset; of the others `OTHERS`."""
+"""Task -> preset. All other tasks take the preset `OTHERS`."""
 OTHERS = "metaworld_cpu"
 STEPS = 250_000
 
@@ -56,16 +55,16 @@ def run(
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
-    """Train the grid; what is kept already is skipped, what was stopped continues.
+    """Train the grid; kept runs are skipped, stopped runs continue.
 
     Args:
         tasks: Tasks of `crl envs`.
-        losses: Names of crl_jax/losses.py.
-        energies: Names of crl_jax/energies.py.
+        losses: Names of crl_jax/contrastive/losses.py.
+        energies: Names of crl_jax/contrastive/energies.py.
         seeds: Seeds.
         total_env_steps: Env steps of each run.
         threads: Threads of the C engine; 0 takes every core.
-        dry_run: Tell the runs and do nothing.
+        dry_run: Print the runs and do nothing.
     """
     study.known(losses, LOSSES, "losses")
     study.known(energies, ENERGIES, "energies")
@@ -74,11 +73,11 @@ def run(
 
 
 def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out: Path | None = None) -> int:
-    """Table, a heat map for each task, and one HTML page of the kept runs.
+    """Table, one heat map per task, and one HTML page of the kept runs.
 
     Args:
-        tasks: Tasks, of which those with kept runs are shown.
-        score: What the heat maps show, the mean over seeds; auc: the mean height of the learning curve.
+        tasks: Tasks to show; tasks without kept runs are left out.
+        score: Score that the heat maps show, averaged over seeds. auc: the mean height of the learning curve.
         out: Folder of the page and pictures; runs/ablation/report by default.
     """
     kept = study.kept_runs(STUDY, cells(tasks))
@@ -94,7 +93,7 @@ def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out
 
 
 def section() -> str:
-    """The heat maps of docs/results.md, as Markdown; they are drawn.
+    """Draws the heat maps of docs/results.md; returns their Markdown.
 
     Raises:
         ConfigError: no run is kept.
@@ -106,7 +105,7 @@ def section() -> str:
 def drawn(
     kept: dict[str, list[Path]], tasks: Sequence[str], score: Score, out: Path, prefix: str = ""
 ) -> list[tuple[str, Path]]:
-    """A heat map for each task with kept runs: (title, file)."""
+    """Draws one heat map per task with kept runs; returns (title, file) of each."""
     pictures = []
     for task in tasks:
         values = grid(kept, task, score)
@@ -117,7 +116,7 @@ def drawn(
 
 
 def grid(kept: dict[str, list[Path]], task: str, score: str) -> np.ndarray:
-    """(losses, energies) of a task: the mean over the kept runs; NaN where there is none."""
+    """(losses, energies) scores of a task: the mean over the kept runs, or NaN without kept runs."""
     values = np.full((len(LOSSES), len(ENERGIES)), np.nan)
     for row, column in np.ndindex(values.shape):
         folders = kept.get(f"{task}-{list(LOSSES)[row]}-{list(ENERGIES)[column]}", [])

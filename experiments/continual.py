@@ -1,14 +1,16 @@
 """Continual learning over a sequence of tasks: `python -m experiments.continual run | report`.
 
-`run` first plays every task with the official scripted policy: a task that not even that solves is told and left out.
-Then it trains every (method, critic mode, seed) with preset continual_cpu and keeps config and metrics under
-experiments/results/continual/. `report` makes curves with the boundaries between tasks, the matrices S of success on
-each task after each task, and the table of performance, forgetting and forward transfer, all from kept runs. Forward
-transfer is relative to the kept runs of `scratch` with the same sequence: with a new critic for each task, which is
-each task alone, where there are any, or else with the kept one.
+`run` first plays every task with the official scripted policy. A task that this policy never solves is printed and left
+out. `run` then trains every (method, critic mode, seed) with preset continual_cpu, and keeps config and metrics under
+experiments/results/continual/.
 
-Published figures beside ours are of other settings (20 tasks, SAC with rewards on the older tasks): a reference of what
-is usual, not a comparison.
+`report` reads the kept runs. It draws success curves with the boundaries between tasks, and matrices of the success on
+each task after each task. It prints a table of performance, forgetting and forward transfer. Forward transfer is
+relative to the kept runs of method `scratch` on the same sequence: those with critic mode reset, where each task is
+learned alone, or, if there are none, those with critic mode persistent.
+
+The published numbers in the table are from other settings (20 tasks, SAC with rewards on the older tasks). They show
+the usual range; they are no comparison.
 """
 
 from __future__ import annotations
@@ -45,11 +47,11 @@ SEQUENCES = {
     "cw10": CW10,
     "cw20": CW20,
 }
-"""`easy`: tasks that CRL solves alone on a CPU, the hardest, which takes it longer than STEPS, last."""
+"""`easy`: tasks that CRL solves on a CPU, each learned alone. The hardest, which needs more than STEPS, is last."""
 STEPS = {"easy": 200_000, "cw10": 1_000_000, "cw20": 1_000_000}
 """Env steps of each task."""
 CRITIC = {"train/categorical_accuracy": "critic's accuracy", "train/participation_ratio": "phi's dimensions"}
-"""Told beside what each method tells of itself."""
+"""Metrics of the critic that the report shows beside each method's own metrics: name -> title."""
 PUBLISHED = Path(__file__).parent / "published" / "continual.json"
 _CONTROL_EPISODES, _CONTROL_STEPS = 8, 500
 
@@ -57,7 +59,7 @@ _CONTROL_EPISODES, _CONTROL_STEPS = 8, 500
 def cells(
     sequence: str, methods: tuple[str, ...], critic_modes: tuple[str, ...], steps_per_task: int | None = None
 ) -> list[study.Cell]:
-    """A cell for each method and critic mode.
+    """One cell per method and critic mode.
 
     Raises:
         ConfigError: an unknown sequence, method or critic mode.
@@ -70,16 +72,16 @@ def cells(
         for method in study.known(methods, continual.METHODS, "methods"):
             steps = steps_per_task or STEPS[sequence]
             changes = {"learner": method, "critic_mode": mode, "steps_per_task": steps}
-            changes["eval_every"] = max(50_000, steps // 5)  # All tasks begun are evaluated, ten in the end.
+            changes["eval_every"] = max(50_000, steps // 5)  # Rarely: each scores all begun tasks.
             changes |= {} if mode == "persistent" else {"target_mode": "reset"}
-            # As many as a fifth of the task's own.
+            # A fifth of the updates of the task's own training.
             changes |= {"retrain_updates": steps // 200} if method == "packnet" else {}
             found.append(study.Cell(f"{sequence}-{method}-{mode}", "continual_cpu", changes, tasks))
     return found
 
 
 def solvable(tasks: tuple[str, ...], threads: int = 0) -> dict[str, float]:
-    """Task -> share of episodes in which the official scripted policy succeeds, on our C engine."""
+    """Task -> share of episodes in which the official scripted policy succeeds, on this package's C engine."""
     shares = {}
     for task in dict.fromkeys(tasks):
         if task not in TASKS:
@@ -105,7 +107,7 @@ def run(
     control: bool = True,
     dry_run: bool = False,
 ) -> int:
-    """Train every method, critic mode and seed; what is kept already is skipped, what was stopped continues.
+    """Train every method, critic mode and seed; kept runs are skipped, stopped runs continue.
 
     Args:
         sequence: easy, cw10 or cw20.
@@ -114,8 +116,8 @@ def run(
         seeds: Seeds.
         steps_per_task: Env steps of each task; 200,000 (easy) or 1,000,000 by default.
         threads: Threads of the C engine; 0 takes every core.
-        control: Play every task with the scripted policy first, and leave out what it cannot solve.
-        dry_run: Tell the runs and do nothing.
+        control: Play every task with the scripted policy first, and leave out tasks that it never solves.
+        dry_run: Print the runs and do nothing.
     """
     wanted = cells(sequence, methods, critic_modes, steps_per_task)
     if control and not dry_run:
@@ -124,7 +126,7 @@ def run(
 
 
 def _controlled(wanted: list[study.Cell], threads: int) -> list[study.Cell]:
-    """The cells without the tasks that the scripted policy fails at."""
+    """The cells without the tasks that the scripted policy never solves."""
     console = Console()
     with console.status("Scripted policies ..."):
         shares = solvable(wanted[0].tasks, threads)
@@ -143,7 +145,7 @@ def _controlled(wanted: list[study.Cell], threads: int) -> list[study.Cell]:
 
 @dataclass(frozen=True)
 class Scored:
-    """One kept run: its evaluations by both success definitions, and its diagnostics (N,) at each task's end."""
+    """One kept run: evaluations by both definitions of success, and diagnostics (N,) at the end of each task."""
 
     folder: Path
     config: SequenceConfig
@@ -153,10 +155,10 @@ class Scored:
 
 
 def scored(folder: Path) -> Scored:
-    """A kept run's matrix S[t, task]; tasks not yet begun count 0.
+    """A kept run with its success matrices S[t, task]. Success on a task not yet begun counts as 0.
 
     Raises:
-        ConfigError: no run of a sequence, or one that did not finish.
+        ConfigError: not a run of a sequence, or a run that did not finish.
     """
     config, records = load(folder), read_metrics(folder)
     if not isinstance(config, SequenceConfig):
@@ -165,7 +167,8 @@ def scored(folder: Path) -> Scored:
     ends = {int(record[ENDED]): record["env_steps"] for record in records if ENDED in record}
     if len(ends) < count:
         raise ConfigError(f"{folder}: {len(ends)} of {count} tasks are finished; continue it with the same `run`")
-    # The last evaluation at a step counts: that of a task's end comes after what its method does there.
+    # A task's last env step may have two evaluations. The later one counts: it follows the method's work at the task's
+    # end, such as PackNet's pruning.
     rows = {record["env_steps"]: record for record in records if "eval/success_any" in record}
     steps = np.array(list(rows))
     matrices = [
@@ -178,7 +181,7 @@ def scored(folder: Path) -> Scored:
 
 
 def _diagnostics(records: list[dict[str, Any]], ends: np.ndarray) -> dict[str, np.ndarray]:
-    """What the critic and the method told last of themselves, up to the end (N,) of each task."""
+    """Metric's title -> (N,) last value of each critic and method metric up to the end (N,) of each task."""
     own = sorted({name for record in records for name in record if name.startswith("eval/method/")})
     found = {}
     for name, shown in {**CRITIC, **{name: name.removeprefix("eval/method/") for name in own}}.items():
@@ -188,7 +191,7 @@ def _diagnostics(records: list[dict[str, Any]], ends: np.ndarray) -> dict[str, n
 
 
 def table(groups: dict[str, list[Scored]], kind: str) -> str:
-    """A row for each cell: mean [95% bootstrap interval over the seeds] of the sequence's scores, as Markdown.
+    """Markdown table, one row per cell: mean [95% bootstrap interval over the seeds] of the sequence's scores.
 
     Args:
         kind: success "any" or "final".
@@ -216,12 +219,12 @@ def table(groups: dict[str, list[Scored]], kind: str) -> str:
 
 
 def _interval(values: list[float]) -> str:
-    mean, low, high = (round(value, 2) + 0.0 for value in scores.mean_interval(values))  # -0.001 is 0.00.
+    mean, low, high = (round(value, 2) + 0.0 for value in scores.mean_interval(values))  # Adding 0.0 avoids -0.00.
     return f"{mean:.2f}" if len(values) == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _reference(groups: dict[str, list[Scored]], kind: str) -> np.ndarray | None:
-    """(N,) mean areas of each task learned alone, short of 1, so that there is something to gain; None without any."""
+    """(N,) mean area of each task over the runs of `scratch`, clipped below 1; None without such runs."""
     runs = groups.get("scratch reset", groups.get("scratch persistent"))
     if runs is None:
         return None
@@ -229,7 +232,7 @@ def _reference(groups: dict[str, list[Scored]], kind: str) -> np.ndarray | None:
 
 
 def kept(sequence: str, results: Path | None = None) -> dict[str, list[Scored]]:
-    """ "method critic-mode" -> its kept runs."""
+    """Label "<method> <critic mode>" -> the kept runs of the cell."""
     wanted = cells(sequence, tuple(continual.METHODS), CRITIC_MODES)
     found = study.kept_runs(STUDY, wanted, results)
     named = {name: name.removeprefix(f"{sequence}-").rsplit("-", 1) for name in found}
@@ -237,7 +240,7 @@ def kept(sequence: str, results: Path | None = None) -> dict[str, list[Scored]]:
 
 
 def tasks_table(groups: dict[str, list[Scored]], kind: str) -> str:
-    """A row for each cell: mean success on each task after the whole sequence."""
+    """Markdown table, one row per cell: mean success on each task after the whole sequence."""
     tasks = next(iter(groups.values()))[0].config.sequence.tasks
     lines = [f"| method | {' | '.join(tasks)} |", "|---|" + "---|" * len(tasks)]
     for label, runs in groups.items():
@@ -247,7 +250,7 @@ def tasks_table(groups: dict[str, list[Scored]], kind: str) -> str:
 
 
 def diagnostics_table(groups: dict[str, list[Scored]]) -> str:
-    """A row for each cell and diagnostic: its mean over the seeds at the end of each task's training."""
+    """Markdown table, one row per cell and diagnostic: mean over the seeds at the end of each task's training."""
     tasks = next(iter(groups.values()))[0].config.sequence.tasks
     lines = [f"| method | at the end of | {' | '.join(tasks)} |", "|---|---|" + "---|" * len(tasks)]
     for label, runs in groups.items():
@@ -258,14 +261,14 @@ def diagnostics_table(groups: dict[str, list[Scored]]) -> str:
 
 
 def figures(groups: dict[str, list[Scored]], out: Path, kind: str, name: str) -> list[Path]:
-    """`name`'s curves over the sequence, and the matrices of success on each task (column) after each task (row)."""
+    """Draws success curves over the sequence, and matrices of success on each task (column) after each task (row)."""
     tasks = next(iter(groups.values()))[0].config.sequence.tasks
     curves, matrices = {}, {}
     for label, runs in groups.items():
         evaluations = [getattr(run, kind) for run in runs]
         curves[label] = [(one.env_steps, one.success, one.ends) for one in evaluations]
         rows = [[one.success[one.env_steps <= end][-1] for end in one.ends] for one in evaluations]
-        scored_ = np.tril(np.ones((len(tasks), len(tasks)), bool))  # Tasks to come are not.
+        scored_ = np.tril(np.ones((len(tasks), len(tasks)), bool))  # Tasks not yet begun are blank.
         matrices[label] = np.where(scored_, np.mean(rows, axis=0), np.nan)
     return [
         sequence_figure(curves, tasks, out / f"{name}_curves.png", f"success ({kind} step)"),
@@ -288,7 +291,7 @@ def report(sequence: str = "easy", out: Path | None = None) -> int:
 
 
 def section(sequence: str = "easy") -> str:
-    """The README's table, conclusions (where who has read the runs wrote some) and figures, as Markdown and drawn.
+    """Draws the README's figures; returns table, conclusions (if someone has written them) and figures as Markdown.
 
     Raises:
         ConfigError: no run is kept.

@@ -1,4 +1,4 @@
-"""The grids of `experiments.depth_scaling` as data: which networks are trained on which tasks, and for how long."""
+"""The grids of `experiments.depth_scaling` as data: which networks train on which tasks, for how many env steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METHODS = ("crl", "sac", "td3")
 
 @dataclass(frozen=True)
 class Setting:
-    """What may differ between two cells of a task."""
+    """The fields in which two cells of a task may differ."""
 
     critic_depth: int
     actor_depth: int
@@ -35,7 +35,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of these values; empty: for actors as deep as the critic, for the others the scale's own value."""
+    """The product of these values. Empty `actor_depths`: as deep as the critic. Other empty fields: the scale's."""
 
     critic_depths: tuple[int, ...]
     actor_depths: tuple[int, ...] = ()
@@ -49,8 +49,8 @@ class Scale:
     """How large the study is.
 
     Attributes:
-        preset: of `configs`. changes: fields that every cell changes of it.
-        tasks: task -> env steps of a run. width, batch_size: where a grid names none. grids: name -> grid.
+        preset: name in `configs`. changes: fields of the preset that every cell changes.
+        tasks: task -> env steps of a run. width, batch_size: values for grids that name none. grids: name -> grid.
     """
 
     preset: str
@@ -61,7 +61,7 @@ class Scale:
     grids: Mapping[str, Grid]
 
     def settings(self, grid: str) -> list[Setting]:
-        """The settings of a grid, in its order."""
+        """The settings of a grid, in the order of the product."""
         one = self.grids[grid]
         widths, batches = one.widths or (self.width,), one.batch_sizes or (self.batch_size,)
         product = itertools.product(one.methods, one.critic_depths, one.actor_depths or (0,), widths, batches)
@@ -116,21 +116,23 @@ FULL = Scale(
         "baselines": Grid((4, 16), methods=METHODS),
     },
 )
-"""Of the paper: its epochs of 0.984 M env steps, and episodes of 1,000 steps for arms, too. Departures: those of the
-preset; mazes are evaluated with their own goals, where the paper has a plan of its own for it (`evaluated_on`)."""
+"""The scale of the paper: its epochs of 0.984 M env steps, and episodes of 1,000 env steps, also for the arms.
+
+Departures: those of the preset; and a maze is evaluated with its own goals, where the paper evaluates some mazes on a
+separate layout (`evaluated_on` in published/depth_scaling.json)."""
 Kept = Mapping[str, list[Path]]
 """Cell's name -> its kept runs."""
 BASELINES = {"sac": "sac_her_cpu", "td3": "td3_her_cpu"}
-"""Method -> preset of what it learns from; it collects, and discounts, as the CRL cells do."""
+"""Method -> preset of its learner. Collection, schedule and discount are those of the CRL cells."""
 
 
 def scale_of(full: bool) -> Scale:
-    """The paper's scale, or a CPU's."""
+    """The paper's scale (`full`), or the scale for a CPU."""
     return FULL if full else CPU
 
 
 def cell(scale: Scale, task: str, setting: Setting, steps: int | None = None) -> study.Cell:
-    """A task with a setting; `steps` instead of the task's own."""
+    """The cell of a task and a setting. `steps` replaces the task's own env steps."""
     preset = PRESETS[scale.preset]
     changes: dict[str, Any] = {**scale.changes, "task": task, "total_env_steps": steps or scale.tasks[task]}
     if setting.method != "crl":
@@ -141,7 +143,7 @@ def cell(scale: Scale, task: str, setting: Setting, steps: int | None = None) ->
 
 
 def cells(tasks: Sequence[str], grids: Sequence[str], full: bool = False, steps: int | None = None) -> list[study.Cell]:
-    """The cells of some grids on some tasks, each once.
+    """The cells of some grids on some tasks. A cell that two grids share is listed once.
 
     Raises:
         ConfigError: an unknown task or grid.
@@ -154,7 +156,7 @@ def cells(tasks: Sequence[str], grids: Sequence[str], full: bool = False, steps:
 
 
 def label_of(grid: str, setting: Setting) -> str:
-    """What tells a setting from the others of its grid."""
+    """Text that distinguishes a setting from the others of its grid."""
     depth = f"depth {setting.critic_depth}"
     return {
         "depth": depth,
@@ -166,11 +168,11 @@ def label_of(grid: str, setting: Setting) -> str:
 
 
 def horizon(scale: Scale, task: str) -> int:
-    """Env steps of an episode of a task's cells."""
+    """Episode length of a task's cells, in env steps."""
     return scale.changes.get("horizon") or envs_mjx.horizon_of(task)
 
 
 def groups_of(kept: Kept, scale: Scale, task: str, grid: str) -> dict[str, list[Path]]:
-    """Label -> kept runs of a task's cells of a grid."""
+    """Label -> kept runs, for the cells of one task and grid."""
     named = {label_of(grid, setting): cell(scale, task, setting).name for setting in scale.settings(grid)}
     return {label: kept[name] for label, name in named.items() if name in kept}

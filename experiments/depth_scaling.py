@@ -1,11 +1,11 @@
-"""How much depth gives: `python -m experiments.depth_scaling run | report`.
+"""How much does depth help? `python -m experiments.depth_scaling run | report`.
 
 The question of "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858): does a deeper network reach more goals,
-and is it the depth, or the parameters, the batch, the critic or the actor? Grids: depth; width (wide instead of deep);
-batch; apart (critic and actor of different depths); baselines (SAC and TD3 with hindsight, equally deep). A cell is
-named by its setting, so that a run that two grids share is made once.
-By default point mazes and small networks, for a CPU; `--full` is the paper's setting and environments, for a GPU.
-The report puts the published values beside ours.
+and is the cause the depth, the number of parameters, the batch, the critic or the actor? Grids: depth; width (wide
+instead of deep); batch; apart (critic and actor of different depths); baselines (SAC and TD3 with hindsight, equally
+deep). A cell is named by its setting, so that a run that two grids share is trained once.
+The default is point mazes and small networks, for a CPU. `--full` is the paper's setting and environments, for a GPU.
+The report shows the published values beside ours.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STUDY = "depth_scaling"
 PUBLISHED = study.ROOT / "experiments" / "published" / "depth_scaling.json"
 METRIC = "eval/time_at_goal"
 LAST = 5
-"""Evaluations whose mean is a run's last time at goal, as of the published curves."""
+"""A run's last time at goal is the mean of this many last evaluations, as for the published curves."""
 COLUMNS: tuple[study.Column, ...] = (
     ("time at goal", "last_time_at_goal", "{:.1f}"),
     ("best", "best_time_at_goal", "{:.1f}"),
@@ -57,17 +57,17 @@ def run(
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
-    """Train every cell and seed; what is kept already is skipped, what was stopped continues.
+    """Train every cell and seed; kept runs are skipped, stopped runs continue.
 
     Args:
-        tasks: point_U, point_Maze11x11, point_FourRooms; with --full those of the paper. All by default.
+        tasks: point_U, point_Maze11x11, point_FourRooms; with --full the paper's tasks. All by default.
         grids: depth, width, batch, apart, baselines.
         seeds: Seeds.
-        depths: Only cells whose critic is so deep; all by default.
+        depths: Train only cells whose critic has one of these depths; all by default.
         full: The paper's setting (preset scaling_crl), for a GPU.
         total_env_steps: Env steps of each run; the task's own by default.
         threads: Threads of the C engine; 0 takes every core.
-        dry_run: Tell the runs and do nothing.
+        dry_run: Print the runs and do nothing.
     """
     wanted = cells(tasks or tuple(scale_of(full).tasks), grids, full, total_env_steps)
     chosen = [one for one in wanted if not depths or one.changes["critic_depth"] in depths]
@@ -78,11 +78,11 @@ def run(
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """A run's `study.numbers`, and of its own what was recorded.
+    """A run's `study.numbers`, with numbers of this study.
 
     Returns:
-        as well: last_time_at_goal (mean of the last `LAST` evaluations), best_time_at_goal, both in env steps;
-        parameters; ms_per_update (of collecting and learning, without evaluations).
+        `study.numbers`; parameters; and, if recorded, last_time_at_goal (mean of the last `LAST` evaluations) and
+        best_time_at_goal, both in env steps, and ms_per_update (collecting and learning, without evaluations).
     """
     found = study.numbers(folder)
     _, values = curve_of(records_of(folder), METRIC)
@@ -96,14 +96,14 @@ def measured(folder: Path) -> dict[str, Any]:
 
 @functools.cache
 def _spec(task: str) -> EnvSpec:
-    """The sizes of a task; nothing is simulated."""
+    """The sizes of a task, without building a simulation."""
     told = envs_mjx.describe(task)
     obs, goal = jnp.ones(told.obs_size), jnp.ones(told.goal_size)
     return EnvSpec(told.obs_size, told.goal_size, told.action_size, told.horizon, obs, obs, goal, goal)
 
 
 def parameters(config: Config) -> int:
-    """Parameters of all networks that learn (of a run's critic and actor), by shapes alone."""
+    """Number of parameters of a run's critic and actor, from shapes; nothing is allocated."""
     agent = agents.make(config, _spec(config.env.task))
     state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
     networks = [getattr(state, name, None) for name in ("phi", "psi", "critic", "actor")]
@@ -113,20 +113,20 @@ def parameters(config: Config) -> int:
 Told = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Cell's name -> run's name -> `measured`."""
 Scores = Mapping[str, Sequence[float]]
-"""Cell's name -> last time at goal of its runs."""
+"""Cell's name -> last time at goal of each of its runs."""
 
 
 def published() -> dict[str, Any]:
-    """The paper's curves, condensed; the file tells its source."""
+    """The paper's curves, condensed; the JSON file names its source."""
     found: dict[str, Any] = json.loads(PUBLISHED.read_text())
     return found
 
 
 def beside_published(scores: Scores, scale: Scale, grid: str) -> str:
-    """Time at goal, a column for each depth: ours, and the published mean ± standard error.
+    """Markdown table of the time at goal, one column per depth: our runs, then the published mean ± standard error.
 
     Args:
-        grid: depth: a row for each environment; batch: for each of its batch sizes.
+        grid: depth: one row per environment; batch: one row per environment and batch size.
     """
     ours: dict[str, dict[int, Sequence[float]]] = {}
     for task, setting in itertools.product(scale.tasks, scale.settings(grid)):
@@ -154,7 +154,7 @@ def beside_published(scores: Scores, scale: Scale, grid: str) -> str:
 
 
 def published_curves(task: str) -> dict[str, Curve]:
-    """Label -> (T,) env steps and (T,) time at goal of the paper's depths; empty where it has none of the task."""
+    """Label -> (T,) env steps and (T,) time at goal, per depth of the paper; empty if the paper lacks the task."""
     told = published()
     rows = told["depth"].get(task, {"depths": {}})["depths"]
     curves = {}
@@ -167,10 +167,10 @@ def published_curves(task: str) -> dict[str, Curve]:
 def report(full: bool = False, out: Path | None = None) -> int:
     """Tables, curves over env steps, pictures of every grid with kept runs, and one HTML page.
 
-    numbers.json, beside the page, holds the numbers of every run that tables and pictures are made of.
+    numbers.json, beside the page, holds the numbers of every run from which the tables and pictures are made.
 
     Args:
-        full: Of the runs of the paper's setting.
+        full: Report the runs of the paper's setting.
         out: Folder of the page and pictures; runs/depth_scaling/report by default.
     """
     scale = scale_of(full)
@@ -192,7 +192,7 @@ def report(full: bool = False, out: Path | None = None) -> int:
 
 
 def table_of(kept: Kept, told: Told) -> str:
-    """A row for each cell: `COLUMNS`, median and range over its runs."""
+    """Markdown table, one row per cell: `COLUMNS`, each the median and range over the cell's runs."""
     numbers = {run: one for of_runs in told.values() for run, one in of_runs.items()}
     return study.markdown_table(kept, COLUMNS, told_of=lambda folder: numbers[folder.name])
 
@@ -201,7 +201,7 @@ def section() -> str:
     """The README's table of the point mazes by depth, as Markdown.
 
     Raises:
-        ConfigError: no run of it is kept.
+        ConfigError: no run of grid depth is kept.
     """
     scale = scale_of(False)
     kept = study.kept_runs(STUDY, cells(tuple(scale.tasks), ("depth",)))
@@ -215,7 +215,7 @@ def section() -> str:
 
 
 def scores_of(told: Told) -> dict[str, list[float]]:
-    """Cell's name -> last time at goal of its runs, of those that were evaluated."""
+    """Cell's name -> last time at goal of each of its runs that was evaluated."""
     return {
         name: [one["last_time_at_goal"] for one in of_runs.values() if "last_time_at_goal" in one]
         for name, of_runs in told.items()
@@ -223,7 +223,7 @@ def scores_of(told: Told) -> dict[str, list[float]]:
 
 
 def drawn(kept: Kept, told: Told, scale: Scale, out: Path) -> list[tuple[str, Path]]:
-    """The pictures of a report, (title, file): curves of each task, and what each grid with kept runs shows."""
+    """Draws curves per task and the pictures of every grid with kept runs; returns (title, file) of each."""
     scores, pictures, unit = scores_of(told), [], "env steps at goal"
     for grid, title in (("depth", "Time at goal by depth"), ("baselines", "CRL, SAC and TD3 by depth")):
         panels = {task: groups for task in scale.tasks if len(groups := groups_of(kept, scale, task, grid)) > 1}
@@ -244,7 +244,7 @@ def drawn(kept: Kept, told: Told, scale: Scale, out: Path) -> list[tuple[str, Pa
 
 
 def deep_or_wide(scores: Scores, sizes: Mapping[str, float], scale: Scale, task: str) -> Series:
-    """Time at goal over parameters, of networks made deeper and of networks made wider; those of two sizes or more."""
+    """Time at goal over parameters, one line for deeper and one for wider networks; each needs two sizes or more."""
     found = {}
     for grid, label in (("depth", "deeper"), ("width", "wider")):
         names = [cell(scale, task, setting).name for setting in scale.settings(grid)]
@@ -253,7 +253,7 @@ def deep_or_wide(scores: Scores, sizes: Mapping[str, float], scale: Scale, task:
 
 
 def by_method(scores: Scores, scale: Scale, task: str) -> Series:
-    """Time at goal over depth, a line for each method that was run at two depths or more."""
+    """Time at goal over depth, one line per method that was run at two depths or more."""
     found: dict[str, list[tuple[float, Sequence[float]]]] = {method: [] for method in METHODS}
     for setting in scale.settings("baselines"):
         if reached := scores.get(cell(scale, task, setting).name):
@@ -262,7 +262,7 @@ def by_method(scores: Scores, scale: Scale, task: str) -> Series:
 
 
 def _heat(scores: Scores, scale: Scale, task: str, grid: str, path: Path) -> Path | None:
-    """Share of the episode at the goal, rows by the critic's depth; None with fewer than two cells."""
+    """Heat map of the share of the episode at the goal, one row per critic depth; None with fewer than two cells."""
     column = "batch_size" if grid == "batch" else "actor_depth"
     settings = scale.settings(grid)
     rows = sorted({setting.critic_depth for setting in settings})

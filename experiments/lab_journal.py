@@ -1,9 +1,10 @@
-"""How to solve the collapse of the critic: `python -m experiments.lab_journal run | report`.
+"""What prevents the collapse of the critic? `python -m experiments.lab_journal run | report`.
 
-The lab journal's critic told trajectories apart by where an object lay that the arm never touched. One factor at a time
-around one centre (128 environments, 1 update per 40 transitions, depth 4): what a goal says, how many environments, how
-many updates, how deep, and what the policy is asked for while it collects. The report puts success beside what tells a
-collapse: the critic's accuracy, its mean negative logit, the dimensions that phi uses, distinct goals, objects moved.
+The lab journal's critic collapsed: it told trajectories apart by the position of an object that the arm never touched.
+The study varies one factor at a time around a centre (128 environments, 1 update per 40 transitions, depth 4): the goal
+contract, the number of environments, the updates per transition, the depth, and the behaviour goals. The report shows
+success beside the diagnostics of a collapse: the critic's accuracy, its mean negative logit, the dimensions that phi
+uses, distinct goals in a batch, and episodes in which the object moved.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ LEVELS: dict[str, tuple[Any, ...]] = {
 TITLES = {"envs": "environments", "utd": "transitions per update", "behaviour": "behaviour goals"}
 STEPS, SHORT_STEPS = 1_000_000, 100_000
 TOO_SLOW = 250_000
-"""A cell of STEPS whose updates x depth / 4 are more than this runs SHORT_STEPS: an estimate of its time on a CPU."""
+"""Limit on updates x depth / 4, an estimate of CPU time. A cell that exceeds it in STEPS runs SHORT_STEPS."""
 CAPACITY, MIN_REPLAY = 1_000_000, 15_000
 CONCLUSIONS = study.ROOT / "docs" / "lab_journal_conclusions.md"
-"""Written by who has read the runs; the report shows it where there is one."""
+"""Conclusions written by hand; the report shows the file if it exists."""
 COLUMNS: tuple[study.Column, ...] = (
     ("best any", "best_success_any", "{:.2f}"),
     ("last any", "last_success_any", "{:.2f}"),
@@ -55,7 +56,7 @@ COLUMNS: tuple[study.Column, ...] = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a cell collects and learns, so that every iteration is `utd` transitions per update to the last one."""
+    """Schedule of a cell. Every iteration makes exactly one update per `utd` transitions."""
 
     unroll_length: int
     updates_per_iteration: int
@@ -67,8 +68,8 @@ class Schedule:
 
 
 def schedule(envs: int, utd: int, depth: int, steps: int | None = None) -> Schedule:
-    """The schedule of a cell, of `steps` at most; evaluated as often whatever they are: a kept run can go on."""
-    unroll = max(60, -(-120 // envs))  # at least 120 transitions, 3 updates at 1:40, each iteration
+    """The schedule of a cell, of at most `steps` env steps. `eval_every` ignores `steps`, so that runs can continue."""
+    unroll = max(60, -(-120 // envs))  # at least 120 transitions per iteration: 3 updates at 1:40
     transitions = envs * unroll
     assert transitions % utd == 0, (envs, utd)
     slow = STEPS / utd * depth / 4 > TOO_SLOW
@@ -85,7 +86,7 @@ def schedule(envs: int, utd: int, depth: int, steps: int | None = None) -> Sched
 
 
 def cell(task: str, factor: str = "centre", level: Any = "", steps: int | None = None) -> study.Cell:
-    """The centre of a task, or it with one factor at another level."""
+    """The cell of a task at the centre, or with one factor at another level."""
     values = CENTRE if factor == "centre" else CENTRE | {factor: level}
     changes = {
         "task": task,
@@ -121,24 +122,24 @@ def run(
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
-    """Train every cell and seed; what is kept already is skipped, what was stopped continues.
+    """Train every cell and seed; kept runs are skipped, stopped runs continue.
 
     Args:
         tasks: Tasks of `crl envs`: push-back, push, faucet-close.
         factors: goal, envs, utd, depth, behaviour.
         seeds: Seeds.
-        total_env_steps: Env steps of each run at most; 1,000,000 by default, and 100,000 where that is too slow.
+        total_env_steps: Most env steps of each run; by default 1,000,000, or 100,000 for cells that are too slow.
         threads: Threads of the C engine; 0 takes every core.
-        dry_run: Tell the runs and do nothing.
+        dry_run: Print the runs and do nothing.
     """
     return study.run_cells(STUDY, cells(tasks, factors, total_env_steps), seeds, dry_run=dry_run, threads=threads)
 
 
 def report(tasks: tuple[str, ...] = TASKS, out: Path | None = None) -> int:
-    """Table, five lines, curves with the diagnostics side by side, and one HTML page of the kept runs.
+    """Table, a line of text per factor, curves with the diagnostics, and one HTML page of the kept runs.
 
     Args:
-        tasks: Tasks, of which those with kept runs are shown.
+        tasks: Tasks to show; tasks without kept runs are left out.
         out: Folder of the page and pictures; runs/lab_journal/report by default.
     """
     kept = study.kept_runs(STUDY, cells(tasks))
@@ -161,7 +162,7 @@ def report(tasks: tuple[str, ...] = TASKS, out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's conclusions and figure, as Markdown; the figure is drawn.
+    """Draws the README's figure; returns figure and conclusions as Markdown.
 
     Raises:
         ConfigError: no run is kept.
@@ -172,7 +173,7 @@ def section() -> str:
 
 
 def overview(kept: Mapping[str, list[Path]], tasks: Sequence[str], path: Path) -> Path:
-    """Success at the last evaluation of every run, by task, factor and level; the centre's levels in bold."""
+    """Draws the success of every run at its last evaluation, by task, factor and level; the centre's levels bold."""
     rows = {
         task: {
             TITLES.get(factor, factor): {
@@ -196,7 +197,7 @@ def table() -> str:
 
 
 def levels_of(kept: Mapping[str, list[Path]], task: str, factor: str) -> dict[str, list[Path]]:
-    """Level -> the runs of a factor's levels, the centre's among them; levels without a kept run are left out."""
+    """Level of a factor -> its kept runs, including the centre's level. Levels without kept runs are left out."""
     names = {
         str(level): cell(task).name if level == CENTRE[factor] else cell(task, factor, level).name
         for level in LEVELS[factor]
@@ -205,7 +206,7 @@ def levels_of(kept: Mapping[str, list[Path]], task: str, factor: str) -> dict[st
 
 
 def five_lines(kept: Mapping[str, list[Path]], tasks: Sequence[str]) -> list[str]:
-    """A line for each factor: every level's success at its last evaluation, the best level first, and its env steps."""
+    """One line of text per factor: success of every level at the last evaluation, best level first, and env steps."""
     lines = []
     for factor in LEVELS:
         told = []
@@ -222,7 +223,7 @@ def five_lines(kept: Mapping[str, list[Path]], tasks: Sequence[str]) -> list[str
 
 
 def _reached(folders: list[Path]) -> tuple[list[float], int]:
-    """success_final at the last evaluation of each run that had one, and the fewest env steps of any."""
+    """success_final at the last evaluation of each evaluated run, and the fewest env steps of all runs."""
     found = [summary(folder) for folder in folders]
     scores = [one["last_success_final"] for one in found if "last_success_final" in one]
     return scores, min(one["env_steps"] for one in found)

@@ -1,7 +1,7 @@
-"""Ant learned on a CPU, each engine by itself: `python -m experiments.locomotion run | report`.
+"""Ant on a CPU, separately on two physics engines: `python -m experiments.locomotion run | report`.
 
-One preset, ant_cpu, on MuJoCo's C engine and on Brax's spring backend (the engine of JaxGCRL's results). Their physics
-differ: each has its own table and its own panel, and no number of one stands beside the other's.
+The preset ant_cpu runs on MuJoCo's C engine and on Brax's spring backend (the engine of JaxGCRL's results). The physics
+of the two engines differ, so that their numbers are not comparable: each engine has its own table and its own panel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLUMNS: tuple[study.Column, ...] = (
 def cells(
     tasks: Sequence[str] = ("ant",), engines: Sequence[str] = tuple(STEPS), steps: int | None = None
 ) -> list[study.Cell]:
-    """A cell for each task and engine.
+    """One cell per task and engine.
 
     Raises:
         ConfigError: an unknown engine.
@@ -54,7 +54,7 @@ def run(
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
-    """Train every task, engine and seed; what is kept already is skipped, what was stopped continues.
+    """Train every task, engine and seed; kept runs are skipped, stopped runs continue.
 
     Args:
         tasks: ant, ant_u_maze and the like.
@@ -62,16 +62,16 @@ def run(
         seeds: Seeds.
         total_env_steps: Env steps of each run; the engine's own by default.
         threads: Threads of the C engine; 0 takes every core.
-        dry_run: Tell the runs and do nothing.
+        dry_run: Print the runs and do nothing.
     """
     return study.run_cells(STUDY, cells(tasks, engines, total_env_steps), seeds, dry_run=dry_run, threads=threads)
 
 
 def report(tasks: tuple[str, ...] = ("ant",), out: Path | None = None) -> int:
-    """A table for each engine, and the curves of time at goal, of the kept runs.
+    """One table per engine, and curves of the time at goal, from the kept runs.
 
     Args:
-        tasks: Tasks, of which those with kept runs are shown.
+        tasks: Tasks to show; tasks without kept runs are left out.
         out: Folder of the picture; runs/locomotion/report by default.
     """
     kept = study.kept_runs(STUDY, cells(tasks))
@@ -81,7 +81,7 @@ def report(tasks: tuple[str, ...] = ("ant",), out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's tables and figure, as Markdown; the figure is drawn.
+    """Draws the README's figure; returns tables and figure as Markdown.
 
     Raises:
         ConfigError: no run is kept.
@@ -92,7 +92,7 @@ def section() -> str:
 
 
 def tables(kept: Mapping[str, Sequence[Path]]) -> list[str]:
-    """A table for each engine with kept runs."""
+    """One table per engine with kept runs."""
     by_engine = {
         engine: {name: folders for name, folders in kept.items() if name.endswith(f"-{engine}")} for engine in STEPS
     }
@@ -100,7 +100,7 @@ def tables(kept: Mapping[str, Sequence[Path]]) -> list[str]:
 
 
 def drawn(kept: Mapping[str, Sequence[Path]], path: Path) -> Path:
-    """Env steps at the goal over env steps, a panel for each cell."""
+    """Draws the env steps at the goal (per episode) over env steps of training, one panel per cell."""
     return metric_figure({name: {name: folders} for name, folders in kept.items()}, METRIC, "env steps at goal", path)
 
 

@@ -1,9 +1,9 @@
-"""Shortest paths through a plan of walls, by breadth-first search on a grid finer than its cells.
+"""Shortest paths through a maze, by breadth-first search on a grid that is finer than the maze's cells.
 
-A point of `envs_mjx.point` moves along both axes at once, each by up to one cell per env step: a diagonal step is as
-short as a straight one. Distances are therefore the env steps that the shortest path takes at full speed.
+The point of a point maze moves along both axes at once, by up to one cell per axis and env step. A diagonal step thus
+costs as much as a straight one. A distance is the number of env steps of the shortest path at full speed.
 
-Axis letters: H rows and W columns of the fine grid, S its free places.
+Axis letters: H rows and W columns of the fine grid, S free places of the fine grid.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ STEPS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if ro
 
 
 class Grid:
-    """The free places of a plan, `per_cell` along each side of a cell.
+    """The free places of a maze, with `per_cell` places along each side of a cell.
 
     Attributes:
         free: (H, W) bool. places: (S, 2) int, row and column of each free place on the fine grid.
-        positions: (S, 2) their middles, in cells.
+        positions: (S, 2) middle of each free place, in cells.
     """
 
     def __init__(self, walls: np.ndarray, per_cell: int = 1) -> None:
-        """walls: (rows, columns) bool. per_cell: at least 1; odd, for the middle of a cell to be a place."""
+        """walls: (rows, columns) bool. per_cell: at least 1; odd, if the middle of a cell is to be a place."""
         self.per_cell = per_cell
         self.free = ~np.kron(walls, np.ones((per_cell, per_cell), bool))
         self.places = np.argwhere(self.free)
@@ -37,7 +37,7 @@ class Grid:
         return int(np.argmin(np.sum((self.positions - position) ** 2, axis=1)))
 
     def distances(self, goal: int) -> np.ndarray:
-        """(S,) env steps of the shortest path from every free place to place `goal`; infinite where there is none."""
+        """(S,) env steps of the shortest path from every free place to place `goal`; infinite without a path."""
         far = np.full(self.free.shape, np.inf)
         first = tuple(self.places[goal])
         far[first] = 0
@@ -55,7 +55,7 @@ class Grid:
         return found
 
     def straight(self, goal: int) -> np.ndarray:
-        """(S,) Euclidean distance from every free place to place `goal`, in cells, through all walls."""
+        """(S,) Euclidean distance from every free place to place `goal`, in cells, ignoring walls."""
         found: np.ndarray = np.linalg.norm(self.positions - self.positions[goal], axis=1)
         return found
 
@@ -71,9 +71,9 @@ def middles(walls: np.ndarray) -> np.ndarray:
 
 
 def deceptive_pair(walls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Middles (2,) of the two cells whose path is longest beyond their Euclidean distance: a start and a goal.
+    """Start and goal (2,), (2,): middles of the two cells whose path exceeds their Euclidean distance the most.
 
-    The goal is that of the two from which Euclidean distances tell less of the order of the paths.
+    Of the two cells, the goal is the one for which Euclidean distances predict the order of the path lengths worse.
     """
     grid = Grid(walls)
     beyond = np.stack([grid.distances(goal) - grid.straight(goal) for goal in range(len(grid.places))])

@@ -1,7 +1,7 @@
-"""CRL, reward-free, on a list of Meta-World tasks and seeds: `python -m experiments.metaworld_suite run | report`.
+"""Reward-free CRL on several Meta-World tasks and seeds: `python -m experiments.metaworld_suite run | report`.
 
 `run` trains every (task, seed) with one preset and keeps its config and metrics under experiments/results/<preset>/.
-`report` makes tables and docs/<preset>.png from what is kept there (`experiments.pages` writes them down).
+`report` makes tables and docs/<preset>.png from the kept runs; `experiments.pages` writes the tables into the docs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from experiments.study import RESULTS, ROOT
 
 SOLVED = 0.9
 PRESETS = ("metaworld_cpu", "sac_her_cpu", "metaworld_cpu_hand", "metaworld_cpu_99", "metaworld_cpu_sharp")
-"""The default and what README and docs/results.md compare it with."""
+"""The default preset, and the presets that README and docs/results.md compare it with."""
 BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
-"""SAC and TD3, as `baselines` compares them with the default on one task."""
+"""Presets of SAC and TD3 that `baselines` compares with the default preset on one task."""
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
-    """Train every task with every seed; what is kept already is skipped, what was stopped continues.
+    """Train every task with every seed; kept runs are skipped, stopped runs continue.
 
     Args:
         tasks: Tasks of `crl envs`.
@@ -41,7 +41,7 @@ def run(
         preset: Preset of `configs`.
         total_env_steps: Env steps of each run; the preset's by default.
         threads: Threads of the C engine (1 when two runs share two cores).
-        dry_run: Tell the runs and do nothing.
+        dry_run: Print the runs and do nothing.
     """
     length = {"total_env_steps": total_env_steps} if total_env_steps else {}
     cells = [study.Cell(task, preset, {"task": task, **length}) for task in tasks]
@@ -60,10 +60,10 @@ def report(presets: tuple[str, ...] = PRESETS) -> int:
 
 
 def section(preset: str) -> str:
-    """The table and figure of a preset's kept runs, as Markdown; the figure is drawn.
+    """Draws the figure of a preset's kept runs; returns their table and the figure as Markdown.
 
     Raises:
-        ConfigError: none is kept.
+        ConfigError: no run is kept.
     """
     folders = sorted(path.parent for path in (RESULTS / preset).glob("*/metrics.jsonl"))
     if not folders:
@@ -76,10 +76,10 @@ def section(preset: str) -> str:
 
 
 def baselines(task: str = "reach") -> str:
-    """The table of one task by preset, the default first, as Markdown.
+    """Markdown table of the kept runs of one task, one row per preset, the default preset first.
 
     Raises:
-        ConfigError: none is kept.
+        ConfigError: no run is kept.
     """
     presets = (PRESETS[0], *BASELINES)
     found = {one: sorted(path.parent for path in (RESULTS / one).glob(f"{task}-s*/metrics.jsonl")) for one in presets}

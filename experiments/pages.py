@@ -1,7 +1,7 @@
-"""Tables and figures of README.md and docs/results.md, made from the kept runs: `python -m experiments.pages`.
+"""Writes the tables and figures of README.md and docs/results.md from the kept runs: `python -m experiments.pages`.
 
-`make results` calls it. Each stands between two marks, <!-- name:begin --> and <!-- name:end -->: no number there is
-typed by hand.
+`make results` runs this module. Each section stands between two marks, <!-- name:begin --> and <!-- name:end -->. No
+number between marks is typed by hand.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "continual_cw10": functools.partial(continual.details, "cw10"),
     },
 }
-"""Page -> mark -> the Markdown that stands there, its pictures as seen from ROOT."""
+"""Page -> mark -> function that makes the section's Markdown, with picture paths relative to ROOT."""
 
 
 def write(pages: Mapping[Path, Mapping[str, Callable[[], str]]] = PAGES) -> None:
     """Write every section of every page between its marks.
 
     Raises:
-        ConfigError: marks that are missing, or a section without kept runs; that page is as it was.
+        ConfigError: a mark is missing, or a section has no kept runs. That page is not changed.
     """
     for page, sections in pages.items():
         content = page.read_text()
@@ -67,7 +67,7 @@ def write(pages: Mapping[Path, Mapping[str, Callable[[], str]]] = PAGES) -> None
 
 
 def placed(markdown: str, page: Path) -> str:
-    """A section as it stands on a page: pictures of docs/ as seen from the page's folder."""
+    """The section's Markdown with picture paths made relative to the page's folder."""
     return markdown.replace("](docs/", "](") if page.parent == ROOT / "docs" else markdown
 
 

@@ -1,8 +1,9 @@
-"""PPO on a `gymnasium.vector.VectorEnv`, in the manner of CleanRL's `ppo_continuous_action.py`, in JAX.
+"""PPO in JAX on a `gymnasium.vector.VectorEnv`, after CleanRL's `ppo_continuous_action.py`.
 
     python -m experiments.ppo_vector_env --env-id crl_jax/reach-v3 --total-steps 200000
 
-Nothing of it knows `envs_mjx` but the import that registers the tasks.  Axis letters: T time, E environments, B batch.
+It uses `envs_mjx` only through the import that registers the tasks.  Axis letters: T time, E environments, B batch,
+D observation, A action.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import envs_mjx  # noqa: F401 (registers "crl_jax/<task>-v<version>")
 
 @dataclass(frozen=True)
 class Settings:
-    """What to train on, and PPO's usual numbers."""
+    """The environment, and PPO's usual hyperparameters."""
 
     env_id: str = "crl_jax/reach-v3"
     num_envs: int = 64
@@ -60,7 +61,7 @@ class ActorCritic(nn.Module):
 
 
 class Unroll(NamedTuple):
-    """T steps of E environments, leaves (T, E, ...); then, flattened, a batch (B, ...)."""
+    """T steps of E environments with leaves (T, E, ...); flattened, a batch with leaves (B, ...)."""
 
     obs: Any
     action: Any
@@ -96,8 +97,8 @@ def advantages(
 ) -> np.ndarray:
     """(T, E) generalised advantages (1506.02438, eq. 16).
 
-    `next_value` is that of the observation after the step, at an episode's end of `final_obs`: our episodes are
-    truncated, never terminated, so every step is bootstrapped.
+    `next_value` is the value of the observation after the step. At the end of an episode this observation is
+    `final_obs`. The episodes are truncated, never terminated, so that every step is bootstrapped.
     """
     delta = reward + settings.discount * next_value - value
     advantage, last = np.zeros_like(delta), np.zeros_like(delta[0])
@@ -108,7 +109,7 @@ def advantages(
 
 
 class Learner:
-    """Network, optimiser and the two compiled functions of a run."""
+    """Network, optimiser and the compiled functions of a run."""
 
     def __init__(self, env: gymnasium.vector.VectorEnv, settings: Settings):
         self.settings, self.network = settings, ActorCritic(env.single_action_space.shape[0])
@@ -145,12 +146,12 @@ class Learner:
         return jax.lax.scan(epoch, (params, moments), jax.random.split(key, self.settings.epochs))[0]
 
     def update(self, unroll: Unroll) -> None:
-        """`epochs` passes over an unroll in shuffled minibatches."""
+        """Updates the parameters with `epochs` passes over an unroll, in shuffled minibatches."""
         self.key, key = jax.random.split(self.key)
         self.params, self.moments = self._update(self.params, self.moments, unroll, key)
 
     def collect(self, env: gymnasium.vector.VectorEnv, obs: np.ndarray) -> tuple[np.ndarray, Unroll]:
-        """`unroll_length` steps of every environment from `obs`; the last observation, and the unroll."""
+        """Makes `unroll_length` steps of every environment from `obs`; returns the last observation and the unroll."""
         rows = []
         for _ in range(self.settings.unroll_length):
             self.key, key = jax.random.split(self.key)
@@ -171,7 +172,7 @@ class Learner:
 
 
 def train(settings: Settings, console: Console | None = None) -> list[float]:
-    """Train; the mean episode return of each iteration (the last 100 episodes), once episodes have ended."""
+    """Train; returns the mean return of the last 100 episodes after each iteration, from the first episode's end on."""
     env = RecordEpisodeStatistics(gymnasium.make_vec(settings.env_id, num_envs=settings.num_envs))
     learner = Learner(env, settings)
     obs, _ = env.reset(seed=settings.seed)

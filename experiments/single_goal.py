@@ -1,11 +1,11 @@
-"""One goal or many to explore with: `python -m experiments.single_goal run | report`.
+"""Explore with one goal or with many? `python -m experiments.single_goal run | report`.
 
-The question of "A Single Goal is All You Need" (arXiv:2408.05804): does a policy that is only ever asked for the one
-hard goal explore better than one that is asked for goals all over the space? Arms: single_goal; mixed_goals and
-replay_goals, which ask for goals that the ring has seen, in half of the episodes or in all; sac_her, which learns from
-success.
-By default the point maze of the paper, for a CPU; `--tasks sawyer_bin sawyer_box sawyer_peg` takes far longer. `--full`
-is the paper's setting, for a GPU.
+The question of "A Single Goal is All You Need" (arXiv:2408.05804): does a policy explore better if its only behaviour
+goal is the one hard commanded goal, or if its behaviour goals cover the space? Arms: single_goal; mixed_goals and
+replay_goals, whose behaviour goals are achieved goals from the replay ring, in half of the episodes or in all; sac_her,
+SAC with hindsight, which learns from a success reward.
+The default task is the paper's point maze, for a CPU; `--tasks sawyer_bin sawyer_box sawyer_peg` takes far longer.
+`--full` is the paper's setting, for a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "replay_goals": {"behaviour_goals": "replay"},
     "sac_her": {"behaviour_goals": "commanded"},
 }
-"""Arm -> what it changes of its preset."""
+"""Arm -> fields of its preset that it changes."""
 PRESET_OF = {
     "point_Spiral11x11": "point_cpu",
     "sawyer_bin": "metaworld_cpu",
@@ -55,7 +55,7 @@ CRL_ARMS = ("single_goal", "mixed_goals", "replay_goals")
 def cells(
     tasks: tuple[str, ...], arms: tuple[str, ...], full: bool = False, steps: int | None = None
 ) -> list[study.Cell]:
-    """A cell for each task and arm.
+    """One cell per task and arm.
 
     Raises:
         ConfigError: an unknown task or arm.
@@ -74,7 +74,7 @@ def cells(
 
 
 def collecting(config: Config) -> dict[str, Any]:
-    """How a preset collects and how much it learns from it, as changes for another method's preset."""
+    """A preset's settings of collection, exploration noise and schedule, as changes for another method's preset."""
     schedule = {name: value for name, value in vars(config.train).items() if name != "distinct_trajectories"}
     noise = {name: getattr(config.explore, name) for name in ("action_noise", "action_noise_scale")}
     return {"num_envs": config.env.num_envs, "eval_every": config.evaluation.eval_every, **noise, **schedule}
@@ -89,7 +89,7 @@ def run(
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
-    """Train every task, arm and seed; what is kept already is skipped, what was stopped continues.
+    """Train every task, arm and seed; kept runs are skipped, stopped runs continue.
 
     Args:
         tasks: point_Spiral11x11, sawyer_bin, sawyer_box, sawyer_peg.
@@ -98,7 +98,7 @@ def run(
         full: The paper's setting (preset sgcrl), for a GPU.
         total_env_steps: Env steps of each run; the task's own by default.
         threads: Threads of the C engine; 0 takes every core.
-        dry_run: Tell the runs and do nothing.
+        dry_run: Print the runs and do nothing.
     """
     return study.run_cells(STUDY, cells(tasks, arms, full, total_env_steps), seeds, dry_run=dry_run, threads=threads)
 
@@ -107,7 +107,7 @@ def report(full: bool = False, out: Path | None = None) -> int:
     """Table, curves and one HTML page of the kept runs.
 
     Args:
-        full: Of the runs of the paper's setting.
+        full: Report the runs of the paper's setting.
         out: Folder of the page and pictures; runs/single_goal/report by default.
     """
     kept = study.kept_runs(STUDY, cells(tuple(TASKS), tuple(ARMS), full))
@@ -131,7 +131,7 @@ def report(full: bool = False, out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's table of all kept runs, and a figure for each task, as Markdown; the figures are drawn.
+    """Draws one figure per task; returns the README's table of all kept runs and the figures as Markdown.
 
     Raises:
         ConfigError: no run is kept.

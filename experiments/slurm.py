@@ -1,9 +1,9 @@
 """Tasks x presets x seeds on a Slurm cluster: `python -m experiments.slurm --tasks push --seeds 0 1 2`.
 
-One job of an array per run. A job that is preempted, or nears its time limit, saves its run and is put back into the
-queue by submitit; the run's folder has a name of its own (<task>-<preset>-s<seed>), so that the next job finds it and
-continues. Sending the same command again continues what is unfinished. `--executor local` runs the same jobs on this
-machine, one after another; `--dry-run` prints the sbatch script, with or without Slurm on the machine.
+Each run is one job of a job array. A job that is preempted or nears its time limit saves its run, and submitit requeues
+the job. The run's folder has a fixed name (<task>-<preset>-s<seed>), so that the next job finds it and continues.
+Submitting the same command again continues unfinished runs. `--executor local` runs the same jobs on this machine, one
+after another. `--dry-run` prints the sbatch script; it needs no Slurm on the machine.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
 
 _RESOLVED = ("physics", "horizon")
-"""Fields that training fills in where the config leaves them open."""
+"""Fields that training fills in when the config leaves them open."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What each job asks of Slurm."""
+    """Resources that each job requests from Slurm."""
 
     partition: str | None = None
     """Partition; the cluster's default when None."""
@@ -51,14 +51,14 @@ class Cluster:
     parallel: int = 256
     """Jobs of the array that run at once."""
     requeues: int = 20
-    """How often a job that ran into its time limit is put back; preemptions are not counted."""
+    """How often a job is requeued after its time limit; preemptions are not counted."""
     signal_delay_s: int = 120
-    """Seconds before the time limit at which a job is told to save: a round and a checkpoint must fit in."""
+    """Seconds before the time limit at which a job is signalled to save. A round and a checkpoint must fit in."""
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One run, started or continued; what submitit calls on the cluster."""
+    """One run, started or continued: the callable that submitit runs on the cluster."""
 
     config: Config
 
@@ -73,26 +73,26 @@ class TrainJob:
 
             result = train_any(*resumed(self.config), console=False)
         if result.stopped_by in ("SIGTERM", "SIGUSR2"):
-            # All is saved. submitit's handler of this signal requeues the job, and does not come back.
+            # The run is saved. submitit's handler of this signal requeues the job and does not return.
             signal.raise_signal(signal.SIGUSR2)
         counters = result.counters
         done = {"folder": str(result.folder), "env_steps": counters.env_steps, "updates": counters.updates}
         return done | {f"eval/{name}": value for name, value in result.evaluation.items()}
 
     def checkpoint(self) -> Any:
-        """What submitit puts into the queue when this job is stopped: the same job, which finds its run's folder."""
+        """The job that submitit requeues when this job is stopped: the same job, which finds its run's folder."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def resumed(config: Config) -> tuple[Config, Path | None]:
-    """The config and the folder with which to go on; (config, None) for a run that has kept nothing yet.
+    """The config and the folder to resume from; (config, None) when the run has no checkpoint yet.
 
     Raises:
         ConfigError: the folder holds a run of other settings.
     """
-    found = hosts.from_leader(lambda: _found(config))  # One looks: it also clears away.
+    found = hosts.from_leader(lambda: _found(config))  # Process 0 alone: `_found` also deletes a config.
     if not found:
         return config, None
     known = runs.load(Path(found))
@@ -101,12 +101,12 @@ def resumed(config: Config) -> tuple[Config, Path | None]:
 
 
 def _found(config: Config) -> str:
-    """The folder of the run, when it holds a checkpoint; else empty, and so is the folder of a config."""
+    """The run's folder if it holds a checkpoint. Else "", and the folder's config.json is deleted."""
     folder = Path(config.run.runs) / config.run.name
     refuse_another(config)
     if checkpoint.latest(folder / runs.CHECKPOINTS) is not None:
         return str(folder)
-    (folder / runs.CONFIG).unlink(missing_ok=True)  # Stopped before its first checkpoint: begun anew.
+    (folder / runs.CONFIG).unlink(missing_ok=True)  # Stopped before its first checkpoint: start anew.
     return ""
 
 
@@ -131,7 +131,7 @@ def plan(
     total_env_steps: int | None = None,
     devices: int = 1,
 ) -> list[TrainJob]:
-    """A job for every task, preset and seed, validated; names and folders follow from these alone.
+    """One validated job per task, preset and seed. These three alone determine the run's name and folder.
 
     Raises:
         ConfigError: an unknown preset, a bad setting, or a folder that holds a run of other settings.
@@ -149,7 +149,7 @@ def plan(
 
 
 def slurm_executor(folder: Path, cluster: Cluster) -> Any:
-    """submitit's executor with the cluster's settings; needs no Slurm until something is submitted."""
+    """submitit's executor with the cluster's settings. Slurm is needed only when a job is submitted."""
     import submitit
 
     class Executor(submitit.SlurmExecutor):
@@ -177,14 +177,14 @@ def slurm_executor(folder: Path, cluster: Cluster) -> Any:
 
 
 def sbatch_script(executor: Any, count: int) -> str:
-    """The script that submitting `count` jobs hands to sbatch."""
+    """The script that sbatch receives when `count` jobs are submitted."""
     if count > 1:
         executor.parameters["map_count"] = count
     return executor._make_submission_file_text(executor._submitit_command_str, "")
 
 
 def local_executor(folder: Path, cluster: Cluster) -> Any:
-    """submitit's executor of processes on this machine, with the same time limit and requeueing."""
+    """submitit's executor that runs jobs as processes on this machine, with the same time limit and requeueing."""
     import submitit
 
     executor = submitit.LocalExecutor(folder, max_num_timeout=cluster.requeues)
@@ -210,12 +210,12 @@ def main(
         tasks: Tasks of `crl envs`.
         seeds: Seeds.
         presets: Presets of `configs`.
-        runs_folder: Folder of the runs, seen by all hosts; submitit's own files go into its `jobs`.
+        runs_folder: Folder of the runs, visible to all hosts; submitit's own files go into its subfolder `jobs`.
         total_env_steps: Env steps of each run; the preset's by default.
         devices: Devices of one run, over all its hosts.
-        executor: slurm, or local: on this machine, one job after another.
+        executor: slurm; or local, which runs the jobs on this machine, one after another.
         dry_run: Print the sbatch script and submit nothing.
-        cluster: What each job asks of Slurm.
+        cluster: Resources that each job requests from Slurm.
     """
     jobs = plan(tasks, presets, seeds, runs_folder, total_env_steps, devices)
     folder = runs_folder.absolute() / "jobs" / "%j"

@@ -1,9 +1,9 @@
-"""What the studies of this folder share: cells that are run once, kept, and reported together.
+"""Shared code of the studies in this folder: train each cell once, keep its runs, and report them together.
 
-A cell is a name, a preset and what it changes: data. `run_cells` trains every (cell, seed) that is not kept yet and
-keeps its config.json, metrics.jsonl and machine.json under experiments/results/<study>/<cell>-s<seed>/. Stopped at any
-time, the same command goes on: kept runs are skipped, an unfinished one continues from its checkpoint under
-runs/<study>/.
+A cell is plain data: a name, a preset, and the fields that it changes. `run_cells` trains every (cell, seed) that is
+not kept yet, and keeps its config.json, metrics.jsonl and machine.json under
+experiments/results/<study>/<cell>-s<seed>/. A study can be stopped at any time. The same command then skips kept runs,
+and continues an unfinished run from its checkpoint under runs/<study>/.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RESULTS = ROOT / "experiments" / "results"
 _FILES = (runs.CONFIG, METRICS_FILE)
 MACHINE = "machine.json"
 _RESOLVED = ("physics", "horizon", "threads")
-"""Fields in which a kept run may differ from the config that asked for it."""
+"""Fields in which a kept run may differ from its cell's config."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Cell:
     """One setting of a study.
 
     Attributes:
-        name: its folders' name, unique in the study. preset: of `configs`. changes: fields that differ from it.
-        tasks: of a run that learns several tasks one after another; (): one task, the preset's or that of `changes`.
+        name: prefix of its run folders, unique in the study. preset: name in `configs`. changes: fields that differ
+            from the preset.
+        tasks: tasks that the run learns one after another; (): the one task of `changes` or of the preset.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Cell:
     tasks: tuple[str, ...] = ()
 
     def config(self, study: str, seed: int = 0, **changes: Any) -> Config:
-        """The run of one seed, validated; its goal contract by its own name, as kept runs tell what they were.
+        """The validated config of one seed. Goal contract "auto" is resolved, so that kept runs name their contract.
 
         Raises:
             ConfigError: an unknown preset or a bad setting.
@@ -77,18 +78,18 @@ def run_cells(
     dry_run: bool = False,
     **changes: Any,
 ) -> int:
-    """Train what is not kept yet, one run after another.
+    """Train the runs that are not kept yet, one after another.
 
     Args:
-        study: name of the folders of its runs. results: where they are kept, instead of RESULTS.
+        study: name of the study's folders. results: folder of kept runs; RESULTS by default.
         changes: fields that every run changes, e.g. threads.
-        dry_run: tell what would be done, and do nothing.
+        dry_run: print the runs, and do nothing.
 
     Returns:
-        0, also when a signal stopped a run: everything is saved.
+        0, also when a signal stopped a run, because everything is saved.
 
     Raises:
-        ConfigError: a bad cell, told before any run begins.
+        ConfigError: a bad cell; raised before any run begins.
     """
     from crl_jax.sequence import train_any
 
@@ -112,10 +113,10 @@ def run_cells(
 
 
 def is_kept(kept: Path, config: Config) -> bool:
-    """Whether the run is kept, with as many env steps at least.
+    """Whether a run of at least as many env steps is kept in the folder.
 
     Raises:
-        ConfigError: a run of other settings is kept there.
+        ConfigError: the folder keeps a run of other settings.
     """
     if not (kept / METRICS_FILE).exists():
         return False
@@ -127,7 +128,7 @@ def is_kept(kept: Path, config: Config) -> bool:
 
 
 def keep(folder: Path, kept: Path) -> None:
-    """Copy a run's config and metrics, with the machine and versions that made them; all or nothing."""
+    """Copy a run's config and metrics to `kept`, and record the machine and versions there; all files or none."""
     partial = kept.with_name(kept.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -139,10 +140,10 @@ def keep(folder: Path, kept: Path) -> None:
 
 
 def kept_runs(study: str, cells: Sequence[Cell], results: Path | None = None) -> dict[str, list[Path]]:
-    """Cell name -> its kept runs, in the order of the cells; cells without any are left out.
+    """Cell name -> its kept runs, in the order of the cells. Cells without kept runs are left out.
 
     Raises:
-        ConfigError: none is kept.
+        ConfigError: no run is kept.
     """
     found: dict[str, list[Path]] = {}
     folder = (results or RESULTS) / study
@@ -158,7 +159,7 @@ def kept_runs(study: str, cells: Sequence[Cell], results: Path | None = None) ->
 
 
 Column = tuple[str, str, str]
-"""Title, entry of `report.summary` or a metric's name, format."""
+"""(title, key in the numbers of a run, format)."""
 SUCCESS: tuple[Column, ...] = tuple(
     (f"{kind} {when}", f"{kind}_success_{when}", "{:.2f}")
     for when in ("any", "final")
@@ -167,10 +168,10 @@ SUCCESS: tuple[Column, ...] = tuple(
 
 
 def known(names: Sequence[str], table: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """The rows of `table` that are named.
+    """The rows of `table` whose keys are `names`.
 
     Raises:
-        ConfigError: an unknown name, with the nearest.
+        ConfigError: an unknown name; the message has the nearest known name.
     """
     for name in names:
         if name not in table:
@@ -184,12 +185,12 @@ def markdown_table(
     name: str = "cell",
     told_of: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> str:
-    """A row for each group: of each column the median [lowest, highest] over its runs; "-" if it was not recorded.
+    """One row per group: for each column the median [lowest, highest] over the group's runs; "-" when not recorded.
 
-    Minutes are a column only where a run recorded its seconds.
+    The column of minutes is there only if a run recorded its seconds.
 
     Args:
-        told_of: a run's numbers by name; `numbers` by default.
+        told_of: function from a run's folder to its numbers by name; `numbers` by default.
     """
     told = {label: [(told_of or numbers)(folder) for folder in folders] for label, folders in groups.items()}
     timed = any("minutes" in one for runs_ in told.values() for one in runs_)
@@ -202,7 +203,7 @@ def markdown_table(
 
 
 def numbers(folder: Path) -> dict[str, Any]:
-    """A run's `report.summary`, its minutes, and the last value of every training metric under its own name."""
+    """A run's `report.summary`, its minutes, and the last value of every "train/" metric under the metric's name."""
     from crl_jax.runs.recorded import records_of
 
     last: dict[str, Any] = {}
@@ -213,7 +214,7 @@ def numbers(folder: Path) -> dict[str, Any]:
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
-    """Median [lowest, highest] as text; one number when all are the same to the digits shown."""
+    """Median [lowest, highest] as text; one number when all three look the same; "-" without values."""
     if not values:
         return "-"
     ordered = sorted(values)
@@ -223,7 +224,7 @@ def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
 
 
 def cli(commands: Mapping[str, Callable[..., int]]) -> None:
-    """Run one of a study's commands; a user's error is one line on stderr."""
+    """Run one of a study's commands. A user's error becomes one line on stderr."""
     try:
         sys.exit(tyro.extras.subcommand_cli_from_dict(dict(commands)))
     except (ConfigError, EnvError, CheckpointError) as error:

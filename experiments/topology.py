@@ -1,10 +1,10 @@
-"""Whether a deep critic follows the maze: `python -m experiments.topology run | report`.
+"""Does a deep critic learn the shape of the maze? `python -m experiments.topology run | report`.
 
-From the runs of `experiments.depth_scaling` that have checkpoints (runs/depth_scaling/...): the learned Q over a maze
-for a fixed goal, and its rank correlation with the length of the shortest path and with the Euclidean distance, which
-goes through the walls. And plans from a start to a goal by interpolation between embeddings, decoded to visited states:
-points of the straight line ("Inference via Interpolation", arXiv:2403.04082), and midpoints, halved again and again.
-What is computed is kept as JSON under experiments/results/topology/; the report is made of those files alone.
+`run` reads the runs of `experiments.depth_scaling` that have checkpoints (runs/depth_scaling/...). It computes the
+learned Q over a maze for a fixed goal, and Q's rank correlation with the length of the shortest path and with the
+Euclidean distance, which ignores the walls. It also plans from a start to a goal by interpolation between embeddings,
+decoded to visited states: along the straight line ("Inference via Interpolation", arXiv:2403.04082), and by recursive
+midpoints. The results are kept as JSON under experiments/results/topology/; the report reads only these files.
 
 Axis letters: S places of the maze, A actions, G goals, F embedding, K waypoints, V visited states.
 """
@@ -39,12 +39,12 @@ STUDY = "topology"
 PER_CELL = 3
 """Places along each side of a cell."""
 WAYPOINTS = 12
-"""Of a plan along the line, its ends among them."""
+"""Number of waypoints of a plan along the line, start and goal included."""
 HALVINGS = 4
 EPISODES = 64
-"""Of the stochastic policy, whose states are those that a plan may visit."""
+"""Episodes of the stochastic policy. A plan may visit only their states."""
 DIRECTIONS = np.array([(row, column) for row in (-1.0, 0.0, 1.0) for column in (-1.0, 0.0, 1.0)], np.float32)
-"""(A, 2) actions over which Q is maximised: to stand still, and full speed in eight directions."""
+"""(A, 2) actions over which Q is maximised: stand still, or full speed in one of eight directions."""
 COLUMNS: tuple[study.Column, ...] = (
     ("Q and shortest path", "path_mean", "{:.2f}"),
     ("Q and Euclidean distance", "straight_mean", "{:.2f}"),
@@ -64,7 +64,7 @@ Files = Mapping[str, Mapping[str, Sequence[Path]]]
 
 
 def learned_q(crl: CRL, state: Any, positions: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """(S, G) Q(s, g) = max over `DIRECTIONS` of f(s, a, g), by positions (S, 2) and goals (G, 2), in cells."""
+    """(S, G) Q(s, g) = max over a in `DIRECTIONS` of f(s, a, g), for positions (S, 2) and goals (G, 2), in cells."""
     count, actions = len(positions), len(DIRECTIONS)
     obs = jnp.repeat(jnp.asarray(positions, jnp.float32), actions, axis=0)
     action = jnp.tile(jnp.asarray(DIRECTIONS), (count, 1))
@@ -78,9 +78,10 @@ def learned_q(crl: CRL, state: Any, positions: np.ndarray, goals: np.ndarray) ->
 
 
 def correlations(q: np.ndarray, grid: Grid, goals: Sequence[int]) -> dict[str, list[float]]:
-    """Rank correlation of -q (S, G) with the shortest path and with the Euclidean distance, for each goal's place.
+    """Rank correlations of -q (S, G) with the shortest path and with the Euclidean distance, one per goal.
 
-    Only places from which the goal can be reached are ranked; a goal that no other place reaches is left out.
+    `goals` are indices of places. Only places that can reach the goal are ranked. A goal that no other place can reach
+    is left out.
     """
     found: dict[str, list[float]] = {"path": [], "straight": []}
     for column, goal in enumerate(goals):
@@ -93,7 +94,7 @@ def correlations(q: np.ndarray, grid: Grid, goals: Sequence[int]) -> dict[str, l
 
 
 def visited(trained: policy.Trained, episodes: int = EPISODES) -> np.ndarray:
-    """(V, 2) positions of the stochastic policy in fresh episodes."""
+    """(V, 2) positions that the stochastic policy visits in fresh episodes."""
     env, act = trained.make_env(episodes), trained.policy(stochastic=True)
     reset_key, key = jax.random.split(jax.random.PRNGKey(0))
     _, steps = jax.jit(lambda: rollout(env, act, env.reset(reset_key), key, env.spec.horizon))()
@@ -101,7 +102,7 @@ def visited(trained: policy.Trained, episodes: int = EPISODES) -> np.ndarray:
 
 
 def on_the_line(embeddings: np.ndarray, waypoints: int = WAYPOINTS) -> list[int]:
-    """The places embedded nearest to `waypoints` points of the line from the first to the last of embeddings (V, F)."""
+    """Plan along the line from the first to the last of embeddings (V, F): indices of the nearest embeddings."""
     share = np.linspace(0, 1, waypoints)[1:-1, None]
     line = (1 - share) * embeddings[0] + share * embeddings[-1]
     apart = np.sum((line[:, None] - embeddings[None]) ** 2, axis=-1)
@@ -109,11 +110,11 @@ def on_the_line(embeddings: np.ndarray, waypoints: int = WAYPOINTS) -> list[int]
 
 
 def midpoints(embeddings: np.ndarray, halvings: int = HALVINGS) -> list[int]:
-    """2^halvings - 1 places between the first and the last of embeddings (V, F), and these: midpoints of midpoints.
+    """Plan by recursive midpoints of embeddings (V, F): indices of first, 2^halvings - 1 midpoints, and last.
 
-    The midpoint of two is the place whose embedding is least far from the farther of both. That needs only the order of
-    distances. Those of a contrastive critic grow ever more slowly with the path, and the middle of the line between two
-    that are far apart is then nearest to its ends.
+    The midpoint of two states is the state whose embedding minimises the larger of the distances to the two. This uses
+    only the order of distances. In a contrastive critic, distances grow ever more slowly with the length of the path.
+    The middle of the straight line between two distant embeddings is therefore nearest to one of the ends.
     """
 
     def between(start: int, goal: int, times: int) -> list[int]:
@@ -131,7 +132,7 @@ PLANS = {"line": on_the_line, "midpoints": midpoints}
 
 
 def plan_scores(waypoints: np.ndarray, grid: Grid) -> dict[str, float]:
-    """detour and longest_leg of waypoints (K, 2), start and goal among them; see `NOTE`. Absent without a path."""
+    """detour and longest_leg of waypoints (K, 2), start and goal included; see `NOTE`. Empty when a path is missing."""
     places = [grid.nearest(position) for position in waypoints]
     legs = np.array([grid.distances(there)[here] for here, there in itertools.pairwise(places)])
     whole = grid.distances(places[-1])[places[0]]
@@ -141,7 +142,7 @@ def plan_scores(waypoints: np.ndarray, grid: Grid) -> dict[str, float]:
 
 
 def computed(folder: Path) -> dict[str, Any]:
-    """What is kept of a run: its critic over the maze, correlations, and a plan between the deceptive pair of places.
+    """The results kept of a run: Q over the maze, correlations, and both plans between the maze's `deceptive_pair`.
 
     Raises:
         CheckpointError: no run or checkpoint there. ConfigError: not a maze, or not CRL with one critic.
@@ -184,7 +185,7 @@ def computed(folder: Path) -> dict[str, Any]:
 
 
 def names(tasks: Sequence[str], depths: Sequence[int]) -> dict[str, dict[str, str]]:
-    """Task -> label of a depth -> name of its cell; all tasks and depths of the study where none is named.
+    """Task -> label of a depth -> name of its cell. Empty `tasks` or `depths`: all of the study.
 
     Raises:
         ConfigError: an unknown task or depth.
@@ -200,7 +201,7 @@ def names(tasks: Sequence[str], depths: Sequence[int]) -> dict[str, dict[str, st
 
 
 def run(tasks: tuple[str, ...] = (), depths: tuple[int, ...] = (), seeds: tuple[int, ...] = (0, 1, 2)) -> int:
-    """Compute and keep what the critics of the runs under runs/depth_scaling have learned; others are told, and left.
+    """Compute and keep the results of the runs under runs/depth_scaling; runs without checkpoints are skipped.
 
     Args:
         tasks: point_U, point_Maze11x11, point_FourRooms; all by default.
@@ -225,10 +226,10 @@ def run(tasks: tuple[str, ...] = (), depths: tuple[int, ...] = (), seeds: tuple[
 
 
 def kept_files(tasks: Sequence[str] = ()) -> Files:
-    """The kept files; tasks and depths without any are left out.
+    """The kept files; tasks and depths without kept files are left out.
 
     Raises:
-        ConfigError: none is kept.
+        ConfigError: no file is kept.
     """
     folder = study.RESULTS / STUDY
     found: dict[str, Mapping[str, Sequence[Path]]] = {}
@@ -242,20 +243,20 @@ def kept_files(tasks: Sequence[str] = ()) -> Files:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A kept file, the scores of its plans as <plan>_<score>."""
+    """The values of a kept file, with the scores of its plans added as <plan>_<score>."""
     found: dict[str, Any] = json.loads(file.read_text())
     scores = ((name, key, value) for name, plan in found["plans"].items() for key, value in plan.items())
     return found | {f"{name}_{key}": value for name, key, value in scores if key != "waypoints"}
 
 
 def table(kept: Files) -> str:
-    """A row for each task and depth: `COLUMNS`, median and range over the seeds."""
+    """Markdown table, one row per task and depth: `COLUMNS`, each the median and range over the seeds."""
     groups = {f"{task}, {label}": files for task, cells_ in kept.items() for label, files in cells_.items()}
     return study.markdown_table(groups, COLUMNS, "critic", read)
 
 
 def learning_curves(kept: Files) -> dict[str, Kept]:
-    """Task -> label of a depth -> kept runs of the study of depth; empty where none is kept."""
+    """Task -> label of a depth -> kept runs of `depth_scaling`; tasks and depths without kept runs are left out."""
     found: dict[str, Kept] = {}
     for task, cells_ in kept.items():
         folders = {
@@ -269,7 +270,7 @@ def learning_curves(kept: Files) -> dict[str, Kept]:
 
 
 def pictures(kept: Files, maps: Path, plans: Path) -> tuple[Path, Path]:
-    """Draws both figures into the files named."""
+    """Draws both figures, the maps and the plans, into the given files."""
     told = {
         task: {label: [read(file) for file in files] for label, files in cells_.items()}
         for task, cells_ in kept.items()
@@ -278,7 +279,7 @@ def pictures(kept: Files, maps: Path, plans: Path) -> tuple[Path, Path]:
 
 
 def report(out: Path | None = None) -> int:
-    """Table, heat maps of Q beside the true distance, and plans over the mazes, of the kept files.
+    """Table, maps of Q beside the shortest path, and plans over the mazes, from the kept files.
 
     Args:
         out: Folder of the pictures; runs/topology/report by default.
@@ -292,10 +293,10 @@ def report(out: Path | None = None) -> int:
 
 
 def section() -> str:
-    """The README's table and figures, as Markdown; the figures are drawn.
+    """Draws the README's figures; returns table and figures as Markdown.
 
     Raises:
-        ConfigError: nothing is kept.
+        ConfigError: no file is kept.
     """
     kept, docs = kept_files(), study.ROOT / "docs"
     maps, plans = pictures(kept, docs / "topology.png", docs / "topology_plans.png")

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Told = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
-"""Task -> label of a depth -> what is kept of each seed, see `topology.computed`."""
+"""Task -> label of a depth -> kept results of each seed, see `topology.computed`."""
 METRIC = "eval/time_at_goal"
 STYLES = {"line": ":", "midpoints": "o-"}
-"""Kind of plan -> how it is drawn."""
+"""Kind of plan -> matplotlib format."""
 PANEL = 2.6
-"""Inches of a side of a panel."""
+"""Side of a panel, inches."""
 
 
 def topology_figure(told: Told, curves: Mapping[str, Kept], path: Path) -> Path:
-    """A row for each task: time at goal by depth, Q of each depth's first seed, and the length of the shortest path.
+    """One row per task: time at goal by depth, Q of each depth's first seed, and the negative shortest path.
 
-    Above each map: rank correlation, median and range over the seeds, with the path and with the Euclidean distance.
+    Above each map of Q: rank correlation with the path and with the Euclidean distance, median and range over seeds.
 
     Args:
-        curves: task -> label -> runs; a task without any has no curves.
+        curves: task -> label -> runs; a task without runs has an empty first panel.
     """
     labels = list(dict.fromkeys(label for one in told.values() for label in one))
     figure = new_figure(len(told), len(labels) + 2, PANEL * (len(labels) + 2), 1.15 * PANEL * len(told))
@@ -55,7 +55,7 @@ def topology_figure(told: Told, curves: Mapping[str, Kept], path: Path) -> Path:
 
 
 def plan_figure(told: Told, path: Path) -> Path:
-    """A row for each task, a column for each depth: the plans of every seed over the maze."""
+    """One row per task, one column per depth: the plans of every seed over the maze."""
     labels = list(dict.fromkeys(label for one in told.values() for label in one))
     figure = new_figure(len(told), len(labels), PANEL * len(labels), 1.15 * PANEL * len(told))
     rows = figure.subplots(len(told), len(labels), squeeze=False)
@@ -87,7 +87,7 @@ def _curves(axes: Axes, task: str, groups: Kept) -> None:
 
 
 def _map(axes: Axes, task: str, seed: Mapping[str, Any], values: np.ndarray) -> None:
-    """Values (S,) of the free places of a maze as colours; places without a finite value are left blank."""
+    """Draws values (S,) of the free places of a maze as colours; places without a finite value are left blank."""
     grid = Grid(MAZES[task].walls, seed["per_cell"])
     picture = np.full(grid.free.shape, np.nan)
     picture[grid.free] = np.where(np.isfinite(values), values, np.nan)

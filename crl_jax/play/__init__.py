@@ -1,6 +1,6 @@
-"""Trained policies at work.
+"""Trained policies: load, score and film them.
 
-`policy.py` loads, scores and films one; `render.py` serves `crl render`; `video.py` writes an mp4.
+`policy.py` loads, scores and films a policy; `render.py` implements `crl render`; `video.py` writes an mp4.
 """
 
 from crl_jax.play.policy import Trained, film, load, score, score_official

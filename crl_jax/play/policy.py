@@ -1,4 +1,4 @@
-"""A trained policy, read back from a run folder: to evaluate, to film, to run in the official package."""
+"""A trained policy, loaded from a run folder: to evaluate, to film, or to run in the official Meta-World package."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ FPS = 30
 
 @dataclass
 class Trained:
-    """Agent and state of a run's checkpoint.
+    """A run's agent, and its state at one checkpoint.
 
     Attributes:
-        env_steps: where in training the checkpoint was taken.
-        aligned: of a run of several tasks, the sizes that all of them share.
+        env_steps: env steps of training at which the checkpoint was taken.
+        aligned: padded sizes that all tasks of a sequence share; None for a run of one task.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Trained:
     aligned: EnvSpec | None = None
 
     def policy(self, stochastic: bool = False) -> Policy:
-        """The policy as `rollout` takes it."""
+        """The policy in the form that `rollout` takes: the deterministic action, or a sample if `stochastic`."""
         return agent_policy(self.agent, self.state, not stochastic)
 
     def make_env(self, num_envs: int) -> GoalEnv:
@@ -58,10 +58,10 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
     """The policy of a run's checkpoint, the newest by default.
 
     Args:
-        number: of a run of several tasks, which of them, from 0; the last one begun by default.
+        number: for a run of several tasks: which task, from 0. None: the last task that was begun.
 
     Raises:
-        CheckpointError: no run or checkpoint there, or a damaged one. ConfigError: no such task in it.
+        CheckpointError: no run or checkpoint there, or a damaged one. ConfigError: the run has no such task.
     """
     folder = Path(folder)
     config = runs.load(folder)
@@ -72,13 +72,13 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
     if number is not None:
         raise ConfigError(f"number={number}: {folder} learned one task; leave it out")
     checkpoint.require(path, step)
-    setup = build(with_overrides(config, devices=1))  # Shapes do not depend on their number.
+    setup = build(with_overrides(config, devices=1))  # Shapes do not depend on the number of devices.
     state, host = checkpoint.restore(path, setup.template, step)
     return Trained(folder, config, setup.agent, state.agent, host["counters"]["env_steps"])
 
 
 def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: int | None) -> Trained:
-    """The policy that a continual method has for one task of a sequence."""
+    """The policy of a continual method for one task of its sequence."""
     path = folder / runs.CHECKPOINTS
     counters, stages = checkpoint.host_values(path, step)["counters"], Stages.of(config)
     begun = min(counters["task"], len(stages.tasks) - 1)
@@ -93,7 +93,7 @@ def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: i
 
 
 def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
-    """Metrics of `evaluate` over fresh episodes on the run's engine."""
+    """Metrics of `evaluate` over `episodes` fresh episodes on the run's engine."""
     env, policy = trained.make_env(episodes), trained.policy(stochastic)
     metrics = jax.jit(lambda key: evaluate(env, policy, key))(jax.random.PRNGKey(seed))
     check_buffers(env.spec, metrics)
@@ -101,7 +101,7 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 
 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
-    """Zero-shot in the official Meta-World package: its environments, its physics, its `info["success"]`."""
+    """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
     policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
     env = trained.make_env(1)
     horizon = env.spec.horizon
@@ -121,17 +121,17 @@ def film(
     size: tuple[int, int] = (480, 360),
     camera: str = CLOSE,
 ) -> Path:
-    """An mp4 of the policy's mode on `episodes` fresh starts and goals, one after another; size is (width, height).
+    """Writes an mp4 of the deterministic policy over `episodes` fresh episodes in a row. size: (width, height), pixels.
 
     Raises:
-        EnvError: this machine can draw no picture, with what to install.
+        EnvError: this machine cannot render; the message says what to install.
     """
     env, policy = trained.make_env(episodes), trained.policy()
     check_camera(env, camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
     state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state, key)))
     states = []
-    # One step short of the horizon: the last one would show the next episode's start.
+    # One step short of the horizon: the state after the last step is already the start of the next episode.
     for step_key in jax.random.split(key, env.spec.horizon - 1):
         states.append((state.physics, np.asarray(state.target)))
         state = step(state, step_key)

@@ -1,4 +1,4 @@
-"""Films and sheets as files: what `crl render` makes."""
+"""The files that `crl render` writes: films (mp4) and contact sheets (png)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Size = tuple[int, int]
 
 
 def refuse(options: Mapping[str, Any], why: str) -> None:
-    """ConfigError where an option is given that does not apply."""
+    """Raises ConfigError for the first option that is given (not None): none of them applies here, as `why` says."""
     for name, value in options.items():
         if value is not None:
             raise ConfigError(f"{name}={value}: does not apply: {why}")
 
 
 def require_run(target: str) -> None:
-    """ConfigError, with the nearest names, where `target` is neither a run's folder nor a task."""
+    """Raises ConfigError, with the nearest task names, if `target` is not a run's folder."""
     if not target:
         raise ConfigError("render: name a run's folder or a task (`crl envs` lists them), or give --sheet OUT.png")
     if not (Path(target) / runs.CONFIG).is_file():
@@ -38,7 +38,7 @@ def require_run(target: str) -> None:
 def film_run(
     folder: Path, step: int | None, out: Path | None, episodes: int, seed: int, size: Size, camera: str
 ) -> Path:
-    """An mp4 of a run's policy; returns its path."""
+    """Writes an mp4 of a run's policy; returns its path."""
     path = _checked(out or folder / "videos" / "policy.mp4", ".mp4")
     return policy.film(policy.load(folder, step), path, episodes, seed, size, camera)
 
@@ -46,7 +46,7 @@ def film_run(
 def film_task(
     task: str, out: Path | None, name: str | None, episodes: int, seed: int, size: Size, camera: str, physics: str
 ) -> Path:
-    """An mp4 of a task under the policy `name` (`film.POLICIES`, or None); returns its path."""
+    """Writes an mp4 of a task under the policy `name` (None: see `film.policy_of`); returns its path."""
     path = _checked(out or Path(f"{task}.mp4"), ".mp4")
     with video.quiet_forks():
         frames, fps = film.film(task, name, episodes, seed, size, camera, physics)
@@ -54,7 +54,7 @@ def film_task(
 
 
 def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = envs_mjx.SPLITS["mt50"]) -> Path:
-    """A PNG of tasks, each when its scripted policy succeeds; returns its path."""
+    """Writes a PNG with a picture of each task at the moment its scripted policy succeeds; returns its path."""
     from PIL import Image
 
     _checked(path, ".png")
@@ -70,7 +70,7 @@ def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = envs_mjx.S
 
 
 def _checked(path: Path, suffix: str) -> Path:
-    """ConfigError where nothing can be written to `path`, or it would be something else than `suffix` says."""
+    """`path`, with its folder made. Raises ConfigError if `path` lacks the suffix or cannot be written."""
     if path.suffix != suffix:
         raise ConfigError(f"out={path}: must end in {suffix}")
     try:

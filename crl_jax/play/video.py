@@ -1,4 +1,4 @@
-"""Frames to video files.  Axis letters: T time, H height, W width."""
+"""Writes frames to video files.  Axis letters: T time, H height, W width."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def quiet_forks() -> Iterator[None]:
-    """JAX warns of every child process; ffmpeg and the probe for OpenGL are started by exec and never touch JAX."""
+    """Silences JAX's warning about os.fork: the child processes (ffmpeg, OpenGL probe) never use JAX."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
         yield
@@ -22,7 +22,7 @@ def write_video(frames: np.ndarray, path: Path, fps: float) -> Path:
     """Writes an H.264 mp4 (yuv420p, which every browser plays) and returns its path.
 
     Args:
-        frames: (T, H, W, 3) uint8, at least one. An odd height or width is evened by repeating the last row or column.
+        frames: (T, H, W, 3) uint8, at least one. The last row (column) is repeated if the height (width) is odd.
         path: ends in .mp4; its folder is made when missing.
         fps: frames per second, > 0.
 

@@ -1,6 +1,7 @@
-"""Reports of run folders: `page.py` (tables and one HTML page), `figures.py`, `stats.py`, `scores.py`.
+"""Reports of run folders.
 
-`stats.py` holds the statistics over seeds and tasks, `scores.py` the scores of a sequence of tasks.
+`page.py` makes tables and one HTML page, `figures.py` the pictures. `stats.py` holds statistics over seeds and tasks,
+`scores.py` the continual-learning scores of a sequence of tasks.
 """
 
 from crl_jax.report.page import aggregate, group_table, interval, shown, summary, table, write_report

@@ -1,4 +1,4 @@
-"""Figures of run folders: success over env steps and minutes; diagnostics of one run, or of several side by side."""
+"""Figures of run folders: success over env steps and over minutes, and diagnostics of one run or of several groups."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Band = Literal["range", "bootstrap"]
 POINTS = 200
-"""At most so many points of a curve are drawn."""
+"""Maximum number of points drawn per curve."""
 
-# Okabe and Ito's palette, told apart by every kind of colour vision.
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 Panel = tuple[str, str, bool, str]
@@ -51,17 +51,17 @@ COMPARED: dict[str, tuple[str, str]] = {
     "train/distinct_goals": ("Distinct goals in a batch", "share of the goals"),
     "train/object_moved": ("Episodes in which the object moved", "fraction"),
 }
-"""Metric -> title and y label: what tells a critic that collapsed from one that sees objects move."""
+"""Metric -> title and y label: the metrics that separate a collapsed critic from one that sees objects move."""
 
 
 def curve_figure(groups: Mapping[str, Sequence[Path]], path: Path, band: Band = "range") -> Path:
-    """Success over env steps and over training time, a line for each group.
+    """Success over env steps and over training time, one line per group.
 
     Args:
-        groups: label -> run folders (the seeds of one setting, of one task or several).
+        groups: label -> run folders (the seeds of one setting, on one task or on several).
         path: a .png (or any format that matplotlib writes).
-        band: "range": the mean over the runs, and their range; "bootstrap": the interquartile mean over runs and tasks,
-            and its stratified 95% bootstrap interval.
+        band: "range": the mean over the runs, with their minimum and maximum; "bootstrap": the interquartile mean over
+            runs and tasks, with its stratified 95% bootstrap interval.
 
     Raises:
         ConfigError: a folder is no run, or no run was evaluated yet.
@@ -95,7 +95,7 @@ def curve_figure(groups: Mapping[str, Sequence[Path]], path: Path, band: Band = 
 
 
 def tasks_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path:
-    """Success over env steps, a panel for each group: every run a colour, any step dotted, the last step solid."""
+    """Success over env steps, one panel per group, one colour per run. Dotted: at any step; solid: at the last step."""
     from matplotlib.ticker import EngFormatter, PercentFormatter
 
     figure, grid = _grid(len(groups))
@@ -114,7 +114,7 @@ def tasks_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path:
 
 
 def diagnostics_figure(folder: Path, path: Path) -> Path | None:
-    """What the critic, the actor and the data did over env steps; only what was recorded. None when nothing was."""
+    """The recorded metrics of `PANELS` (critic, actor, data) over env steps. None when the run recorded none."""
     from matplotlib.ticker import EngFormatter
 
     records = records_of(Path(folder))
@@ -137,10 +137,10 @@ def diagnostics_figure(folder: Path, path: Path) -> Path | None:
 
 
 def comparison_figure(groups: Mapping[str, Sequence[Path]], path: Path) -> Path | None:
-    """The metrics of `COMPARED` over env steps, a line for each group: the mean over its runs, and their range.
+    """The metrics of `COMPARED` over env steps, one line per group: the mean over its runs, and their range.
 
     Returns:
-        The picture; None when no run recorded any of them.
+        The picture; None when no run recorded any of these metrics.
     """
     from matplotlib.ticker import EngFormatter
 
@@ -168,11 +168,11 @@ def metric_figure(
     path: Path,
     given: Mapping[str, Mapping[str, Curve]] | None = None,
 ) -> Path:
-    """One recorded metric over env steps: a panel for each title, a line for each of its groups (mean and range).
+    """One recorded metric over env steps, one panel per title, one line per group of runs (mean and range).
 
     Args:
         panels: title -> label -> run folders. metric: its name in the records, e.g. "eval/time_at_goal".
-        given: title -> label -> a curve of others, dashed, in the colour of its label.
+        given: title -> label -> a published curve, drawn dashed in the colour of its label.
 
     Raises:
         ConfigError: a folder is no run.
@@ -194,7 +194,7 @@ def draw_metric(
     colours: Mapping[str, str] | None = None,
     given: Mapping[str, Curve] | None = None,
 ) -> None:
-    """One recorded metric over env steps, a line for each group of runs (mean and range); see `metric_figure`."""
+    """One recorded metric over env steps, one line per group of runs (mean and range); see `metric_figure`."""
     from matplotlib.ticker import EngFormatter
 
     colours = colours or dict(zip(groups, _colours(len(groups)), strict=True))
@@ -209,11 +209,11 @@ def draw_metric(
 
 
 Series = Mapping[str, Sequence[tuple[float, Sequence[float]]]]
-"""Label -> points, each an x and the values of its runs."""
+"""Label -> points; each point is an x and the values of the runs at that x."""
 
 
 def series_figure(panels: Mapping[str, Series], x_label: str, y_label: str, path: Path) -> Path:
-    """Values of settings over a quantity of theirs, logarithmic: a panel for each title, mean and range of the runs."""
+    """Mean and range of runs over a quantity of their setting (log x axis), one panel per title, one line per label."""
     figure, grid = _grid(len(panels))
     for axes, (title, series) in zip(grid, panels.items(), strict=True):
         for colour, (label, points) in zip(_colours(len(series)), series.items(), strict=True):
@@ -232,10 +232,10 @@ Levels = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def levels_figure(rows: Mapping[str, Levels], y_label: str, path: Path, marked: Sequence[str] = ()) -> Path:
-    """Values in [0, 1] of every level: a panel for each row and factor, a dot for each run, their median a bar.
+    """Values in [0, 1] of every level, one panel per row and factor. A dot is a run; a bar is the median of the runs.
 
     Args:
-        marked: levels in bold.
+        marked: levels whose labels are bold.
     """
     columns = max(len(factors) for factors in rows.values())
     figure = new_figure(len(rows), columns, 2.7 * columns, height=2.6 * len(rows))
@@ -256,7 +256,7 @@ def levels_figure(rows: Mapping[str, Levels], y_label: str, path: Path, marked: 
 def heat_map(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str, path: Path, unit: str = "success"
 ) -> Path:
-    """A table of (len(rows), len(columns)) values in [0, 1] as a picture; NaN is left blank."""
+    """A heat map of (len(rows), len(columns)) values in [0, 1]; NaN is left blank."""
     figure = new_figure(1, 1, 1.6 + 1.1 * len(columns), height=1.4 + 0.6 * len(rows))
     axes = figure.subplots()
     picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -276,10 +276,10 @@ def sequence_figure(
     path: Path,
     unit: str = "success",
 ) -> Path:
-    """Success on every task of a sequence over its env steps, a panel for each group, a line for each task.
+    """Success on every task of a sequence over env steps, one panel per group, one line per task.
 
     Args:
-        groups: label -> of each run: env steps (T,), success (T, N), and env steps at the tasks' ends (N,).
+        groups: label -> for each run: env steps (T,), success (T, N), and env steps at the end of each task (N,).
         tasks: names of the N tasks.
     """
     from matplotlib.ticker import EngFormatter
@@ -312,7 +312,7 @@ def sequence_figure(
 
 
 def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], path: Path) -> Path:
-    """A panel for each matrix of values in [0, 1]: after each row's task, on each column's; NaN is left blank."""
+    """One panel per matrix of values in [0, 1]: success after the row's task, on the column's task. NaN is blank."""
     across = 3 if len(columns) > 5 else 6
     names = [f"{number + 1} {row}" for number, row in enumerate(rows)]
     figure, grid = _grid(len(matrices), across)
@@ -331,9 +331,9 @@ def heat_maps(matrices: Mapping[str, np.ndarray], rows: Sequence[str], columns: 
 
 
 def _draw(axes: Axes, curves: list[Curve], tasks: list[str], label: str, colour: str, band: Band) -> int:
-    """One group's line and band; nothing, and 0, when none of its runs recorded the metric.
+    """Draws one group's line and band; returns 1, or 0 when none of its runs recorded the metric.
 
-    Runs that have no span in common, as when one took far longer than the other, are a line each.
+    Runs without a common span of x, such as a fast and a very slow run over minutes, are drawn as separate lines.
     """
     pairs = [(curve, task) for curve, task in zip(curves, tasks, strict=True) if len(curve[0])]
     if not pairs:
@@ -362,7 +362,7 @@ def _colours(count: int) -> list[str]:
 
 
 def _grid(panels: int, across: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, three in a row, or more that are smaller."""
+    """A figure of `panels` panels, at most `across` in a row. A larger `across` makes smaller panels."""
     columns = min(across, panels)
     rows = -(-panels // columns)
     figure = new_figure(rows, columns, 13.8 / across * columns, 9.3 / across * rows)
@@ -373,8 +373,8 @@ def _grid(panels: int, across: int = 3) -> tuple[Figure, list[Axes]]:
 
 
 def new_figure(rows: int, columns: int, width: float, height: float | None = None) -> Figure:
-    """An empty figure of so many panels, of a size in inches."""
-    # Without pyplot: no display, no global list of figures.
+    """An empty figure for (rows, columns) panels; width and height are in inches, 3.1 per row by default."""
+    # pyplot is avoided: it wants a display and keeps a global list of figures.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -384,7 +384,7 @@ def new_figure(rows: int, columns: int, width: float, height: float | None = Non
 
 
 def saved(figure: Figure, path: Path, grid: bool = True) -> Path:
-    """The figure in a file, its axes plain."""
+    """Writes the figure to a file, without the top and right border of its axes; returns the path."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         if grid:

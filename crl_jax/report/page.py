@@ -1,4 +1,4 @@
-"""Run folders to a table and one self-contained HTML page with its curves (`figures`), from what `recorded` reads."""
+"""Tables of run folders, and one self-contained HTML page with their curves (see `figures` and `recorded`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Groups = Mapping[str, Sequence[Path]]
 """Label -> run folders."""
 EMBEDDED_VIDEO_BYTES = 8 * 2**20
 DETAILED, CROWDED = 9, 14
-"""Reports of more runs show no diagnostics of each; of more groups, no curves of all groups in one figure."""
+"""Most runs for which each run's diagnostics are shown; most groups whose curves are drawn in one figure."""
 
 HEAD = """<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Run report</title><style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -33,11 +33,11 @@ pre{background:#f4f4f4;padding:1em;overflow:auto}</style>"""
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """The numbers of one run; what was never recorded is absent.
+    """The numbers of one run. A number that was never recorded is absent.
 
     Returns:
-        name, task, seed; env_steps, updates; seconds (training, no compilation), compile_seconds; env_steps_per_s,
-        updates_per_s (over the whole run); and for success_any and success_final: best_*, last_*, auc_* in [0, 1].
+        name, task, seed; env_steps, updates; seconds (without compilation), compile_seconds; env_steps_per_s and
+        updates_per_s, averaged over the whole run; best_*, last_*, auc_* of success_any and success_final, in [0, 1].
 
     Raises:
         ConfigError: not a run folder, or one without records.
@@ -63,7 +63,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def table(folders: Sequence[Path]) -> Table:
-    """The runs side by side, one row each, as a rich table."""
+    """A rich table with one row per run."""
     columns = (
         ("task", "task", "{}"),
         ("seed", "seed", "{}"),
@@ -88,11 +88,11 @@ SCORES = tuple(f"{kind}_success_{when}" for when in ("any", "final") for kind in
 
 
 def aggregate(groups: Groups) -> list[dict[str, Any]]:
-    """Statistics of each group's runs, tasks pooled, as rliable defines them.
+    """Statistics of each group's runs as rliable defines them. The runs of all tasks are pooled.
 
     Returns:
-        For each group label, runs, tasks; and for each score of `SCORES` that all its runs have, (interquartile mean,
-        low, high of its 95% stratified bootstrap interval).
+        One dict per group: label; numbers of runs and of tasks; and, for each score of `SCORES` that all its runs have,
+        (interquartile mean, low, high), with low and high of the 95% stratified bootstrap interval.
     """
     rows = []
     for label, folders in groups.items():
@@ -136,11 +136,11 @@ def write_report(
     """Writes learning_curve.png, diagnostics*.png and report.html into `out`; returns the page's path.
 
     Args:
-        folders: run folders, or folders that hold some.
-        out: where to; the run folder itself when there is only one (required for several).
-        groups: the seeds of each setting and task; found by their configs when None (`recorded.groups_of`).
-        pooled: the runs of each setting, over all tasks; likewise.
-        pictures: more of them, (title, file). notes: lines of text at the top, such as the command that made the runs.
+        folders: run folders, or folders that contain run folders.
+        out: folder to write to. Required for several runs; for a single run the default is its own folder.
+        groups: the seeds of each setting and task; None: found from their configs (`recorded.groups_of`).
+        pooled: the runs of each setting over all tasks. Ignored, and found from the configs, when `groups` is None.
+        pictures: further pictures, (title, file). notes: lines of text at the top, such as the command of the runs.
 
     Raises:
         ConfigError: a folder is no run or has no evaluation; `out` is missing for several.
@@ -214,7 +214,7 @@ def _aggregate_table(groups: Groups) -> str:
 
 
 def _run_table(rows: list[dict[str, Any]]) -> str:
-    """One row each; of a single run, one row for each number."""
+    """One row per run; for a single run, one row per number."""
     if len(rows) == 1:
         return _html_table([{"": name.replace("_", " "), "value": value} for name, value in rows[0].items()])
     return _html_table(rows)
@@ -231,7 +231,7 @@ def _html_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _commands(runs: list[Path]) -> list[str]:
-    """The commands that made the runs, each once."""
+    """The commands that made the runs, without duplicates."""
     return list(dict.fromkeys(_command(run) for run in runs))
 
 

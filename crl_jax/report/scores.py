@@ -1,8 +1,8 @@
 """Scores of a sequence of tasks from its evaluations S[t, task], in NumPy.
 
-Performance, forgetting and forward transfer are those of Continual World (arXiv:2105.10919). A task that
-comes twice in a sequence has a column for each time. Success may be the share of episodes successful at any step
-(Continual World) or at the last one (CompoNet, CKA-RL): a score is of one of the two, and both are reported.
+Performance, forgetting and forward transfer are those of Continual World (arXiv:2105.10919). A task that comes twice in
+a sequence has two columns. Success is the share of episodes that are successful at any step (Continual World) or at the
+last step (CompoNet, CKA-RL). Each score is computed from one of the two definitions; both are reported.
 
 Axis letters: T evaluations, N tasks, R runs.
 """
@@ -19,16 +19,16 @@ from crl_jax.report.stats import area_under_curve, bootstrap_interval
 
 @dataclass(frozen=True)
 class Evaluations:
-    """What a run scored on every task of its sequence.
+    """Success of one run on every task of its sequence, at each evaluation.
 
     Attributes:
-        env_steps: (T,) when, increasing, counted over the whole sequence.
-        success: (T, N) share of episodes, in [0, 1]. Each task is scored by the policy that the method has for it.
+        env_steps: (T,) env steps of each evaluation, increasing, counted over the whole sequence.
+        success: (T, N) share of successful episodes, in [0, 1]. The method's own policy for a task is scored on it.
         ends: (N,) env steps at which the training of each task ended, increasing.
 
     Raises:
-        ValueError: shapes that do not go together, success outside [0, 1], steps that do not increase, or a task
-            without an evaluation while it was trained.
+        ValueError: shapes that do not fit together, success outside [0, 1], steps that do not increase, or a task
+            without an evaluation during its training.
     """
 
     env_steps: np.ndarray
@@ -50,12 +50,12 @@ class Evaluations:
             raise ValueError(f"task {empty[0]} was never evaluated while it was trained")
 
     def during(self, task: int) -> np.ndarray:
-        """(T,) bool: evaluations after the task's training began, up to and with the one at its end."""
+        """(T,) bool: evaluations during the task's training, including the one at its end."""
         begin = self.ends[task - 1] if task else -np.inf
         return (self.env_steps > begin) & (self.env_steps <= self.ends[task])
 
     def curve(self, task: int) -> tuple[np.ndarray, np.ndarray]:
-        """Env steps since the task began, and success on it, over its own training."""
+        """Env steps since the task began, and success on the task, at the evaluations during its training."""
         rows = self.during(task)
         return self.env_steps[rows] - (self.ends[task - 1] if task else 0), self.success[rows, task]
 
@@ -65,20 +65,20 @@ class Evaluations:
 
 
 def performance(evaluations: Evaluations) -> np.ndarray:
-    """(T,) P(t) = (1/N) sum_i p_i(t): mean success over all tasks; its last value is the published PERF."""
+    """(T,) P(t) = (1/N) sum_i p_i(t): mean success over all tasks. The last value is the score published as PERF."""
     return evaluations.success.mean(axis=1)
 
 
 def own_performance(evaluations: Evaluations) -> float:
-    """Mean over tasks of the success at the end of their own training: P(T) as CompoNet and CKA-RL take it.
+    """Mean over tasks of the success at the end of each task's own training. CompoNet and CKA-RL report this as P(T).
 
-    It measures no forgetting.
+    This score does not measure forgetting.
     """
     return float(evaluations.at_own_end().mean())
 
 
 def forgetting(evaluations: Evaluations) -> np.ndarray:
-    """(N,) F_i = p_i(end of i) - p_i(T): success lost since each task's training ended; negative: gained."""
+    """(N,) F_i = p_i(end of i) - p_i(T): success lost since the end of each task's training; negative: gained."""
     return evaluations.at_own_end() - evaluations.success[-1]
 
 
@@ -88,10 +88,10 @@ def area(evaluations: Evaluations, task: int) -> float:
 
 
 def forward_transfer(evaluations: Evaluations, reference: ArrayLike) -> np.ndarray:
-    """(N,) FT_i = (AUC_i - AUC_i of scratch) / (1 - AUC_i of scratch): 0 learns as from scratch, 1 knows all at once.
+    """(N,) FT_i = (AUC_i - AUC_i of scratch) / (1 - AUC_i of scratch). 0: as from scratch; 1: solved from the start.
 
     Args:
-        reference: (N,) areas of the same tasks, each learned alone from scratch (`areas` of its runs, averaged).
+        reference: (N,) mean `areas` of runs that learn each of the same tasks from scratch.
 
     Raises:
         ValueError: another number of tasks, or a reference of 1, which leaves nothing to gain.
@@ -110,7 +110,7 @@ def areas(evaluations: Evaluations) -> np.ndarray:
 
 
 def mean_interval(scores: ArrayLike, repetitions: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean over runs of a score (R,), and its 95% bootstrap interval over the runs: mean, low, high."""
+    """(mean, low, high): mean of a score (R,) over runs, and its 95% bootstrap interval over the runs."""
     runs = np.asarray(scores, np.float64)
     low, high = bootstrap_interval(runs, lambda table: float(table.mean()), repetitions, seed=seed)
     return float(runs.mean()), low, high

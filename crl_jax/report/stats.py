@@ -14,22 +14,25 @@ from numpy.typing import ArrayLike
 
 
 def iqm(scores: ArrayLike) -> float:
-    """Interquartile mean: the mean of the middle half of all scores, runs and tasks pooled (rliable `aggregate_iqm`).
+    """Interquartile mean: mean of the middle half of the pooled scores of all runs and tasks (rliable `aggregate_iqm`).
 
     Args:
         scores: any shape, at least one score. A quarter of the scores, rounded down, is cut at either end.
 
     Raises:
-        ValueError: no score, or one that is not finite.
+        ValueError: no score, or a score that is not finite.
     """
     return float(_middle(_finite(scores).ravel()))
 
 
 def iqm_curve(strata: Sequence[ArrayLike]) -> np.ndarray:
-    """Interquartile mean of runs and tasks pooled, at each of some points.
+    """Interquartile mean over the pooled runs of all tasks, separately at each point of a curve.
 
     Args:
-        strata: one (R, ...) for each task; R may differ.
+        strata: one array (R, ...) per task; R may differ between tasks.
+
+    Returns:
+        (...), the shape of one run's scores.
     """
     return _middle(np.concatenate([_finite(scores) for scores in strata]))
 
@@ -37,12 +40,12 @@ def iqm_curve(strata: Sequence[ArrayLike]) -> np.ndarray:
 def iqm_interval(
     strata: Sequence[ArrayLike], repetitions: int = 2000, confidence: float = 0.95, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stratified percentile bootstrap interval of `iqm_curve`: low and high, each of the shape of a run's scores.
+    """Stratified percentile bootstrap interval of `iqm_curve`: low and high, each with the shape of one run's scores.
 
-    Runs are drawn with replacement within each task; the same draw serves all points of a curve.
+    Runs are drawn with replacement within each task. All points of a curve share the same draw.
 
     Args:
-        strata: one (R, ...) for each task; R may differ.
+        strata: one array (R, ...) per task; R may differ between tasks.
     """
     drawn = _resampled([_finite(scores) for scores in strata], repetitions, seed)
     tail = 100 * (1 - confidence) / 2
@@ -87,7 +90,7 @@ def area_under_curve(env_steps: ArrayLike, values: ArrayLike) -> float:
     """Mean height of a learning curve: its trapezoid area divided by the env steps that it spans.
 
     Args:
-        env_steps: (T,) increasing. values: (T,). A single point counts as its own height.
+        env_steps: (T,) increasing. values: (T,). The mean height of a single point is its value.
 
     Raises:
         ValueError: empty, not finite, of different lengths, or steps that go back.
@@ -112,10 +115,10 @@ def best_and_last(values: ArrayLike) -> tuple[float, float]:
 
 
 def rank_correlation(left: ArrayLike, right: ArrayLike) -> float:
-    """Spearman's rank correlation of two samples (N,): Pearson's of their ranks, tied values sharing their mean rank.
+    """Spearman's rank correlation of two samples (N,): Pearson's correlation of ranks. Tied values share a mean rank.
 
     Returns:
-        in [-1, 1]; NaN where either sample has one value only.
+        in [-1, 1]; NaN when all values of a sample are equal.
 
     Raises:
         ValueError: empty, not finite, or of different shapes.
@@ -130,7 +133,7 @@ def rank_correlation(left: ArrayLike, right: ArrayLike) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(N,) ranks from 0; of tied values their mean."""
+    """(N,) ranks from 0; tied values get the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts) - 1.0
     return (last - (counts - 1) / 2)[place]

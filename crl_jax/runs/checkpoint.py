@@ -1,11 +1,12 @@
-"""Checkpoints: arrays by Orbax, everything else as JSON, one folder per step that appears whole or not at all.
+"""Checkpoints: one folder per step, arrays by Orbax and the rest as JSON. The folder appears complete or not at all.
 
     checkpoints/<step>/state/         the arrays (Orbax, zarr in OCDBT)
     checkpoints/<step>/manifest.json  step, host values, name/shape/dtype of every leaf, size and digest of every file
 
-A checkpoint is written under a hidden name, flushed, and renamed; older ones go after that. No pickle: a checkpoint
-can hold no code. Of several processes each writes its shares of the arrays, process 0 the rest; what is split over N
-devices can be read back onto any number of them, in any number of processes, that divides it.
+A checkpoint is written under a hidden name, flushed and renamed. Older checkpoints are deleted after that. Nothing is
+pickled, so that a checkpoint cannot hold code. With several processes, each writes its own shards of the arrays, and
+process 0 writes everything else. Arrays that were split over N devices can be restored onto any number of devices that
+divides them, in any number of processes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _DISK_WORDS = ("no space left", "disk quota", "quota exceeded", "file too large"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or read, told in one line."""
+    """A checkpoint that cannot be written or read. The message is one line."""
 
 
 class DiskFullError(CheckpointError):
@@ -58,18 +59,18 @@ def latest(folder: Path) -> int | None:
 def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> Path:
     """Writes `state` and `host` as checkpoint `step`, then deletes all but the newest `keep`; returns its folder.
 
-    Of several processes all call this with the same arguments, and all return when the checkpoint is complete.
+    With several processes, all call this with the same arguments. All return once the checkpoint is complete.
 
     Args:
         folder: holds one sub-folder per step; made when missing.
-        step: name of the checkpoint, >= 0. An existing one of that step is replaced.
+        step: name of the checkpoint, >= 0. An existing checkpoint of that step is replaced.
         state: pytree of arrays (any dtype that NumPy or ml_dtypes names; legacy uint32 PRNG keys; empty leaves).
         host: JSON-able values (Python ints of any size).
-        keep: checkpoints that stay, >= 1; the one just written always does.
+        keep: number of checkpoints that stay, >= 1. The one just written always stays.
 
     Raises:
-        DiskFullError: no room, seen beforehand or while writing; what was there before is left as it was.
-        HostError: it failed on process 0, which raises the cause. ValueError: step < 0 or keep < 1.
+        DiskFullError: no room, noticed before or during writing. Earlier checkpoints are left as they were.
+        HostError: process 0 failed; process 0 itself raises the cause. ValueError: step < 0 or keep < 1.
     """
     if step < 0 or keep < 1:
         raise ValueError(f"step={step}, keep={keep}: step must be >= 0 and keep >= 1")
@@ -92,7 +93,8 @@ def save(folder: Path, step: int, state: Any, host: dict[str, Any], keep: int) -
 def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
     """Reads a checkpoint back, bitwise, into the structure of `template`.
 
-    Where the template's shardings span several processes, all of them call this; else each may on its own.
+    If the template's shardings span several processes, all processes must call this. Otherwise each process may call
+    it on its own.
 
     Args:
         folder: as given to `save`.
@@ -103,7 +105,8 @@ def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, 
         state (arrays that own their memory, so that they can be donated) and the `host` values.
 
     Raises:
-        CheckpointError: nothing there; damaged (names the path and the other steps); or not the template's leaves.
+        CheckpointError: no checkpoint; a damaged one (the message names the path and the other steps); or its leaves
+            differ from the template's.
     """
     folder = Path(folder).absolute()
     if _spans_processes(template):
@@ -120,7 +123,7 @@ def restore(folder: Path, template: Any, step: int | None = None) -> tuple[Any, 
 
 
 def require(folder: Path, step: int | None = None) -> int:
-    """Check that a checkpoint is there and undamaged, before anything expensive is built for it; returns its step.
+    """Check that a checkpoint exists and is undamaged, and return its step. Call it before an expensive compilation.
 
     Raises:
         CheckpointError: as `restore`.
@@ -129,7 +132,7 @@ def require(folder: Path, step: int | None = None) -> int:
 
 
 def host_values(folder: Path, step: int | None = None) -> dict[str, Any]:
-    """The `host` values of a checkpoint, the newest by default; its arrays are verified but not read.
+    """The `host` values of a checkpoint, the newest by default. The files of its arrays are verified but not loaded.
 
     Raises:
         CheckpointError: as `restore`.
@@ -173,7 +176,7 @@ def _write_arrays(partial: Path, state: Any) -> None:
 
 
 def _complete(partial: Path, step: int, state: Any, host: dict[str, Any], keep: int) -> None:
-    """The manifest, and the checkpoint's own name for its folder; then older ones go."""
+    """Writes the manifest, renames the hidden folder to its step, and deletes older checkpoints."""
     manifest.write(partial, {"format": 1, "step": step, "host": host, "leaves": _described(state)})
     for folder, _, _ in os.walk(partial):
         _sync(Path(folder))
@@ -208,7 +211,7 @@ def _read(path: Path, described: list[list[Any]], template: Any) -> Any:
 def _reader(template: Any) -> ocp.Checkpointer:
     if jax.process_count() == 1 or _spans_processes(template):
         return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-    # Orbax would wait for all processes, where one of them reads for itself.
+    # This process reads on its own. By default Orbax would wait for all processes.
     me = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me))
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
@@ -226,7 +229,7 @@ def _empty(shape: list[int], dtype: str, leaf: Any) -> jax.Array:
 
 
 def _owned(array: jax.Array) -> jax.Array:
-    # On a CPU an array may borrow the reader's buffer; donating it would then write into foreign memory.
+    # On a CPU an array may alias the reader's buffer. Donating such an array would overwrite memory it does not own.
     on_cpu = next(iter(array.devices())).platform == "cpu"
     return jax.device_put(jnp.array(array, copy=True), array.sharding) if on_cpu else array
 
@@ -285,13 +288,13 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what killed processes left half-written or half-deleted."""
+    """Removes folders that killed processes left half-written or half-deleted."""
     for entry in folder.glob(f"{HIDDEN}*"):
         shutil.rmtree(entry, ignore_errors=True)
 
 
 def _discard(path: Path) -> None:
-    # Renamed first: a kill in the middle of the deletion must not leave half a checkpoint under a step's name.
+    # Rename first: a kill during the deletion must not leave half a checkpoint under a step's name.
     grave = path.with_name(f"{HIDDEN}old-{path.name}-{os.getpid()}")
     path.rename(grave)
     shutil.rmtree(grave, ignore_errors=True)
@@ -309,7 +312,7 @@ def _removed_on_failure(partial: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax's chatter off the console; its errors still come as exceptions."""
+    """Silences Orbax's log messages. Its errors are still raised as exceptions."""
     loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -339,5 +342,5 @@ def _listed(values: list[int]) -> str:
 
 def _line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    text = text if len(text) <= 240 else f"{text[:120]} ... {text[-120:]}"  # the cause is told first or last
+    text = text if len(text) <= 240 else f"{text[:120]} ... {text[-120:]}"  # the cause is at the start or the end
     return f"{type(error).__name__}: {text}"

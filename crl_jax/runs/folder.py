@@ -1,4 +1,4 @@
-"""A run's folder on disk: `runs/<name>/config.json metrics.jsonl checkpoints/ ...`, made, found and read back."""
+"""The folder of a run, `runs/<name>/` with config.json, metrics.jsonl, checkpoints/: create, load and resume it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from crl_jax.scale import hosts
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
 _BUFFERS = ("naconmax", "njmax")
 MAY_CHANGE = ("total_env_steps", "runs", "name", "video", "wandb", "tensorboard", "keep", "devices", *_BUFFERS)
-"""Fields that a resumed run may change: they alter neither the state nor what the next iteration computes (buffers that
-overflow stop the run; other `devices` split the same state, draw other random numbers, and learn the same)."""
+"""Fields that a resumed run may change, because they change neither the state nor what the next iteration learns.
+
+Engine buffers that overflow stop the run. Another number of `devices` splits the same state and draws other random
+numbers, but learns the same."""
 
 
 def create(config: AnyConfig) -> AnyConfig:
@@ -53,10 +55,10 @@ def create(config: AnyConfig) -> AnyConfig:
 
 
 def check_shared(folder: Path) -> None:
-    """Refuse a run's folder that only some of the processes see.
+    """Refuse a run's folder that is not visible to every process.
 
     Raises:
-        ConfigError: this or another process does not see what process 0 has written.
+        ConfigError: this or another process does not see the config.json that process 0 wrote.
     """
     here = (folder / CONFIG).is_file()
     if hosts.largest(int(not here)):
@@ -83,10 +85,10 @@ def load(folder: Path) -> Config:
 
 
 def resume(folder: Path, wanted: Config | None) -> Config:
-    """The config with which to continue a run: its own, with what `wanted` may change.
+    """The config with which to continue a run: its own, with the `MAY_CHANGE` fields of `wanted` but its own folder.
 
     Raises:
-        CheckpointError, ConfigError: no run there; or `wanted` differs in a field that must not change.
+        CheckpointError: no run there. ConfigError: `wanted` differs in a field that must not change.
     """
     config = load(folder)
     if wanted is None:
@@ -99,7 +101,7 @@ def resume(folder: Path, wanted: Config | None) -> Config:
 
 
 def note_command(folder: Path) -> None:
-    """Append the command of this process to the run's command.txt."""
+    """Append the command line of this process to the run's command.txt."""
     with open(folder / COMMAND, "a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
 
@@ -120,22 +122,22 @@ def _free_name(root: Path, name: str) -> str:
 
 
 class StopRequest:
-    """Whether SIGTERM, SIGINT or SIGUSR2 (submitit's) has asked the run to stop; a second one kills as usual."""
+    """Whether SIGTERM, SIGINT or SIGUSR2 (submitit's) has asked the run to stop. A second signal kills as usual."""
 
     def __init__(self) -> None:
         self.signal: str | None = None
 
     def agreed(self) -> bool:
-        """Whether to stop: asked of any process, known to all; each has to ask as often as the others."""
+        """Whether any process was asked to stop. A collective call: all processes must make it equally often."""
         number = hosts.largest(int(signal.Signals[self.signal]) if self.signal else 0)
-        if number:  # A signal that came while the others were asked counts the next time.
+        if number:  # A signal that arrives during the collective counts at the next call.
             self.signal = signal.Signals(number).name
         return bool(number)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn these signals into a `StopRequest` for the block; outside the main thread they stay as they are."""
+    """Inside the block, turn these signals into a `StopRequest`. Outside the main thread the handlers do not change."""
     request = StopRequest()
     previous: dict[signal.Signals, Any] = {}
 

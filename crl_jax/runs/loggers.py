@@ -1,7 +1,7 @@
 """Where metrics go: metrics.jsonl always; console, TensorBoard and wandb on request.
 
-A record is a flat dict of numbers. What was not computed is absent, and so is what is not a finite number: never 0,
-never null.
+A record is a flat dict of numbers. A metric that was not computed, or is NaN or infinite, is absent from the record. It
+is never written as 0 or null.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Logger(Protocol):
     """A place for metrics."""
 
     def log(self, metrics: Mapping[str, Number], env_steps: int) -> None:
-        """Records `metrics` (scalars: Python, NumPy or JAX) as of `env_steps`, counted over all environments."""
+        """Records `metrics` (Python, NumPy or JAX scalars) at `env_steps`, counted over all environments."""
 
     def close(self) -> None:
-        """Flushes and lets go; to be called once."""
+        """Flushes and releases the resources. Call it once."""
 
 
 def make_loggers(
@@ -53,12 +53,12 @@ def make_loggers(
     Args:
         folder: the run's folder; made when missing.
         total_env_steps: where the progress bar ends.
-        resume_env_steps: env steps of the checkpoint that the run continues from; records after it are dropped.
-            0 is a fresh run, whose records start empty.
-        config: what wandb shows as the run's settings. name, project: as wandb lists the run.
+        resume_env_steps: env steps of the checkpoint that the run continues from; later records are dropped. 0: a
+            fresh run, which starts with no records.
+        config: the run's settings as wandb shows them. name, project: the run's name and project in wandb.
 
     Raises:
-        ConfigError: an optional logger's package is missing or does not start. Nothing has been truncated then.
+        ConfigError: an optional logger's package is missing or does not start. No file has been truncated then.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,13 +73,13 @@ def make_loggers(
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, Number]:
-    """Plain finite Python numbers; integers stay integers; NaN and infinities are left out."""
+    """The metrics as plain Python numbers. Integers stay integers; NaN and infinities are left out."""
     plain = {key: getattr(value, "item", lambda value=value: value)() for key, value in metrics.items()}
     return {key: _plain(value) for key, value in plain.items() if math.isfinite(value)}
 
 
 def read_metrics(folder: Path) -> list[dict[str, Number]]:
-    """The records of a run, in order; [] when there are none. A last line torn by a kill is left out.
+    """The records of a run, in order; [] when there are none. A last line cut off by a kill is left out.
 
     Raises:
         ValueError: a line before the last is not a JSON object.
@@ -141,7 +141,7 @@ class TensorBoardLogger:
 
 
 class WandbLogger:
-    """Weights & Biases; WANDB_MODE (online, offline, disabled) is honoured. A resumed run keeps its id."""
+    """Weights & Biases. WANDB_MODE (online, offline, disabled) is honoured. A resumed run keeps its wandb id."""
 
     def __init__(self, folder: Path, project: str, name: str, config: dict[str, Any], *, resuming: bool = False):
         wandb = _optional("wandb", "wandb")
@@ -160,7 +160,7 @@ class WandbLogger:
         except Exception as error:
             raise ConfigError(f"wandb=True: it does not start ({_line(error)}); try WANDB_MODE=offline") from error
         remembered.write_text(self._run.id + "\n")
-        # env_steps, not wandb's own step, is the axis: that one refuses to go back after a resume.
+        # The x axis is env_steps: wandb's own step counter cannot go back after a resume.
         self._run.define_metric("env_steps")
         self._run.define_metric("*", step_metric="env_steps")
 
@@ -172,9 +172,9 @@ class WandbLogger:
 
 
 class ConsoleLogger:
-    """A progress bar on a terminal; elsewhere one plain line about every ten seconds, and the last one.
+    """A progress bar on a terminal; elsewhere a plain line about every ten seconds and at the end.
 
-    Shows env steps, env steps/s, updates/s, the last success rate and the time left.
+    Both show env steps, env steps/s, updates/s, the last success rate and the time left.
     """
 
     def __init__(
@@ -233,7 +233,7 @@ class ConsoleLogger:
 
 @contextlib.contextmanager
 def closing(loggers: list[Logger]) -> Iterator[list[Logger]]:
-    """Closes every logger at the end, the rest too when one of them fails to."""
+    """Closes every logger at the end of the block, even when closing one of them fails."""
     with contextlib.ExitStack() as stack:
         for logger in loggers:
             stack.callback(logger.close)

@@ -1,4 +1,4 @@
-"""A folder's manifest.json: some values, and size and digest of every other file, so that damage is told by name."""
+"""A folder's manifest.json: some values, and the size and digest of every other file, to name a damaged file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NAME = "manifest.json"
 
 
 class DamageError(RuntimeError):
-    """`file (why)`: missing, or not as it was written."""
+    """A file that is missing, or not as it was written. The message is `file (why)`."""
 
 
 def write(folder: Path, values: dict[str, Any]) -> None:
-    """Writes `values` (JSON-able) and the digests of all files under `folder`, flushed to the disk."""
+    """Writes `values` (JSON-able) and the digests of all files under `folder`, and flushes them to the disk."""
     manifest = values | {"files": {name: _digest(folder / name) for name in _files(folder)}}
     manifest["digest"] = _own_digest(manifest)
     with open(folder / NAME, "w") as file:
@@ -26,10 +26,10 @@ def write(folder: Path, values: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The values, the manifest itself verified, the other files not.
+    """The values. Only the manifest itself is verified, not the other files.
 
     Raises:
-        DamageError: missing or not as written.
+        DamageError: the manifest is missing or not as written.
     """
     path = folder / NAME
     try:
@@ -44,10 +44,10 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def verified(folder: Path) -> dict[str, Any]:
-    """The values, every file verified.
+    """The values, after every file has been verified.
 
     Raises:
-        DamageError: names the first file that is missing or not as written.
+        DamageError: a file is missing or not as written; names the first such file.
     """
     manifest = read(folder)
     for name, wanted in manifest["files"].items():

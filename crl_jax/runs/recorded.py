@@ -24,10 +24,10 @@ _IN_LABEL = 4
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """The run folders among `paths`, and below those that are none, in order of their names.
+    """The run folders among `paths`. A path that is no run folder is searched for runs below it, ordered by name.
 
     Raises:
-        ConfigError: a path with no run in it.
+        ConfigError: a path without any run.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -40,10 +40,10 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """A run's config.json as it stands, perhaps of another version.
+    """A run's config.json as plain values, not validated: another version of this package may have written it.
 
     Raises:
-        ConfigError: not there, or no JSON.
+        ConfigError: the file is missing, or no JSON.
     """
     try:
         config = json.loads((folder / CONFIG).read_text())
@@ -67,24 +67,25 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaf fields of a config.json, whatever section they are in."""
+    """The fields of all sections of a config.json in one flat dict."""
     sections = [value for value in config.values() if isinstance(value, Mapping)]
     leaves = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
     return {key: value for section in sections for key, value in section.items()} | leaves
 
 
 def task_of(folder: Path) -> str:
-    """The run's task; its folder's name where the config tells none."""
+    """The run's task; the name of its folder when the config names no task."""
     return str(flat(config_of(folder)).get("task") or folder.resolve().name)
 
 
 def groups_of(runs: Sequence[Path], apart: bool = True) -> dict[str, list[Path]]:
-    """Label -> the runs of one setting: those whose configs differ in nothing but the seed and what changes no result.
+    """Label -> the runs of one setting. Their configs differ only in the fields of `NO_SETTING`, such as the seed.
 
-    A label tells the task and the fields that differ between groups. What an older config.json lacks has its default.
+    A label names the task and the fields that differ between groups. A field missing from an older config.json has its
+    default value.
 
     Args:
-        apart: tasks are settings apart; False: a group holds its setting's runs of every task.
+        apart: True: runs of different tasks are in different groups. False: a group holds the runs of all tasks.
     """
     ignored = {*NO_SETTING, *(() if apart else ("task", "horizon"))}
     defaults = flat(Config().to_dict())
@@ -97,7 +98,7 @@ def groups_of(runs: Sequence[Path], apart: bool = True) -> dict[str, list[Path]]
     members: dict[str, dict[str, Any]] = {}
     for run, setting in zip(runs, settings, strict=True):
         label = _label(setting, differ) or (task_of(run) if apart else "all tasks")
-        if members.setdefault(label, setting) != setting:  # the fields left out of the label tell them apart
+        if members.setdefault(label, setting) != setting:  # they differ in a field that the label omits
             label = f"{label} ({run.resolve().name})"
             members[label] = setting
         groups.setdefault(label, []).append(run)
@@ -116,23 +117,23 @@ def _label(setting: dict[str, Any], differ: list[str]) -> str:
 
 
 def curve_of(records: list[dict[str, Any]], key: str) -> Curve:
-    """(T,) env steps and (T,) values of the records that hold a metric; empty when none does."""
+    """(T,) env steps and (T,) values of a metric, from the records that hold it; empty when none does."""
     points = sorted((record["env_steps"], record[key]) for record in records if key in record)
     return np.array([step for step, _ in points], float), np.array([value for _, value in points], float)
 
 
 def minutes_at(records: list[dict[str, Any]], steps: np.ndarray) -> np.ndarray:
-    """Training time at given env steps, interpolated between the records that carry it; empty when none does."""
+    """Training time in minutes at given env steps, interpolated between records; empty when no record has a time."""
     known, seconds = curve_of(records, "time/seconds")
     return np.interp(steps, known, seconds) / 60 if len(known) else np.array([])
 
 
 def throughput(folder: Path) -> dict[str, float]:
-    """Where a run's seconds went; what was never recorded is absent.
+    """How a run's time splits into phases, in seconds. An entry that was never recorded is absent.
 
     Returns:
-        compile_seconds, warm_up_seconds, training_seconds (collecting and learning), evaluation_seconds; and over the
-        training seconds alone, env_steps_per_s and updates_per_s. `crl profile` splits the training further.
+        compile_seconds, warm_up_seconds, training_seconds (collecting and learning), evaluation_seconds; and, per
+        second of training only, env_steps_per_s and updates_per_s. `crl profile` splits the training further.
     """
     records = records_of(folder)
     found: dict[str, float] = {}
@@ -140,7 +141,7 @@ def throughput(folder: Path) -> dict[str, float]:
     if compiled:
         found["compile_seconds"] = max(compiled)
     evaluation, last = 0.0, 0.0
-    rounds: list[tuple[int, int, float]] = []  # env steps, updates, seconds at the end of each
+    rounds: list[tuple[int, int, float]] = []  # env steps and updates at its end, its seconds
     for record in (record for record in records if "time/seconds" in record):
         if any(key.startswith("eval/") for key in record):
             evaluation += record["time/seconds"] - last
@@ -149,7 +150,7 @@ def throughput(folder: Path) -> dict[str, float]:
         last = record["time/seconds"]
     if evaluation:
         found["evaluation_seconds"] = evaluation
-    if len(rounds) > 1:  # the first holds the warm-up too, and is as long as the others
+    if len(rounds) > 1:  # the first also holds the warm-up; its training takes as long as theirs
         later = sum(seconds for _, _, seconds in rounds[1:])
         each = later / (len(rounds) - 1)
         found["training_seconds"] = later + each
