@@ -1,6 +1,6 @@
-"""Tests, in the folders of what they test. `support/` holds probe environments, recordings and settings they share."""
+"""Tests, in folders that mirror the packages. `support/` holds shared probe environments, recordings and settings."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-"""The checkout."""
+"""Root of the checkout."""

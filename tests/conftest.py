@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 LARGE = 1.5
-"""Gigabytes of a process beyond which compiled scenes and programs are forgotten between two tests."""
+"""Gigabytes: a process larger than this drops its compiled scenes and programs between two tests."""
 OURS = ("crl_jax", "envs_mjx", "configs", "experiments", "benchmarks", "tests")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("local", max_examples=25, **_COMMON)
@@ -31,17 +31,17 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def _forget(*packages: str) -> None:
-    """Empty the caches of these packages' functions, and give the memory back."""
+    """Clear the caches of these packages' functions, and return the memory to the system."""
     for cached in gc.get_objects():
         if isinstance(cached, functools._lru_cache_wrapper) and cached.__module__.split(".")[0] in packages:
             cached.cache_clear()
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed until it is asked.
+    with contextlib.suppress(OSError, AttributeError):  # glibc keeps freed memory until asked.
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _gigabytes() -> float:
-    """Memory of this process; 0 where the system does not tell."""
+    """Resident memory of this process in gigabytes; 0 where the system does not report it."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
     return 0.0
@@ -49,7 +49,7 @@ def _gigabytes() -> float:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_after_a_file() -> Iterator[None]:
-    """Programs, scenes and environments of one file are not kept for the next: together they take gigabytes."""
+    """Drop programs, scenes and environments after each test file: over all files they would take gigabytes."""
     yield
     import jax
 
@@ -59,7 +59,7 @@ def _forget_after_a_file() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _forget_when_large() -> Iterator[None]:
-    """Nor are the scenes and programs of one test for the next, once they take much."""
+    """Drop scenes and programs after a test if the process is larger than `LARGE`."""
     yield
     if _gigabytes() > LARGE:
         import jax

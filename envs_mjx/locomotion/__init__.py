@@ -1,4 +1,4 @@
-"""Goal-conditioned bodies with motors at their joints, in the open or in mazes: a table, `TASKS`, and one class."""
+"""Goal-conditioned tasks of bodies with motors, on open ground or in mazes: the table `TASKS` and one class."""
 
 from envs_mjx.locomotion.tasks import TASKS, LocomotionTask
 

@@ -14,18 +14,18 @@ class Body:
 
     Attributes:
         file: MJCF among Brax's assets.
-        frames: substeps of an env step, of the MJCF's own time step.
-        spring_timestep, spring_frames: seconds and substeps on Brax's spring backend.
-        spring_gear: gears on that backend, one for all motors or one for each; () leaves the MJCF's.
-        solid: geoms that walls and objects touch, beside those that the MJCF has collide.
-        lands: whether every part of the body touches ground and walls, rather than those that the MJCF has collide.
-        healthy: metres of the root's height within which an episode goes on; None ends none.
-        q_noise: half width of the uniform added to the starting position.
-        qd_noise: standard deviation of the starting velocity, or half width where `qd_uniform`.
-        torque: share of the motors' torques that an action of 1 asks for on engines c and warp. The ant's: at full
-            torque random actions there throw it out of `healthy` after 42 env steps (1,645 episodes ended in 64 x 990
-            steps; 38 on spring, 18 with this share).
-        full_range: whether actions -1 ... 1 span the motors' control range; else they are the controls.
+        frames: substeps per env step, each of the MJCF's own time step.
+        spring_timestep, spring_frames: seconds per substep and substeps per env step on Brax's spring backend.
+        spring_gear: motor gears on that backend, one for all motors or one per motor; (): the MJCF's gears.
+        solid: geoms that collide with walls and objects, in addition to the MJCF's colliding geoms.
+        lands: whether all geoms of the body collide with ground and walls, instead of the MJCF's colliding geoms.
+        healthy: range of the root's height in metres, outside which an episode ends. None: height ends no episode.
+        q_noise: half width of the uniform noise added to the starting position.
+        qd_noise: standard deviation of the starting velocity; if `qd_uniform`, its half width.
+        torque: fraction of the motors' torques that an action of 1 commands on engines c and warp. The ant's is below 1
+            because at full torque random actions throw it out of `healthy` after 42 env steps. Episodes ended in
+            64 x 990 steps: 1,645 at full torque, 18 with this fraction, 38 on spring.
+        full_range: whether actions in [-1, 1] span each motor's control range; else actions are the controls.
         observe: row of `observe.OBSERVE`.
     """
 
@@ -78,9 +78,9 @@ BODIES: dict[str, Body] = {
         qd_uniform=True,
         observe="pusher",
     ),
-    # not of Brax's: built by `panda.py`; targets of joints 1, 2, 4, 6, then the fingers
+    # Not in Brax: built by `panda.py`. Actions are targets of joints 1, 2, 4, 6, then of the fingers.
     "panda": Body("", 25, 0.002, 25, q_noise=0.0, qd_noise=0.0, observe="arm"),
     "panda_grasp": Body("", 25, 0.002, 25, q_noise=0.0, qd_noise=0.0, observe="grasp"),
-    # a ball that slides in the plane, made of the ant's scene without the ant
+    # A sphere that slides in the plane, in the ant's scene without the ant.
     "simple": Body("ant.xml", 5, 0.005, 10),
 }

@@ -1,7 +1,7 @@
-"""How episodes begin: starts with noise, and a table of rules for goals and objects, each from one key.
+"""Starts of episodes: noise on the start state, and a table of rules that draw goals and objects from one key.
 
-The rules are JaxGCRL's (arXiv:2408.11052), without its slips: every key is used once, and the ball of `ant_ball` lies
-on a circle around its place (there the sine is that of another angle).
+The rules are JaxGCRL's (arXiv:2408.11052) with two corrections. Every key is used once, and the ball of `ant_ball` lies
+on a circle around its mean place (JaxGCRL takes the sine and the cosine of different angles).
 
 Axis letters: G goal.
 """
@@ -18,18 +18,18 @@ from envs_mjx.locomotion.observe import TARGET_HEIGHT
 from envs_mjx.locomotion.tasks import LocomotionTask
 
 Rule = Callable[[LocomotionTask, jax.Array], tuple[jax.Array, dict[int, jax.Array]]]
-"""Key -> goal (G,), and coordinates that the start is given: index into q -> values (n,)."""
+"""(task, key) -> goal (G,), and start coordinates that the rule sets: index into q -> values (n,)."""
 
 _ANT_Q, _CUBE_Q = 15, 9
 _CUBE_HEIGHT = 0.07
-"""Metres: from where a cube falls to the table when an episode begins."""
+"""Metres: height of the cube at the start of an episode, from which it falls to the table."""
 _GRASP_ASIDE, _GRASP_OPENING = 0.0375, 0.075
-"""Metres: of a grasp, each fingertip's distance from the cube's middle along x, and that between them."""
+"""Metres: in a grasp goal, each fingertip's distance from the cube's middle along x, and between the fingertips."""
 _APART = 0.17
-"""Metres: least distance of the pusher's object from its goal."""
+"""Metres: a pusher's object that is drawn nearer to its goal than this is moved, see `_on_table`."""
 REACHER_HEIGHT, PUSHER_HEIGHT = 0.01, -0.323
 PUSHER_TABLE = (0.45, -0.05)
-"""x, y where the coordinates of the pusher's object and goal are zero."""
+"""Metres: world x, y where the coordinates of the pusher's object and goal are zero."""
 
 
 def _polar(distance: jax.Array | float, key: jax.Array) -> jax.Array:
@@ -46,44 +46,44 @@ def _tall(task: LocomotionTask, goal: jax.Array) -> jax.Array:
 
 
 def circle(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """Anywhere on a circle of 10 m."""
+    """Goal: uniform on a circle of radius 10 m."""
     return _polar(10.0, key), {}
 
 
 def ring(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """1 to 5 m away, all distances alike."""
+    """Goal: 1 to 5 m away, distance and direction uniform."""
     distance_key, angle_key = jax.random.split(key)
     return _tall(task, _polar(jax.random.uniform(distance_key, minval=1.0, maxval=5.0), angle_key)), {}
 
 
 def ahead(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """5 m along x, always."""
+    """Goal: always 5 m along x."""
     return jnp.array([5.0]), {}
 
 
 def cells(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """The middle of one of the maze's goal cells, from the middle of one of its starts."""
+    """Goal: middle of a random goal cell. The body starts in the middle of a random start cell."""
     assert task.maze
     goal_key, start_key = jax.random.split(key)
     return _tall(task, _one(task.maze.at("g"), goal_key)), {0: _one(task.maze.at("r"), start_key)}
 
 
 def near_cells(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """Up to 2 m beyond the middle of a goal cell in x and y; the start is the origin, with noise."""
+    """Goal: a goal cell's middle plus 0 to 2 m in x and in y. The body starts at the origin, with noise."""
     assert task.maze
     cell_key, more_key = jax.random.split(key)
     return _one(task.maze.at("g"), cell_key) + 2.0 * jax.random.uniform(more_key, (2,)), {_ANT_Q: jnp.zeros(3)}
 
 
 def ball(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """On a circle of 5 m; the ball 1 m around a point a fifth of the way."""
+    """Goal: on a circle of radius 5 m. The ball starts 1 m from the point a fifth of the way to the goal."""
     goal_key, ball_key = jax.random.split(key)
     goal = _polar(5.0, goal_key)
     return goal, {_ANT_Q: 0.2 * goal + _polar(1.0, ball_key)}
 
 
 def ball_cells(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """As `cells`, the ball in the middle of one of its own."""
+    """As `cells`; the ball starts in the middle of a random ball cell."""
     assert task.maze
     rest_key, ball_key = jax.random.split(key)
     goal, start = cells(task, rest_key)
@@ -91,14 +91,17 @@ def ball_cells(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[in
 
 
 def disc(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """Within 0.2 m, all distances alike; the scene's own target is put there."""
+    """Goal: within 0.2 m, distance and direction uniform; the scene's own target is put there."""
     distance_key, angle_key = jax.random.split(key)
     goal = _polar(0.2 * jax.random.uniform(distance_key), angle_key)
     return jnp.append(goal, REACHER_HEIGHT), {2: goal}
 
 
 def _on_table(low: tuple[float, float], high: tuple[float, float]) -> Rule:
-    """Goal uniform in a rectangle of the scene's (y, x), the object in its own, pushed away from the goal."""
+    """Rule: goal uniform between corners `low` and `high`, in the scene's (y, x); object uniform in a fixed rectangle.
+
+    Where object and goal are nearer than `_APART`, the object's coordinates are multiplied by `_APART` / distance.
+    """
 
     def rule(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
         object_key, goal_key = jax.random.split(key)
@@ -112,16 +115,16 @@ def _on_table(low: tuple[float, float], high: tuple[float, float]) -> Rule:
 
 
 def reach(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """For the arm's hand: in a box of 0.4 m."""
+    """Goal of the arm's hand: uniform in a cube with sides of 0.4 m."""
     return jnp.array([0.0, 0.5, 0.3]) + jax.random.uniform(key, (3,), minval=-0.2, maxval=0.2), {}
 
 
 def _cube(away: float, y: float, lying: float, going: float, start: float | None = None) -> Rule:
-    """A cube over a square left of the arm's middle, its goal in one on the right; metres.
+    """Rule: the cube starts above a square left of the arm's middle, its goal is in a square on the right; metres.
 
     Args:
-        away: x of both squares' middles, one negative. y: of the middles. start: x of the cube's, where another.
-        lying, going: half sides of the squares.
+        away: x of the goal square's middle. start: x of the cube square's middle; None: -away. y: of both middles.
+        lying, going: half sides of the cube's square and of the goal's square.
     """
 
     def rule(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
@@ -143,13 +146,13 @@ CUBES: dict[str, Rule] = {
 
 
 def around(cube: jax.Array) -> jax.Array:
-    """(..., 3) a cube -> (..., 7): the fingertips on both sides of it, and the distance between them."""
+    """(..., 3) cube -> (..., 7) grasp goal: fingertips on both sides of the cube, and the distance between them."""
     aside = jnp.array([_GRASP_ASIDE, 0.0, 0.0])
     return jnp.concatenate([cube + aside, cube - aside, jnp.full_like(cube[..., :1], _GRASP_OPENING)], axis=-1)
 
 
 def grasp(task: LocomotionTask, key: jax.Array) -> tuple[jax.Array, dict[int, jax.Array]]:
-    """The fingertips on both sides of a cube that lies anywhere in a square of 0.6 m."""
+    """Goal: fingertips on both sides of the cube, which is uniform in a square with sides of 0.6 m."""
     at = jnp.array([0.0, 0.6]) + jax.random.uniform(key, (2,), minval=-0.3, maxval=0.3)
     return around(jnp.append(at, 0.03)), {_CUBE_Q: jnp.concatenate([at, jnp.array([_CUBE_HEIGHT, 1.0, 0.0, 0.0, 0.0])])}
 
@@ -170,11 +173,11 @@ GOALS: dict[str, Rule] = CUBES | {
 }
 
 OBJECT_RULES = ("ball", "ball_cells", "pusher_easy", "pusher_hard", *CUBES)
-"""Of them, those whose goal is where an object is to be."""
+"""Rows of `GOALS` whose goal is a position of the object, not of the body."""
 
 
 def draw(task: LocomotionTask, start: np.ndarray, velocities: int, key: jax.Array) -> jax.Array:
-    """Reset vector (nq + nv + G,): a start with the body's noise, and what the task's rule says.
+    """Reset vector (nq + nv + G,): start state with the body's noise and the rule's coordinates, then the goal.
 
     Args:
         start: (nq,) the start before noise.
@@ -191,6 +194,6 @@ def draw(task: LocomotionTask, start: np.ndarray, velocities: int, key: jax.Arra
     goal, given = GOALS[task.goals](task, goal_key)
     for index, values in given.items():
         q = q.at[index : index + len(values)].set(values)
-        if index:  # An object or target, which lies still; a start only moves the body.
+        if index:  # An object or target starts at rest. Index 0 only moves the body.
             qd = qd.at[velocities - (len(start) - index) :].set(0.0)
     return jnp.concatenate([q, qd, goal])

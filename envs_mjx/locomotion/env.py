@@ -1,8 +1,8 @@
 """One environment for every row of `tasks.TASKS`, on any of its engines.
 
 An episode ends early when the root leaves the body's healthy heights; the adaptors for Gymnasium and Brax report that
-as a truncation. The goal is part of the environment's state, where JaxGCRL's scenes have a body for it; success is
-judged after the step, where JaxGCRL's pusher judges the state before it.
+as a truncation. The goal is part of the environment's state; JaxGCRL's scenes have a body for it. Success is judged
+after the step; JaxGCRL's pusher judges the state before the step.
 
 Axis letters: E environments, D observation, G goal, A action, T frames, H height, W width.
 """
@@ -26,7 +26,7 @@ from envs_mjx.locomotion.tasks import LocomotionTask
 from envs_mjx.mazes.planar import Planar
 
 _MOVED = 0.1
-"""Of the radius of success: an object that has gone further from its start counts as moved."""
+"""Fraction of the success radius: an object that is further from its start than this counts as moved."""
 
 
 class Locomotion(Planar):
@@ -35,13 +35,13 @@ class Locomotion(Planar):
     Args:
         task: row of `TASKS`.
         num_envs: E.
-        engine: of `task.engines`.
-        horizon: env steps of an episode.
-        threads, naconmax, njmax: of our engines, see `envs_mjx.make`.
+        engine: one of `task.engines`.
+        horizon: env steps per episode.
+        threads, naconmax, njmax: settings of our engines, see `envs_mjx.make`.
         cached_reset: restart each environment at its first start and goal, for comparison with JaxGCRL.
 
     Raises:
-        EnvError: settings that the engine does not have.
+        EnvError: a setting is given that the engine does not have.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Locomotion(Planar):
         self.simulation = make_simulation(task, num_envs, engine, threads, naconmax, njmax)
         obs_size, goal_size, action_size = sizes(task)
         obs, goal = jnp.zeros(obs_size), jnp.zeros(goal_size)
-        # as in JaxGCRL, the networks see SI units
+        # Shift 0 and scale 1: as in JaxGCRL, the networks see SI units.
         scales = (obs, obs + 1, goal, goal + 1)
         self.spec = EnvSpec(obs_size, goal_size, action_size, horizon, *scales, self.simulation.buffers)
 
@@ -79,10 +79,10 @@ class Locomotion(Planar):
         return self._scored(state.replace(physics=physics, obs=obs, time=time, done=done), diverged)
 
     def observe(self, physics: Any, goal: jax.Array, action: jax.Array) -> jax.Array:
-        """(E, D): see `OBSERVE`; then the object's x and y, where there is one.
+        """(E, D): the body's row of `OBSERVE`, then x and y of the ball or box if the task has one.
 
         Args:
-            goal: (E, G) of the episode. action: (E, A) the last one.
+            goal: (E, G) commanded goals. action: (E, A) last actions.
         """
         q, qd = self.simulation.coordinates(physics)
         nq, nv = self._own
@@ -99,7 +99,7 @@ class Locomotion(Planar):
         return jnp.concatenate([obs, lying], axis=-1)
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 pictures of the whole ground, the goal green; the only view, whatever `camera`."""
+        """(T, H, W, 3) uint8 pictures of the whole ground, with the goal in green; `camera` is ignored."""
         from envs_mjx.pictures.render import render_frames
 
         return render_frames(self._drawn(snapshots), width, height, CAMERA)
@@ -111,7 +111,7 @@ class Locomotion(Planar):
         return physics, obs, self._point_of(self.achieved_goal(obs))
 
     def _draw(self, keys: jax.Array) -> jax.Array:
-        """(E, nq + nv + G) start and goal; a reset's draw and the environment's next key share no key."""
+        """(E, nq + nv + G) reset vectors. Each key is folded with 1, so that the next episode's key is independent."""
         model = load_model(self.task)
         start = start_of(model)
         return jax.vmap(lambda key: draw(self.task, start, model.nv, jax.random.fold_in(key, 1)))(keys)
@@ -140,13 +140,13 @@ class Locomotion(Planar):
 
 
 def _own_sizes(task: LocomotionTask) -> tuple[int, int]:
-    """nq and nv of the body, without the object that may follow it."""
+    """nq and nv of the body, without a ball or box (whose coordinates come last)."""
     model, beside = load_model(task), OBJECT_JOINTS[task.object]
     return model.nq - beside, model.nv - beside
 
 
 def sizes(task: LocomotionTask) -> tuple[int, int, int]:
-    """D, G and A, from the compiled model alone."""
+    """D, G and A of a task, from its compiled model; no simulation is made."""
     model = load_model(task)
     obs_size = size(task.physique.observe, *_own_sizes(task), model.nbody - 1)
     return obs_size + 2 * bool(OBJECT_JOINTS[task.object]), task.goal_size, control_of(task).action_size

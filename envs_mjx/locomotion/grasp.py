@@ -1,9 +1,9 @@
-"""`arm_grasp`: close the fingers on both sides of a cube; a goal is where both fingertips are, and how far apart.
+"""`arm_grasp`: close the fingers on both sides of a cube. A goal is both fingertips and the distance between them.
 
-Sizes, distances and the rule of success are JaxGCRL's (arXiv:2408.11052, `arm_grasp`). Departures: there the goal moves
-with the cube while an episode runs; here it stays where the cube lay, and success, as there, is judged by where the
-cube is now. Its opening is compared with the goal's own last number (there by an index beyond the goal, which JAX
-clips to the same).
+Sizes, distances and the rule of success are JaxGCRL's (arXiv:2408.11052, `arm_grasp`), with one departure. In JaxGCRL
+the goal moves with the cube during an episode; here the goal stays where the cube lay at the start. In both, success is
+judged by the cube's present position. The opening is compared with the goal's last number; JaxGCRL uses an index beyond
+the goal, which JAX clips to that number.
 
 Axis letters: E environments, G = 7.
 """
@@ -21,22 +21,22 @@ from envs_mjx.locomotion.env import Locomotion
 from envs_mjx.locomotion.tasks import LocomotionTask
 
 WITHIN = {"success": (0.05, 0.02), "success_easy": (0.15, 0.05), "success_hard": (0.02, 0.005)}
-"""Metric -> metres from the fingertips' middle to the cube, and between the opening and the goal's, at most."""
+"""Metric -> limits in metres: fingertips' middle to the cube, and the opening's difference from the goal's opening."""
 
 
 class Grasp(Locomotion):
     """`GoalEnv` over E arms with a cube; goals are (left fingertip, right fingertip, distance between them)."""
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) a cube -> (E, 7): the fingertips on both sides of it."""
+        """(E, 3) cube -> (E, 7): fingertips on both sides of the cube, and their distance."""
         return around(target)
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., 7), (..., 7) -> (...,) bool."""
+        """(..., 7), (..., 7) -> (...,) bool, with the cube in the middle between the goal's fingertips."""
         return _held(_middle(achieved_goal), achieved_goal, _middle(goal), goal, *WITHIN["success"])
 
     def hand_in_goal(self) -> jax.Array:
-        """(3, 7): both fingertips move with the hand."""
+        """(3, 7): both fingertips move with the hand, their distance does not change."""
         return jnp.concatenate([jnp.eye(3), jnp.eye(3), jnp.zeros((3, 1))], axis=1)
 
     def _point_of(self, goal: jax.Array) -> jax.Array:
@@ -53,7 +53,7 @@ class Grasp(Locomotion):
 
 
 def make_body(task: LocomotionTask, *settings: Any) -> Locomotion:
-    """The environment of a row of `TASKS`; `settings` as `Locomotion` has them."""
+    """The environment of a row of `TASKS`; `settings` are the further arguments of `Locomotion`."""
     return (Grasp if task.goals == "grasp" else Locomotion)(task, *settings)
 
 
@@ -64,5 +64,5 @@ def _middle(goal: jax.Array) -> jax.Array:
 def _held(
     middle: jax.Array, achieved: jax.Array, cube: jax.Array, goal: jax.Array, near: float, closed: float
 ) -> jax.Array:
-    """(...,) bool: the fingers' middle within `near` of the cube, their distance within `closed` of the goal's."""
+    """(...,) bool: `middle` is within `near` of the cube, and the opening within `closed` of the goal's (metres)."""
     return (jnp.linalg.norm(middle - cube, axis=-1) < near) & (jnp.abs(achieved[..., 6] - goal[..., 6]) < closed)

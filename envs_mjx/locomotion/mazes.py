@@ -1,9 +1,9 @@
 """Mazes as strings, and the boxes of their walls: one generator for every body.
 
 "#" wall, "." free, "r" a start, "g" a goal, "b" a place where the object starts. Row i, column j of a plan is the
-square around (i, j) times the length of a cell. Plans are those of JaxGCRL (arXiv:2408.11052, envs/ant_maze.py,
-envs/ant_ball_maze.py), u4 and u5 those of "1000 Layer Networks" (arXiv:2503.14858, envs/ant_maze.py); "push" is the
-arrangement of JaxGCRL's assets/ant_push.xml.
+square around (i, j) times the length of a cell. Plans are from JaxGCRL (arXiv:2408.11052, envs/ant_maze.py,
+envs/ant_ball_maze.py). Plans u4 and u5 are from "1000 Layer Networks" (arXiv:2503.14858, envs/ant_maze.py). Plan "push"
+is the arrangement of JaxGCRL's assets/ant_push.xml.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 HEIGHT = 0.5
-"""Of the walls, in cells."""
+"""Height of the walls, in cell lengths."""
 
 PLANS: dict[str, str] = {
     "u_maze": "##### #rgg# ###g# #ggg# #####",
@@ -52,12 +52,12 @@ class Maze:
         return tuple(PLANS[self.plan].split())
 
     def at(self, mark: str) -> np.ndarray:
-        """(N, 2) float32 metres: middles of the cells marked so."""
+        """(N, 2) float32 metres: middles of the cells marked `mark`."""
         cells = [(i, j) for i, row in enumerate(self.rows) for j, own in enumerate(row) if own == mark]
         return ((np.array(cells, np.float32).reshape(-1, 2) - self.origin) * self.cell).astype(np.float32)
 
     def extent(self) -> tuple[np.ndarray, float]:
-        """Middle (2,) and half of the longer side, metres."""
+        """Middle (2,) of the maze and half of its longer side, metres."""
         size = np.array([len(self.rows), len(self.rows[0])])
         return ((size - 1) / 2 - self.origin) * self.cell, float(size.max()) * self.cell / 2
 
@@ -65,8 +65,8 @@ class Maze:
 def boxes(maze: Maze) -> list[tuple[np.ndarray, np.ndarray]]:
     """Middles (3,) and half sides (3,) of boxes that together fill the wall cells, standing on the ground; metres.
 
-    The sources have a box for each cell. The same solid of a few large boxes has fewer pairs that may collide, and no
-    seams for a foot to catch on.
+    The sources have one box per cell. A few large boxes that fill the same cells have fewer pairs that may collide, and
+    no seams for a foot to catch on.
     """
     open_ = np.array([[cell == "#" for cell in row] for row in maze.rows])
     filled = []

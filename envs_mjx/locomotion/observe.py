@@ -1,4 +1,4 @@
-"""What is observed of a body: a table of pure functions of one simulation's coordinates.
+"""Observations of a body: a table of pure functions of one simulation's coordinates.
 
 Axis letters: D observation, L links.
 """
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from flax import struct
 
 TARGET_HEIGHT = 1.25
-"""Metres: of a humanoid's goal, about where its torso is when it stands."""
+"""Metres: height of a humanoid's goal, about the height of a standing humanoid's torso."""
 _TARGET_MASS, _TARGET_RADIUS = 1.0, 0.5
 _FINGERTIP = (0.0, 0.005, 0.07)
-"""Metres: a fingertip of the arm, in the frame of its finger."""
+"""Metres: the tip of each of the arm's fingers, in that finger's frame."""
 _TIP = (0.11, 0.0, 0.0)
 """Metres: the fingertip of `reacher`, in the frame of its last link."""
 
@@ -25,8 +25,8 @@ class Reading(struct.PyTreeNode):
     """One simulation, in Brax's types and conventions (those of MuJoCo: a free joint's angular velocity is local).
 
     Attributes:
-        q: (nq,). qd: (nv,). x, xd: links in the world, where `needs_links`.
-        control: (nu,) the last controls. goal: (G,) where the episode's target is.
+        q: (nq,). qd: (nv,). x, xd: Transform and Motion of the links in the world frame; None unless `needs_links`.
+        control: (nu,) the last controls. goal: (G,) commanded goal of the episode.
     """
 
     q: jax.Array
@@ -38,7 +38,7 @@ class Reading(struct.PyTreeNode):
 
 
 Observe = Callable[[Any, bool, Reading], jax.Array]
-"""(Brax's system, whether its spring backend steps it, reading) -> observation (D,)."""
+"""(Brax's System, whether the spring backend simulates, reading) -> observation (D,)."""
 
 
 def joints(system: Any, spring: bool, reading: Reading) -> jax.Array:
@@ -49,8 +49,9 @@ def joints(system: Any, spring: bool, reading: Reading) -> jax.Array:
 def humanoid(system: Any, spring: bool, reading: Reading) -> jax.Array:
     """(268,) as published: positions, velocities, inertias and velocities of the links, torques.
 
-    JaxGCRL's scene has a body at the goal (1 kg, 0.5 m), whose coordinates, inertia and share of the centre of mass are
-    in the published observation. So is the goal of the episode, therefore, in here; the body itself is not simulated.
+    JaxGCRL's scene has a body at the goal (1 kg, radius 0.5 m). Its coordinates, inertia and share of the centre of
+    mass are in the published observation, so the observation contains the goal. Here these values are computed from the
+    episode's goal; the body itself is not simulated.
     """
     from brax import actuator, base
 
@@ -76,7 +77,7 @@ def humanoid(system: Any, spring: bool, reading: Reading) -> jax.Array:
 
 
 def _inertia(system: Any, spring: bool) -> Any:
-    """Of the links (L) and the body at the goal: (L + 1), scaled as the spring backend scales them where that steps."""
+    """(L + 1) inertias of the links and the body at the goal; with `spring`, scaled as by the spring backend."""
     from brax import base
 
     own = system.link.inertia
@@ -100,7 +101,7 @@ def reacher(system: Any, spring: bool, reading: Reading) -> jax.Array:
 
 
 def pusher(system: Any, spring: bool, reading: Reading) -> jax.Array:
-    """(20,): joints, the hand's centre of mass, the object's, velocities of the joints."""
+    """(20,): joint positions, centre of mass of the hand, centre of mass of the object, joint velocities."""
     centres = reading.x.vmap().do(system.link.inertia.transform).pos
     names = system.link_names
     hand, lying = (centres[names.index(name)] for name in ("r_wrist_flex_link", "object"))
@@ -108,8 +109,11 @@ def pusher(system: Any, spring: bool, reading: Reading) -> jax.Array:
 
 
 def arm(system: Any, spring: bool, reading: Reading) -> jax.Array:
-    """Joints, position and velocity of the hand's link (13,); with a cube (18,): its position before them, and after
-    them the distance between the fingers and a tenth of their mean motor force (JaxGCRL takes the other joints')."""
+    """(13,): joints, position and velocity of the hand's link; (18,) with a cube.
+
+    With a cube, the cube's position comes first. The distance between the fingers and a tenth of their mean motor force
+    come last; JaxGCRL takes the motor force of other joints.
+    """
     from brax import actuator
 
     place = system.link_names.index("link7")
@@ -123,8 +127,10 @@ def arm(system: Any, spring: bool, reading: Reading) -> jax.Array:
 
 
 def grasp(system: Any, spring: bool, reading: Reading) -> jax.Array:
-    """(24,): the cube, joints, position and velocity of the hand's link, both fingertips, their distance, a tenth of
-    the fingers' mean motor force."""
+    """(24,): cube, joints, position and velocity of the hand's link, fingertips, their distance, finger force.
+
+    The finger force is a tenth of the fingers' mean motor force.
+    """
     from brax import base
 
     whole = arm(system, spring, reading)
@@ -145,7 +151,7 @@ OBSERVE: dict[str, Observe] = {
 
 
 def size(name: str, nq: int, nv: int, links: int) -> int:
-    """D of a row of `OBSERVE` for a body of nq coordinates, nv velocities and so many links."""
+    """Observation size D of a row of `OBSERVE`, for a body of nq coordinates, nv velocities and `links` links."""
     humanoid_size = (nq + 2) + 2 * (nv + 2) + 16 * (links + 1)
     arm_size = 13 if nq == 7 else 18
     sizes = {"joints": nq + nv, "humanoid": humanoid_size, "reacher": 10, "pusher": 20, "arm": arm_size, "grasp": 24}
@@ -153,5 +159,5 @@ def size(name: str, nq: int, nv: int, links: int) -> int:
 
 
 def needs_links(name: str) -> bool:
-    """Whether an observation looks at links, beyond q and qd."""
+    """Whether a row of `OBSERVE` reads the links, in addition to q and qd."""
     return name != "joints"

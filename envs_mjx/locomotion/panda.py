@@ -1,8 +1,8 @@
 """A Franka Panda of capsules on a table, with a cube and bins: the scenes of JaxGCRL's arms, built in code.
 
-A departure: JaxGCRL's arm is a model with meshes and identified inertias. This one has the same kinematics (Denavit-
-Hartenberg parameters and joint limits published by Franka Emika), link masses, motors, hand and fingers, while each
-link's inertia is that of a capsule along it. Only hand, fingers, cube, bins and table touch, as there.
+JaxGCRL's arm is a model with meshes and identified inertias. This one has the same kinematics (Denavit-
+Hartenberg parameters and joint limits published by Franka Emika), link masses, motors, hand and fingers, but each
+link's inertia is that of a capsule along it. As in JaxGCRL, only hand, fingers, cube, bins and table collide.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ CUBE_HALF = 0.03
 START = (1.571, 0.742, 0.0, -1.571, 0.0, 3.054, 1.449)
 """Radians: joints at the start of an episode."""
 OPEN = 0.04
-"""Metres: each finger at the start."""
+"""Metres: position of each finger at the start of an episode."""
 _REACH = (
     (0.3491, 0.0, 0.0, -3.0718, 0.0, 2.3562, 1.4487),
     (2.7925, 1.48353, 0.0, -0.0698, 0.0, 3.7525, 1.4487),
 )
-"""Radians: the least and the largest command to each joint."""
+"""Radians: smallest and largest command to each joint."""
 _R = (1.0, 1.0, 0.0, 0.0)
 _L = (1.0, -1.0, 0.0, 0.0)
-# frame in its parent's (metres, quaternion), joint limits (rad), mass (kg), capsule's end (m), motor: gain on the
-# command, on the angle, on the velocity, largest torque (Nm)
+# Per link: position (m) and quaternion in the parent's frame, joint limits (rad), mass (kg), capsule's end (m), and
+# motor: gain on the command, on the angle, on the velocity, largest torque (Nm).
 _LINKS: tuple[tuple[Any, ...], ...] = (
     ((0.0, 0.0, 0.333), (1.0, 0.0, 0.0, 0.0), (-2.8973, 2.8973), 4.97, (0.0, 0.0, -0.25), (4500, 4500, 450, 87)),
     ((0.0, 0.0, 0.0), _L, (-1.7628, 1.7628), 0.65, (0.0, -0.15, 0.0), (4500, 4500, 450, 87)),
@@ -54,7 +54,7 @@ _APART = {"contype": 0, "conaffinity": 0}
 
 
 def build(cube: bool, bins: str = "") -> mujoco.MjSpec:
-    """The arm alone; or with fingers and a cube, and with bins of a row of `_BINS`."""
+    """The arm's scene: the arm alone, or with fingers and a `cube`, and with `bins`, a row of `_BINS`."""
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
     spec.option.timestep, spec.option.integrator = TIMESTEP, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -94,7 +94,7 @@ def _motor(spec: mujoco.MjSpec, joint: str, gains: tuple[float, ...], low: float
 
 
 def _add_arm(spec: mujoco.MjSpec) -> Any:
-    """Seven links with their motors, and the hand, which is returned."""
+    """Add seven links with their motors, and the hand; return the hand."""
     parent, capsule = spec.worldbody, mujoco.mjtGeom.mjGEOM_CAPSULE
     for index, (pos, quat, limits, mass, end, gains) in enumerate(_LINKS, 1):
         parent = parent.add_body(name=f"link{index}", pos=pos, quat=quat)
@@ -132,7 +132,7 @@ def _add_fingers(spec: mujoco.MjSpec, hand: Any) -> None:
 
 
 def _add_bins(spec: mujoco.MjSpec, away: float, half: float) -> list[str]:
-    """Four walls around each of two bins; their names."""
+    """Add four walls around each of two bins; return the walls' names."""
     names, box = [], mujoco.mjtGeom.mjGEOM_BOX
     for bin_, x, rgba in (("from", -away, _BLUE), ("into", away, _RED)):
         along, across = half + _WALL_THICK, half - _WALL_THICK
@@ -151,7 +151,7 @@ def _add_bins(spec: mujoco.MjSpec, away: float, half: float) -> list[str]:
 
 
 def control(cube: bool) -> MotorControl:
-    """Action (4,) or (5,): angles of joints 1, 2, 4, 6 in JaxGCRL's ranges (rad), and the fingers: closed above 0."""
+    """Action (4,) or (5,): angles of joints 1, 2, 4, 6 in JaxGCRL's ranges (rad); the fingers close above 0."""
     low, high = np.array([_REACH[0], _REACH[1]])
     middle, half, column = (low + high) / 2, (high - low) / 2, (0, 1, 0, 2, 0, 3, 0)
     if not cube:

@@ -1,4 +1,4 @@
-"""Brax's MJCF -> walls, an object -> a compiled model that every engine takes; made once per task and cached."""
+"""Compiled models of the tasks, for every engine: Brax's MJCF plus walls and an object; cached per task."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ BOX_SIDE, BOX_MASS = 7.2, 0.0002
 """Metres, kilograms: the box of `ant_push`."""
 BALL_RADIUS = 0.5
 _BALL_DENSITY = (1.0, 0.1)
-"""kg/m3 of the two spheres that the ball is made of: one inside, one that touches."""
+"""kg/m3: the ball is two spheres of the same radius; only the second one collides."""
 _GREEN, _WALL, _OBJECT = (0.16, 0.67, 0.31, 0.7), (0.7, 0.5, 0.3, 1.0), (0.9, 0.1, 0.1, 1.0)
 _FAR = (-100.0, 100.0)
 OBJECT_JOINTS = {"": 0, "ball": 2, "box": 3, "cube": 0}
 OBJECT_AT = {"ball": 0.0, "box": 8.0}
-"""Metres: x and y of an object whose coordinates are zero."""
+"""Metres: world x and y of an object whose joint coordinates are zero."""
 
 
 @functools.cache
 def load_model(task: LocomotionTask, drawn: bool = False) -> mujoco.MjModel:
-    """The task's model; links without a joint are part of their parents, as Brax has it.
+    """The task's compiled model; links without a joint are fused into their parents, as in Brax.
 
     Args:
-        drawn: with what a picture needs beside: camera `CAMERA` and a mocap body at the goal.
+        drawn: whether to add what a picture needs: camera `CAMERA` and a mocap body at the goal.
     """
     if task.body.startswith("panda"):
         spec = panda.build(bool(task.object), task.bins)
@@ -55,7 +55,7 @@ def load_model(task: LocomotionTask, drawn: bool = False) -> mujoco.MjModel:
         _extend_start(spec)
     if drawn:
         _add_view(spec, task)
-    # Asked of the compiler itself, a total mass is a deprecated request.
+    # The compiler's own `settotalmass` is deprecated, so the compiled model gets the total mass.
     mass, spec.compiler.settotalmass = spec.compiler.settotalmass, -1.0
     model = spec.compile()
     if mass > 0:
@@ -65,7 +65,7 @@ def load_model(task: LocomotionTask, drawn: bool = False) -> mujoco.MjModel:
 
 
 def start_of(model: mujoco.MjModel) -> np.ndarray:
-    """(nq,) where a body starts, before noise: the MJCF's `init_qpos` for Brax, or MuJoCo's own."""
+    """(nq,) start before noise: the arm's `panda.START`, else the MJCF's `init_qpos`, else MuJoCo's `qpos0`."""
     if "joint7" in [model.joint(index).name for index in range(model.njnt)]:
         start = np.array(model.qpos0)
         start[: len(panda.START)] = panda.START
@@ -112,7 +112,7 @@ def _add_ball(spec: mujoco.MjSpec) -> None:
 
 
 def _add_movable(spec: mujoco.MjSpec) -> None:
-    """The box of `ant_push`, which also makes the ant itself heavier and contacts harder, as there."""
+    """Add the box of `ant_push`; as in JaxGCRL, the ant also becomes heavier and contacts become harder."""
     for geom in spec.geoms:
         geom.density, geom.solimp[:3] = 40.0, (0.995, 0.995, 0.01)
     spec.geom("torso_geom").contype = 1
@@ -129,7 +129,7 @@ _OBJECTS = {"ball": _add_ball, "box": _add_movable}
 
 
 def _extend_start(spec: mujoco.MjSpec) -> None:
-    """`init_qpos` with zeros for the object's joints."""
+    """Extend `init_qpos` with zeros for the object's joints."""
     start = list(spec.numeric("init_qpos").data)
     wanted = spec.compile().nq
     spec.numeric("init_qpos").size = wanted
@@ -137,7 +137,7 @@ def _extend_start(spec: mujoco.MjSpec) -> None:
 
 
 def _simplify(spec: mujoco.MjSpec) -> None:
-    """Instead of the ant a sphere at its height that two motors of gear 5 slide over the plane."""
+    """Replace the ant by a sphere at its height, which two motors of gear 5 slide over the plane."""
     for actuator in list(spec.actuators):
         spec.delete(actuator)
     spec.delete(spec.body("torso"))

@@ -1,7 +1,7 @@
-"""Who steps a body: one of our engines, or one of Brax's backends. Pure functions over a state that is a value.
+"""Simulations of a body, as pure functions of their state: on one of our engines or one of Brax's backends.
 
-The same compiled model goes to both, but their physics differ (contacts, joints and time steps are each engine's own):
-results of one are never those of another. MuJoCo solves joints and contacts together by Newton's method, and links
+Engines and backends take the same compiled model, but each has its own contacts, joints and time steps. Results of one
+are not comparable with results of another. MuJoCo solves joints and contacts together by Newton's method, so that links
 cannot come apart; Brax's spring backend holds links together by springs that give way.
 
 Axis letters: E environments, A action, R reset vector.
@@ -26,19 +26,19 @@ from envs_mjx.physics.base import MotorControl, Parts, PhysicsState, Placement, 
 from envs_mjx.physics.tracing import careful
 
 FASTEST = 1e4
-"""A position or velocity beyond this, in SI units, or not finite, is a simulation of Brax's that has diverged."""
+"""SI units: a Brax simulation has diverged when a position or velocity is beyond this, or not finite."""
 _NEWTON = {"opt.iterations": 1, "opt.ls_iterations": 4}
 _SOLVERS = {"ant": _NEWTON, "humanoid": _NEWTON, "simple": _NEWTON}
 _PUSH_SOLVER = {"opt.iterations": 4, "opt.ls_iterations": 8}
-"""JaxGCRL's settings of backend mjx, of bodies that have some; also Newton's solver and no implicit joint damping."""
+"""JaxGCRL's settings on backend mjx. Bodies with such settings also get Newton's solver, no implicit joint damping."""
 
 
 class Simulation(Protocol):
-    """E bodies. `start` and `step` may be called inside jit and scan."""
+    """E simulated bodies. `start` and `step` may be called inside jit and scan."""
 
     buffers: tuple[tuple[str, int], ...]
     spring: bool
-    """Whether Brax's spring backend steps it."""
+    """Whether Brax's spring backend simulates the bodies."""
 
     @property
     def system(self) -> Any:
@@ -46,11 +46,16 @@ class Simulation(Protocol):
         ...
 
     def start(self, vector: jax.Array, running: State | None) -> Any:
-        """Physics placed by vectors (E, R) that begin with qpos and qvel; with `running`, of ended episodes alone."""
+        """Physics state at the start, from reset vectors (E, R) that begin with qpos and qvel.
+
+        Args:
+            running: the state whose ended episodes (`done`) restart; other environments' results are not used. None:
+                every environment starts.
+        """
         ...
 
     def step(self, physics: Any, action: jax.Array) -> tuple[Any, jax.Array]:
-        """Physics after an env step by `action` (E, A), and (E,) whether it diverged and was undone."""
+        """Physics state after one env step with `action` (E, A), and (E,) bool: the step diverged and was undone."""
         ...
 
     def coordinates(self, physics: Any) -> tuple[jax.Array, jax.Array]:
@@ -65,10 +70,10 @@ class Simulation(Protocol):
 def make_simulation(
     task: LocomotionTask, num_envs: int, engine: str, threads: int = 0, naconmax: int = 0, njmax: int = 0
 ) -> Simulation:
-    """Engine `engine` of `task.engines` for E bodies.
+    """The simulation of E bodies on `engine`, one of `task.engines`.
 
     Raises:
-        EnvError: a buffer's size for an engine that has none.
+        EnvError: a buffer's size is set for a Brax backend, which has no such buffer.
     """
     if engine in ENGINES:
         return EngineSimulation(task, num_envs, engine, threads, naconmax, njmax)
@@ -83,13 +88,13 @@ def system_of(task: LocomotionTask) -> Any:
     """Brax's System of the task's model."""
     from brax.io import mjcf
 
-    # its arrays are made once, and may be asked for first while a program is traced
+    # The first call may come while a program is traced; the cached arrays must not be tracers.
     with jax.ensure_compile_time_eval():
         return mjcf.load_model(load_model(task))
 
 
 def control_of(task: LocomotionTask) -> MotorControl:
-    """Torques: the action itself times `Body.torque`, or the span of each motor's range, see `Body.full_range`."""
+    """How actions drive the motors: action times `Body.torque`, each motor's `Body.full_range`, or `panda.control`."""
     model = load_model(task)
     if task.body.startswith("panda"):
         return panda.control(bool(task.object))
@@ -182,7 +187,7 @@ class BraxSimulation:
         with careful(self._impl):
             after = jax.vmap(one)(physics, self._control.drive(action, jnp))
         moving = jnp.abs(jnp.concatenate([after.q, after.qd], axis=-1))
-        diverged = ~jnp.all(moving < FASTEST, axis=-1)  # not a number compares false
+        diverged = ~jnp.all(moving < FASTEST, axis=-1)  # NaN compares false.
         return select(diverged, physics, after), diverged
 
     def coordinates(self, physics: Any) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""The tasks as a table: a body, a maze or open ground, perhaps an object, a rule for goals.
+"""The tasks as a table: a body, a maze or open ground, an object or none, and a goal rule.
 
 Sizes, radii, goal rules and the backend of each row are those published (JaxGCRL, arXiv:2408.11052; u4 and u5: "1000
 Layer Networks", arXiv:2503.14858).
@@ -14,28 +14,28 @@ from envs_mjx.locomotion.bodies import BODIES, Body
 from envs_mjx.locomotion.mazes import Maze
 
 BACKENDS = ("spring", "generalized", "mjx")
-"""Of Brax."""
+"""Brax's backends."""
 ENGINES = ("c", "warp", *BACKENDS)
-"""Ours (MuJoCo in C, MuJoCo Warp), then Brax's backends. Their physics differ: never mix them in one table."""
+"""Our engines (MuJoCo in C, MuJoCo Warp), then Brax's backends. Their physics differ: never mix them in one table."""
 HORIZON = 1000
 
 
 @dataclass(frozen=True)
 class LocomotionTask:
-    """A row.
+    """One task: a row of `TASKS`.
 
     Attributes:
         body: row of `BODIES`.
         goals: row of `draws.GOALS`.
-        backend: what physics "auto" is: the engine of the published results.
-        maze: None is open ground.
-        object: "", "ball" or "box": something to push, whose x, y end the observation; or the arm's "cube".
+        backend: the engine that physics="auto" selects: that of the published results.
+        maze: None: open ground.
+        object: "" for none; "ball" or "box", to push, with x and y last in the observation; "cube", for the arm.
         bins: row of `panda._BINS`, or "" for none.
-        radius: metres; success: the achieved goal nearer to the commanded one than this.
-        others: name -> metres: metrics `success_<name>` by other radii.
+        radius: metres; success: the achieved goal is nearer to the commanded goal than this.
+        others: (name, metres) pairs: other radii, each with a metric `success_<name>`.
         goal_from, goal_size: the goal is observation[goal_from : goal_from + goal_size].
-        reach: metres around the origin that pictures show, on open ground.
-        engines: those that carry the task.
+        reach: metres around the origin that pictures of open ground show.
+        engines: the engines that can run the task.
     """
 
     name: str

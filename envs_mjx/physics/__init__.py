@@ -1,8 +1,8 @@
 """Batched rigid-body physics: one interface (`base.py`), three engines.
 
 `c.py` is engine `c` (MuJoCo's own C engine on host threads), `mjx.py` the engines `warp` and `jax`. `cores.py` counts
-the cores that are ours. `quiet.py` starts Warp without its greetings, `tracing.py` says how MJX is traced.
-`make_physics` makes an engine, or says why this machine cannot run it and what would do.
+the usable cores, `quiet.py` starts Warp without its messages, `tracing.py` sets how MJX is traced. `make_physics` makes
+an engine, or says why it cannot run here and what to use instead.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_physics(
     """Engine `engine` (a name that `resolve` returned) for `num_envs` copies of `scene`.
 
     Args:
-        threads: of engine `c`; 0 takes every core.
+        threads: number of threads of engine `c`; 0 takes every core.
         naconmax, njmax: sizes of engine `warp`'s buffers, see `MjxPhysics`; 0 takes the default.
 
     Raises:

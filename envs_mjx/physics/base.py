@@ -1,6 +1,6 @@
-"""One interface, three engines: batched rigid-body physics as pure functions over a state that is a value.
+"""One interface, three engines: batched rigid-body physics as pure functions of an explicit state.
 
-What the engines share is data: which named points to read (`Parts`), how an action drives the simulation
+The engines share three kinds of data: which named points to read (`Parts`), how an action drives the simulation
 (`MocapControl`, `MotorControl`) and what a reset writes (`Placement`).
 
 Axis letters: E environments, K points, Q rotations, J joints, C contacts, R reset vector, A action.
@@ -32,8 +32,8 @@ class Part:
 class Parts:
     """What a state's readout holds: K points, Q rotations (3x3 matrices), J joint positions and C contacts.
 
-    `touches` are pairs of geoms, asked whether a normal force acts between them. `whole` is nq + nv of a scene whose
-    every joint is read: then `joints` names none, and the readout's are qpos (nq) and qvel (nv); 0 reads the named.
+    `touches` are pairs of geoms; the readout says whether a normal force acts between the two. `whole` is 0 where only
+    the named `joints` are read. Else it is nq + nv, `joints` is empty, and the readout has qpos (nq) and qvel (nv).
     """
 
     points: tuple[Part, ...]
@@ -61,15 +61,15 @@ class Placement:
 
     Attributes:
         object_qpos: first qpos index of the placed object's three coordinates (9: after the arm and the fingers).
-        object_at: its three coordinates; None places nothing.
-        object_height: part whose settled height a `settled` coordinate takes.
-        joints: (qpos index, value) pairs also written.
+        object_at: the placed object's three coordinates; None: no object is placed.
+        object_height: part from whose settled position a `settled` coordinate (often the height) is taken.
+        joints: further (qpos index, value) pairs to write.
         clear: [start, stop) ranges of qvel set to zero.
         fixture: body whose position in its parent (metres) the reset moves; "" for none.
-        fixture_at: its three coordinates.
-        settle: whether every reset settles anew, with the fixture where its vector puts it: needed where the official
-            settling depends on the vector; costs as much as `settle_steps` env steps.
-        whole: the reset vector begins with all of qpos (nq) and qvel (nv), and nothing else is placed.
+        fixture_at: the fixture's three coordinates.
+        settle: whether every reset settles again, with the fixture at its place from the reset vector. Needed where the
+            official settling depends on the vector; costs as much as `settle_steps` env steps.
+        whole: whether the reset vector begins with all of qpos (nq) and qvel (nv); then nothing else is placed.
     """
 
     object_qpos: int = 9
@@ -101,8 +101,8 @@ class MocapControl:
 class MotorControl:
     """Actuators driven directly by the action (A,) clipped to [-1, 1].
 
-    Control i is `middle[i] + half[i] * action[column[i]]`; where `switch[i]`, the action counts by its sign alone.
-    Without columns each control has its own.
+    Control i is `middle[i] + half[i] * action[column[i]]`. Where `switch[i]`, only the action's sign counts: 1 above 0,
+    else -1. Without `column`, control i takes action i.
     """
 
     middle: tuple[float, ...]
@@ -128,8 +128,8 @@ class MotorControl:
 class Scene:
     """A compiled model with its settled state; `data` is never written after the build.
 
-    `data` was settled for `settle_steps` env steps with the mocap body at `hand_init` (metres) and ctrl (-1, 1), where
-    the control moves a mocap body.
+    If the control moves a mocap body, `data` was settled for `settle_steps` env steps with that body at `hand_init`
+    (metres) and ctrl (-1, 1).
     """
 
     name: str
@@ -142,19 +142,19 @@ class Scene:
     settle_steps: int = 0
     frame_skip: int = 5
     simplified: Callable[[], mujoco.MjModel] | None = None
-    """Makes the model that engine `jax` simulates, with fewer collisions; None: `model` itself."""
+    """Makes the model with fewer collisions that engine `jax` simulates; None: `model` itself."""
 
 
 class PhysicsState(struct.PyTreeNode):
-    """State of E simulations and what is read of it.
+    """State of E simulations, with its readout.
 
     Attributes:
-        engine: the engine's own state, opaque; leaves lead with E.
+        engine: the engine's own state, opaque; leaves (E, ...).
         points: (E, K, 3) float32 metres. rotations: (E, Q, 9) float32 row-major. joints: (E, J) float32.
-        diverged: (E,) bool the last step diverged and was undone: reset these environments.
+        diverged: (E,) bool the last step diverged and was undone; reset these environments.
         touch: (E, C) bool a normal force acts between the two geoms; None where the scene asks for no contact.
-        used: (E, number of `Physics.buffers`) int32 the largest use of each buffer since `initial`, also beyond its
-            end; None where the engine has no buffer that could overflow.
+        used: (E, number of `Physics.buffers`) int32 the largest need of each buffer since `initial`, which may exceed
+            the buffer's size; None where the engine has no buffer that could overflow.
     """
 
     engine: Any
@@ -194,7 +194,7 @@ class Physics(Protocol):
 
 
 def place(point: Point, vector: Any, settled: np.ndarray, xp: Any) -> Any:
-    """Coordinates (E, 3) of a placement in `vector`'s own precision; `xp` is numpy or jax.numpy."""
+    """(E, 3) coordinates of a placement from reset vectors, in their precision; `xp` is numpy or jax.numpy."""
     columns = []
     for axis, coord in enumerate(point):
         if coord.index is not None:
@@ -206,7 +206,7 @@ def place(point: Point, vector: Any, settled: np.ndarray, xp: Any) -> Any:
 
 
 def settled_point(scene: Scene) -> np.ndarray:
-    """(3,) settled position of the placement's height part (zeros where it names none)."""
+    """(3,) settled position of the placement's `object_height` part; zeros if there is none."""
     part = scene.placement.object_height
     if part is None:
         return np.zeros(3)
@@ -214,7 +214,7 @@ def settled_point(scene: Scene) -> np.ndarray:
 
 
 def ids_of(model: mujoco.MjModel, parts: tuple[Part, ...]) -> dict[str, tuple[list[int], list[int]]]:
-    """kind -> (places among `parts`, object ids): how to gather parts from the engine's xpos arrays."""
+    """kind -> (places among `parts`, object ids), to gather parts from the engine's xpos arrays."""
     gather: dict[str, tuple[list[int], list[int]]] = {}
     for place_, part in enumerate(parts):
         places, ids = gather.setdefault(part.kind, ([], []))
@@ -241,7 +241,7 @@ def blank_readout(parts: Parts, count: int, engine: Any = None) -> PhysicsState:
 
 
 def read_data(scene: Scene, data: mujoco.MjData) -> PhysicsState:
-    """The readout (E = 1, no engine state) of one MjData of the scene's model, e.g. of the official package."""
+    """The readout (E = 1, no engine state) of one MjData of the scene's model, e.g. the official package's."""
     parts = scene.parts
     points = [np.array(getattr(data, part.kind)(part.name).xpos) + np.array(part.offset) for part in parts.points]
     rotations = [np.array(getattr(data, part.kind)(part.name).xmat) for part in parts.rotations]

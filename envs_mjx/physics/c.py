@@ -1,8 +1,8 @@
 """Engine `c`: MuJoCo's own C engine, batched on a thread pool (`mujoco.batch.Batch`), inside jit by `pure_callback`.
 
-Exact: the physics of the official Meta-World to the last bit. The state travels through the program as a value:
-float64 rows cross JAX (32 bit) as uint32 pairs, so that unrolls are pure and a resumed run is bitwise the same.
-Inside a callback: NumPy only.
+Exact: the physics of the official Meta-World to the last bit. The state is a value of the JAX program: float64 rows
+pass through JAX (32 bit) as uint32 pairs. Unrolls are therefore pure, and a resumed run is bitwise the same. Callbacks
+use NumPy only.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Rows(struct.PyTreeNode):
 
 
 class CPhysics:
-    """`Physics` on host threads. `threads=0` takes every core; results do not depend on their number."""
+    """`Physics` on host threads. `threads=0` takes every core; results do not depend on the number of threads."""
 
     buffers: tuple[tuple[str, int], ...] = ()
 
@@ -138,7 +138,7 @@ class CPhysics:
             batch.step(nstep=self.scene.frame_skip, stage=self._stage)
         except SimulationError as error:
             failed[error.ids] = True
-        # A bad simulation is reset to the model's defaults by MuJoCo itself and only counted: undo it and say so.
+        # MuJoCo resets a bad simulation to the model's defaults and only counts a warning: undo the step and flag it.
         failed |= batch.warning[:, _DIVERGED, 1].any(axis=1)
         new = batch.state.copy()
         failed |= ~np.isfinite(new).all(axis=1)
@@ -157,7 +157,7 @@ class CPhysics:
         if not isinstance(control, MocapControl):
             self._ctrl[:] = control.drive(action, np)
             return
-        # As the official code: a float32 product, added and clipped in float64.
+        # As in the official code: a float32 product, added and clipped in float64.
         delta = np.clip(action[:, :3], -1, 1) * np.float32(control.scale)
         self._mocap[:, 0] = np.clip(self._mocap[:, 0] + delta, control.low, control.high)
         self._mocap_quat[:, 0] = control.quat
@@ -201,7 +201,7 @@ class CPhysics:
             self._qvel[ids, start:stop] = 0.0
 
     def _settle(self, ids: np.ndarray) -> None:
-        """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
+        """The official `_reset_hand`, from the model's defaults, for each simulation with its own fixture position."""
         batch, scene = self._batch, self.scene
         assert isinstance(scene.control, MocapControl)
         batch.reset(ids=ids, stage=_NOTHING)

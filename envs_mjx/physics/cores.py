@@ -1,4 +1,4 @@
-"""How many of the machine's cores are ours, and what JAX has to know of it."""
+"""The number of cores that this process may use, and the setting that JAX needs on a single core."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def cores() -> int:
 
 
 def spare_thread() -> None:
-    """Have JAX's CPU client take two threads where there is one core; to be called before it has any device.
+    """On a single core, give JAX's CPU client two threads. Call this before JAX has any device.
 
-    On its only thread a callback would wait for ever for an argument that the same thread is to copy.
+    With one thread, a callback would wait for ever for an argument that the same thread has to copy.
     """
     if cores() == 1:
         os.environ.setdefault("PJRT_NPROC", "2")

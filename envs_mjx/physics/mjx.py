@@ -1,8 +1,8 @@
 """Engines `warp` and `jax`: MJX (mujoco.mjx) on MuJoCo Warp's kernels, or on plain JAX.
 
-The state that travels is what the next step needs (positions, velocities, warm start, mocap, fixture): everything else
-of an `mjx.Data` is scratch, laid out anew in each step, so that checkpoints, `where` and `cond` move little.
-Physics is float32 here: see `tests/test_mjx.py` for the measured distance to engine `c`.
+The state holds only what the next step needs (positions, velocities, warm start, mocap, fixture). Everything else of an
+`mjx.Data` is scratch and is made anew in each step, so that checkpoints, `where` and `cond` move little data.
+Physics is float32 here; `tests/envs_mjx/physics/test_mjx.py` has the measured distance to engine `c`.
 
 Axis letters: E environments, A action, R reset vector.
 """
@@ -34,13 +34,13 @@ from envs_mjx.physics.quiet import quiet_warp
 from envs_mjx.physics.tracing import careful
 
 CONTACTS_PER_ENV = 64
-"""Default `naconmax` is this times E: contacts and candidate pairs, in one pool that all environments share. Measured
-on all 50 tasks, random and scripted actions: at most 49 contacts in one environment (button-press-topdown, engine c).
+"""Default `naconmax` per environment: all E environments share one pool of contacts and candidate pairs. Measured on
+all 50 tasks, with random and scripted actions: at most 49 contacts in one environment (button-press-topdown, engine c).
 """
 ROWS_PER_ENV = 256
 """Default `njmax`: constraint rows of one environment. Measured: at most 184 (button-press-topdown)."""
 MAX_POSITION, MAX_VELOCITY = 1e3, 1e4
-"""|qpos| (m, rad) and |qvel| (m/s, rad/s) beyond which a step counts as diverged; real ones stay below 10 and 100."""
+"""Limits of |qpos| (m, rad) and |qvel| (m/s, rad/s): beyond, a step has diverged. Real values stay below 10 and 100."""
 
 
 class Dynamics(struct.PyTreeNode):
@@ -61,12 +61,12 @@ class MjxPhysics:
     """`Physics` on MJX.
 
     Args:
-        scene: the scene; impl="jax" simulates its simplified model, where it brings one (`Scene.simplified`).
+        scene: the scene; impl="jax" simulates its simplified model, if it has one (`Scene.simplified`).
         num_envs: E.
         impl: "warp" (all collisions; NVIDIA GPUs, or slowly the CPU) or "jax" (any XLA device).
-        naconmax: Warp's contact buffer, all environments together; 0 for E * CONTACTS_PER_ENV.
-        njmax: Warp's constraint rows of one environment; 0 for ROWS_PER_ENV. Warp drops what is beyond a buffer:
-            `PhysicsState.used` tells.
+        naconmax: size of Warp's contact buffer, all environments together; 0: E * CONTACTS_PER_ENV.
+        njmax: size of Warp's buffer of constraint rows, per environment; 0: ROWS_PER_ENV. Warp drops what does not fit
+            into a buffer; `PhysicsState.used` reports the need.
 
     Raises:
         EnvError: the engine does not take this scene or device, with the reason and the alternative.
@@ -87,7 +87,7 @@ class MjxPhysics:
                 f"physics={impl!r}: MJX refuses scene {scene.name!r} ({reason}); take physics='c'"
             ) from error
         if impl == "warp":
-            # `used` tells of an overflow: no need to print it from within the kernels.
+            # `used` reports an overflow, so the kernels need not print it.
             self.model = self.model.tree_replace({"opt._impl.warn_overflow": 0})
         if isinstance(scene.control, MocapControl):
             self._blank = self._blank.replace(mocap_quat=jnp.asarray(scene.control.quat, jnp.float32)[None])
@@ -149,11 +149,11 @@ class MjxPhysics:
     # -- one simulation ----------------------------------------------------------------------------------------------
 
     def posed(self, engine: Dynamics):
-        """The engine's data of one simulation (under vmap: of each) with bodies, geoms and sites where they are."""
+        """MJX data of one simulation (under vmap: of each) with fresh poses of bodies, geoms and sites."""
         return self.mjx.kinematics(*self._lay_out(engine))
 
     def _lay_out(self, engine: Dynamics):
-        """Model with its own fixture, and data, of one simulation."""
+        """MJX model and data of one simulation; the model has that simulation's fixture position."""
         model = self.model
         if self._fixture is not None:
             model = model.replace(body_pos=model.body_pos.at[self._fixture].set(engine.fixture))
@@ -169,7 +169,7 @@ class MjxPhysics:
         """(ngeom,) 1 for geoms that stand on the fixture and never move, and the (3, 3) frame of the fixture's parent.
 
         Warp's kinematics leaves geoms welded to the world where `make_data` put them (mujoco_warp/_src/smooth.py,
-        `_geom_local_to_global`): a fixture moved by `body_pos` alone would collide where it stood before.
+        `_geom_local_to_global`). If only `body_pos` moved, the fixture would still collide at its old position.
         """
         static = np.zeros(model.ngeom, np.float32)
         if self._fixture is None:
@@ -183,7 +183,7 @@ class MjxPhysics:
         return static, parent.reshape(3, 3).astype(np.float32)
 
     def _advance(self, engine: Dynamics, ctrl: jax.Array, substeps: int):
-        """State, fresh data and `_use` of the buffers after `substeps`."""
+        """State, refreshed data and the largest `_use` of the buffers after `substeps` of one simulation."""
         model, data = self._lay_out(engine)
 
         def substep(data, _):
@@ -196,15 +196,15 @@ class MjxPhysics:
         return engine, data, None if used is None else jnp.maximum(used.max(axis=0), last)
 
     def _refresh(self, model, data):
-        """Data with fresh positions (and sensors, where contacts are asked for), and `_use` of the buffers."""
+        """Data with fresh positions (and sensors, if the scene reads contacts), and `_use` of the buffers."""
         data = self.mjx.forward(model, data) if self._touches else self.mjx.kinematics(model, data)
         return data, self._use(data)
 
     def _use(self, data) -> jax.Array | None:
-        """(2,) int32 what the last collision and constraint pass would have filled of each of `buffers`.
+        """(2,) int32 entries of each buffer that the last collision and constraint pass needed; None without buffers.
 
-        Warp's counters go on beyond the end of a buffer (mujoco_warp/_src/forward.py, `_next_time`). The pool of
-        contacts also holds the pairs that may collide.
+        Warp's counters keep counting beyond the end of a buffer (mujoco_warp/_src/forward.py, `_next_time`). The pool
+        of contacts also holds the pairs that may collide.
         """
         if not self.buffers:
             return None
@@ -243,7 +243,7 @@ class MjxPhysics:
         return fresh.replace(qpos=qpos, qvel=qvel), used
 
     def _settle(self, engine: Dynamics) -> tuple[Dynamics, jax.Array | None]:
-        """`_reset_hand` of the official package from the model's defaults, each simulation with its own fixture."""
+        """The official `_reset_hand`, from the model's defaults, for each simulation with its own fixture position."""
         scene, zeros = self.scene, jnp.zeros_like(engine.qvel)
         start = engine.replace(
             qpos=jnp.broadcast_to(jnp.asarray(scene.model.qpos0, jnp.float32), engine.qpos.shape),
@@ -258,7 +258,7 @@ class MjxPhysics:
         return engine, used
 
     def _read(self, engine: Dynamics, data) -> PhysicsState:
-        """The readout of batched data whose kinematics are fresh."""
+        """The readout of batched data with fresh kinematics."""
         count, parts = self.num_envs, self.scene.parts
         points = jnp.zeros((count, len(parts.points), 3)) + self._offset
         fields = {"body": data.xpos, "site": data.site_xpos, "geom": data.geom_xpos}
@@ -277,7 +277,7 @@ class MjxPhysics:
 
 
 def _import_mjx(impl: str):
-    """`mujoco.mjx`, with Warp told to keep quiet, once this machine's device is known to suit."""
+    """Import `mujoco.mjx` with a quiet Warp, after a check that this machine's device can run `impl`."""
     from envs_mjx.physics import has_cuda
 
     if impl == "warp" and jax.default_backend() != "cpu" and not has_cuda():
@@ -296,13 +296,13 @@ def _diverged(engine: Dynamics) -> jax.Array:
 
 
 def _most(*uses: jax.Array | None) -> jax.Array | None:
-    """The largest use of each buffer (E, 2), of those that are known; None where none is."""
+    """(E, 2) largest use of each buffer over the uses that are not None; None if all are None."""
     known = [use for use in uses if use is not None]
     return functools.reduce(jnp.maximum, known) if known else None
 
 
 def _where(mask: jax.Array, yes: PhysicsState, no: PhysicsState) -> PhysicsState:
-    """Simulation by simulation: `yes` where `mask` (E,), else `no`."""
+    """Per simulation: `yes` where `mask` (E,), else `no`."""
 
     def select(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(mask.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)

@@ -1,4 +1,4 @@
-"""Warp started without its greetings."""
+"""Start Warp without its start-up messages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 
 
 def quiet_warp() -> None:
-    """Start Warp so that it prints nothing but errors; to be called before `mujoco.mjx`, which imports it, is.
+    """Start Warp so that it prints only errors. Call this before `mujoco.mjx` is imported, which imports Warp.
 
-    Where there is no CUDA library, Warp's native code says so on the process's stderr, past every setting: that one
-    start is made with stderr closed.
+    Without a CUDA library, Warp's native code reports this on the process's stderr, whatever the settings. In that case
+    stderr goes to the null device during the start.
     """
     if importlib.util.find_spec("warp") is None:
         return

@@ -11,13 +11,14 @@ import jax
 
 @contextlib.contextmanager
 def careful(impl: str) -> Iterator[None]:
-    """What MJX functions of `impl` are traced under, wherever this package calls them.
+    """The context in which this package traces every call of an MJX function of `impl`.
 
-    TF32 and bfloat16 products are not good enough for physics (a no-op for Warp's own kernels).
+    Matrix products have full precision: TF32 and bfloat16 are not good enough for physics. Warp's own kernels are not
+    affected.
 
     Engine `jax` on the CPU: MJX walks the body tree level by level (mujoco/mjx/_src/scan.py, `body_tree`), and XLA
-    fuses each level into the next, so that the root's pose is computed anew for every use of it, exponentially often in
-    the depth of the tree. A barrier between levels makes one env step of 8 reach environments hundreds of times
+    fuses each level into the next. The root's pose is then recomputed for every use of it, exponentially often in the
+    depth of the tree. A barrier between levels makes one env step of 8 reach environments hundreds of times
     faster (`crl bench jax_levels`) and changes positions by 1e-7 m at most.
     """
     with jax.default_matmul_precision("highest"):

@@ -1,4 +1,4 @@
-"""A sequence of made-up tasks for continual methods: regressions on random data, one compiled program for all tasks."""
+"""Synthetic task sequence for continual methods: regressions on random data, one compiled program for all tasks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ PROBE_KEY, DATA_KEY, INIT_KEY = 1, 2, 3
 
 
 class Finished(NamedTuple):
-    """What one task left: policies of all N tasks on a probe, (N, 2, B, A), and parameters and memory."""
+    """Results of one task: losses, policies of all N tasks on a probe (N, 2, B, A), parameters and memory.
+
+    Attributes:
+        trained, ended, settled, started: policies after the updates, after `end`, after retraining, after `start`.
+    """
 
     losses: np.ndarray
     trained: np.ndarray
@@ -78,7 +82,7 @@ def make_update(method: Method, optimiser: optax.GradientTransformation):
 
 
 def program(method: Method, optimiser: optax.GradientTransformation):
-    """One task: updates, end, retraining, and the start of the next, as one compiled function."""
+    """One task as a compiled function: updates, end, retraining, and the start of the next task."""
     update = make_update(method, optimiser)
 
     @jax.jit
@@ -105,7 +109,7 @@ def program(method: Method, optimiser: optax.GradientTransformation):
 
 @functools.cache
 def compiled(name: str, network: NetworkConfig, config: ContinualConfig):
-    """The method, its optimiser, and a task's program."""
+    """The method, its optimiser, and the program of one task."""
     method = continual.make(dataclasses.replace(config, learner=name), network, SIZES)
     optimiser = optax.adam(1e-2)
     return method, optimiser, program(method, optimiser)
@@ -115,7 +119,7 @@ def compiled(name: str, network: NetworkConfig, config: ContinualConfig):
 def sequence(
     name: str, network: NetworkConfig = PLAIN, reset: bool = True, config: ContinualConfig = SMALL
 ) -> tuple[Method, list[Finished]]:
-    """The method, and what each of N tasks left; without `reset` Adam's moments go on into the next task."""
+    """The method and the results of each of N tasks; without `reset`, Adam's moments carry over to the next task."""
     method, optimiser, task = compiled(name, network, config)
     params, memory = jax.jit(method.init)(jax.random.key(INIT_KEY))
     carry: Any = (params, memory, optimiser.init(params))

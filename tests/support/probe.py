@@ -1,4 +1,4 @@
-"""Probe environments with known answers, pure jnp: a point on a line, and five that pay for one thing each."""
+"""Probe environments with known solutions, in pure jnp: a point on a line, and five with one simple reward each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ TINY = {
     "min_replay": 48,
     "batch_size": 8,
 }
-"""What makes any preset small enough for four of these environments."""
+"""Settings that make any preset small enough for four of these environments."""
 
 
 class Line:
@@ -84,29 +84,29 @@ class Line:
 
 
 class Probe(NamedTuple):
-    """Observation after a step, of its action and a coin (1 or -1); its reward, of observation, action and goal."""
+    """A probe's dynamics, (action, coin 1 or -1) -> next observation, and reward of (observation, action, goal)."""
 
     after: Callable
     reward: Callable
 
 
 PROBES = {
-    # Value 1 / (1 - discount) whatever is done: else the critic's loss, its targets or their bootstrap are broken.
+    # Value 1 / (1 - discount) for every action. Failure: the critic's loss, its targets or their bootstrap are broken.
     "constant": Probe(lambda action, coin: 0 * coin, lambda obs, action, goal: 1 + 0 * obs),
-    # Value by observation: else the critic does not see it.
+    # The value depends on the observation. Failure: the critic does not see the observation.
     "obs": Probe(lambda action, coin: coin, lambda obs, action, goal: obs),
-    # Best action 0.5: else the actor does not climb the critic.
+    # Best action 0.5. Failure: the actor does not maximise the critic.
     "action": Probe(lambda action, coin: 0 * coin, lambda obs, action, goal: 1 - (action - 0.5) ** 2),
-    # Best action 0.5, paid one step later: else the next observation or the discount is wrong.
+    # Best action 0.5, rewarded one step later. Failure: the next observation or the discount is wrong.
     "delayed": Probe(lambda action, coin: action, lambda obs, action, goal: 1 - (obs - 0.5) ** 2),
-    # Best action half the goal (1 or -1): else actor or critic do not see the goal, or not that of the reward.
+    # Best action half the goal (1 or -1). Failure: actor or critic do not see the goal, or not the reward's goal.
     "goal": Probe(lambda action, coin: 0 * coin, lambda obs, action, goal: 1 - (action - goal / 2) ** 2),
 }
-"""One thing each that a learner from rewards must do (the ladder of rejax's and others' probe environments)."""
+"""Each probe tests one thing that a reward-based learner must do (after the probes of rejax and others)."""
 
 
 class Paying(Line):
-    """Environments of the probe whose number `State.memory["probe"]` (E,) holds; paid as `official_reward`."""
+    """Environments that run row `State.memory["probe"]` (E,) of `PROBES`, with metric `official_reward` as reward."""
 
     def _start(self, keys, episode):
         state = super()._start(keys, episode)

@@ -1,4 +1,4 @@
-"""Recordings of the official package, that the ported rewards are tested against.
+"""Recordings of the official package, against which the ported rewards are tested.
 
 Axis letters: T time, E environments, K points, Q rotations, J joints, R reset vector.
 """
@@ -32,7 +32,7 @@ OTHERWISE = {
     "stick-pull": {"stick": "stick_init_pos"},
     "stick-push": {"stick": "stick_init_pos"},
 } | {f"button-press{kind}": {"travel": "_obj_to_target_init"} for kind in ("", "-wall", "-topdown", "-topdown-wall")}
-"""Names in our memory -> attributes of the official environments: for all tasks, and where a task differs."""
+"""Names in our memory -> official attributes: `REMEMBERED` for all tasks, `OTHERWISE` where a task differs."""
 
 
 @dataclass
@@ -46,11 +46,12 @@ class Readout:
 
 @dataclass
 class Recording:
-    """What E official environments did. Steps lead with (T, E), what belongs to a reset with E.
+    """Episodes of E official environments. Arrays of steps lead with (T, E), arrays of resets with E.
 
     Attributes:
         remembered: name in our memory -> (E, ...) what the official environments remember.
-        begin: readout of the starts by our own environment's scene. rows, fixture: their states, as in engine `c`.
+        begin: readout of the starts, by the scene of our environment. rows, fixture: states of the starts, float64, as
+            in engine `c`.
     """
 
     start: Readout
@@ -67,7 +68,7 @@ class Recording:
 
 
 def draw(env: Any) -> np.ndarray:
-    """(R,) a reset vector that the official rejection loop accepts, as float32 has it."""
+    """(R,) a reset vector that the official rejection loop accepts, rounded to float32."""
     official.set_vector(env, None)
     env.reset()
     return env._last_rand_vec.astype(np.float32)
@@ -92,7 +93,7 @@ def stack(readouts: list[Readout], axis: int = 0) -> Readout:
 
 
 def mixed(index: int, step: int, scripted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Episode 0 acts at random and out of bounds, 1 scripted, 2 scripted with noise, 3 in turns."""
+    """(4,) action: episode 0 random, out of bounds; 1 scripted; 2 scripted with noise; 3 alternating every 25 steps."""
     noise = generator.uniform(-1.5, 1.5, 4)
     turn = noise if step // 25 % 2 else scripted
     return (noise, scripted, scripted + 0.5 * noise, turn)[index % 4].astype(np.float32)
@@ -100,7 +101,7 @@ def mixed(index: int, step: int, scripted: np.ndarray, generator: np.random.Gene
 
 @functools.cache
 def record(task_name: str) -> Recording:
-    """The official package, one episode after the other."""
+    """Record `EPISODES` episodes of the official package, one after the other."""
     spec, env, generator = REWARDS[task_name], official.make_official(task_name), np.random.default_rng(0)
     names = REMEMBERED | OTHERWISE.get(task_name, {})
     task = TASKS[task_name]
@@ -136,7 +137,7 @@ def record(task_name: str) -> Recording:
 
 
 def play(task_name: str, env: Any, obs: np.ndarray, index: int, generator: np.random.Generator) -> tuple:
-    """Readout, actions, targets and rewards of an episode, each led by T."""
+    """Readout, actions, targets and rewards of one episode; every array leads with T."""
     spec, policy = REWARDS[task_name], official.scripted_policy(task_name)
     readouts, actions, targets, rewards = [], [], [], []
     for step in range(STEPS):
@@ -149,7 +150,7 @@ def play(task_name: str, env: Any, obs: np.ndarray, index: int, generator: np.ra
 
 
 def reading(spec: RewardSpec, points, rotations, joints) -> Reading:
-    """(E, K, 3), (E, Q, 9), (E, J) arrays -> by name."""
+    """A `Reading` by name from arrays (E, K, 3), (E, Q, 9), (E, J)."""
     return Reading(
         {part: points[:, index] for index, part in enumerate(spec.all_points)},
         {part: rotations[:, index] for index, part in enumerate(spec.rotations)},

@@ -1,4 +1,4 @@
-"""Every task in `make test-all`, a few of them in the quick suite: other ones every day, all within two weeks."""
+"""Tests of every task: `make test-all` runs all, the quick suite a few, others every day and all within two weeks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 
 def rotating(names: Iterable[str], count: int = 4, day: int | None = None) -> list:
-    """Parameters for pytest: `count` names chosen by the day of the year stay quick, the others are marked slow.
+    """Parameters for pytest: `count` names, chosen by the day of the year, stay quick; the others are marked slow.
 
     Args:
-        day: of the year; None for today (UTC).
+        day: day of the year; None: today (UTC).
     """
     names = list(names)
     if day is None:

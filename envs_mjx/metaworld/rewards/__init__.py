@@ -6,12 +6,13 @@
 
 Ported from the official package (metaworld/envs/sawyer_*_v3.py), quirks included.
 
-How exact: to 1e-5 but where the official formula is ill-conditioned. Positions reach a reward in float32, up to 3e-8 m
-off, and some formulas divide by a margin that can be near zero: `_gripper_caging_reward` by
-||pad_y - obj_init_y| - 0.05|, beside which its value jumps from 0.1 to 1. On 7 of 30,000 recorded steps (push 4; sweep,
-door-open and dial-turn 1 each) the float32 value is 1e-5 to 9e-5 off; there the official float64 formula moves by
-3e-5 to 1.6e-3 when the positions that it reads move by one float32 ulp (6e-8 m), by 600 to 27,000 per metre
-(tests/test_rewards.py). To be nearer, positions finer than float32 would have to go through every formula.
+Accuracy: within 1e-5 of the official reward, except where the official formula is ill-conditioned. Positions reach a
+reward in float32, up to 3e-8 m off, and some formulas divide by a margin that can be near zero. For example,
+`_gripper_caging_reward` divides by ||pad_y - obj_init_y| - 0.05|; where this margin vanishes, the value jumps from 0.1
+to 1. On 7 of 30,000 recorded steps (push 4; sweep, door-open and dial-turn 1 each) the float32 value is 1e-5 to 9e-5
+off. On those steps the official float64 formula itself moves by 3e-5 to 1.6e-3 when its input positions move by one
+float32 ulp (6e-8 m), a slope of 600 to 27,000 per metre (tests/envs_mjx/metaworld/test_rewards.py). A smaller error
+would need positions finer than float32 in every formula.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an official reward reads, what it remembers of its episode, and how a task declares both.
+"""Inputs of the official rewards: readouts, the memory of an episode, and the task's declaration of both.
 
-Ported formulas name the values as the official package does (metaworld/sawyer_xyz_env.py): `obj_init_pos` is
-`memory["object"]`, `init_tcp` is `memory["tcp"]`.
+Comments use the names of the official package (metaworld/sawyer_xyz_env.py). Its `obj_init_pos` is `memory["object"]`
+here, and its `init_tcp` is `memory["tcp"]`.
 
 Axis letters: E environments, R reset vector, A action.
 """
@@ -21,17 +21,17 @@ RIGHT_FINGER, LEFT_FINGER = Part("site", "rightEndEffector"), Part("site", "left
 RIGHT_PAD, LEFT_PAD = Part("geom", "rightpad_geom"), Part("geom", "leftpad_geom")
 FINGERS = (RIGHT_FINGER, LEFT_FINGER)
 PADS = (RIGHT_PAD, LEFT_PAD)
-"""The pads' boxes, centred on the bodies that official code reads: MJX-JAX scenes fuse the bodies with the claws."""
+"""The pads' geoms: same centres as the bodies that official code reads, which MJX-JAX scenes fuse into the claws."""
 
 HAND_LOW, HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
-"""Metres to which `step` clips the hand in an observation (metaworld/sawyer_xyz_env.py, `_HAND_SPACE`)."""
+"""Metres: the official `step` clips the observed hand to this box (metaworld/sawyer_xyz_env.py, `_HAND_SPACE`)."""
 
 Memory = dict[str, jax.Array]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Named values of E simulations, kinematics fresh.
+    """Named values of E simulations, read from refreshed kinematics.
 
     Attributes:
         points: part -> (E, 3) metres. rotations: part -> (E, 9) row-major. joints: name -> (E,) metres or radians.
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def hand(self) -> jax.Array:
-        """(E, 3) `obs[:3]`: the hand as the observation has it, clipped to `_HAND_SPACE`."""
+        """(E, 3) `obs[:3]`: the hand's position, clipped to `_HAND_SPACE` as in the official observation."""
         hand = self[HAND]
         return jnp.clip(hand, jnp.asarray(HAND_LOW, hand.dtype), jnp.asarray(HAND_HIGH, hand.dtype))
 
@@ -68,7 +68,8 @@ class Start:
 
     Attributes:
         read: the readout after the reset.
-        stale: part -> (3,) where `_reset_hand` leaves it: settled, nothing placed yet, kinematics one substep late.
+        stale: part -> (3,) position right after `_reset_hand`. The hand has settled, the object is not placed yet, and
+            kinematics lag by one substep.
         vector: (E, R) official reset vector, metres.
     """
 
@@ -78,7 +79,7 @@ class Start:
 
     @property
     def init_tcp(self) -> jax.Array:
-        """(E, 3) `init_tcp`. Quirk: read before the reset's last `mj_forward`, so 0.07 mm off the hand's true start."""
+        """(E, 3) `init_tcp`. Quirk: 0.07 mm off the true start, as it is read before the reset's last `mj_forward`."""
         tcp = (self.stale[RIGHT_FINGER] + self.stale[LEFT_FINGER]) / 2.0
         return jnp.broadcast_to(tcp, (len(self.vector), 3)).astype(self.read[HAND].dtype)
 
@@ -91,8 +92,8 @@ class Step:
         read: the readout after the step.
         action: (E, 4) as given, not clipped.
         target: (E, 3) `_target_pos`, metres.
-        memory: what the task remembers of its episode.
-        first: (E,) bool, the first step of the episode.
+        memory: what the reward remembers of the running episode.
+        first: (E,) bool, whether this is the first step of the episode.
     """
 
     read: Reading
@@ -103,7 +104,7 @@ class Step:
 
     @property
     def closing(self) -> jax.Array:
-        """(E,) `min(max(0, action[-1]), 1)`: how hard the gripper is told to close."""
+        """(E,) `min(max(0, action[-1]), 1)`: the commanded closing effort of the gripper."""
         return jnp.clip(self.action[:, 3], 0.0, 1.0)
 
 
@@ -113,11 +114,11 @@ class RewardSpec:
 
     Attributes:
         reward: step -> (E,) in [0, 10].
-        remember: start -> memory, leaves (E, ...): what the official reset leaves in attributes.
-        points: parts read at each step beside hand, claws and fingers.
-        rotations, joints: as in `Parts`.
-        stale: parts that `remember` takes from `Start.stale` beside the fingers.
-        update: step -> memory, applied before `reward`; None where nothing changes within an episode.
+        remember: start -> memory, leaves (E, ...): the values that the official reset stores in attributes.
+        points: parts read at each step, in addition to hand, claws and fingers.
+        rotations, joints: further readouts at each step, as in `Parts`.
+        stale: parts that `remember` takes from `Start.stale`, in addition to the fingers.
+        update: step -> memory, applied before `reward`; None: the memory is constant within an episode.
     """
 
     reward: Callable[[Step], jax.Array]
@@ -150,12 +151,12 @@ class RewardSpec:
 
 
 def from_vector(start: Start) -> Memory:
-    """`obj_init_pos` is the vector's first three values."""
+    """Memory where `obj_init_pos` is the first three values of the reset vector."""
     return {"tcp": start.init_tcp, "object": start.vector[:, :3]}
 
 
 def at_height(height: float) -> Callable[[Start], Memory]:
-    """`obj_init_pos` is the vector's xy at a height (metres) that the official constructor set."""
+    """Memory where `obj_init_pos` is the reset vector's xy, at the height (metres) set by the official constructor."""
 
     def remember(start: Start) -> Memory:
         z = jnp.full_like(start.vector[:, :1], height)
@@ -165,5 +166,5 @@ def at_height(height: float) -> Callable[[Start], Memory]:
 
 
 def at_part(part: Part) -> Callable[[Start], Memory]:
-    """`obj_init_pos` is where `part` is at the start of the episode."""
+    """Memory where `obj_init_pos` is the position of `part` at the start of the episode."""
     return lambda start: {"tcp": start.init_tcp, "object": start.read[part]}

@@ -1,7 +1,7 @@
-"""Rewards for holding an object: the official `_gripper_caging_reward` and its three other versions.
+"""Rewards for holding an object: the official `_gripper_caging_reward` and its three task-specific versions.
 
-Quirk shared by all: `init_left_pad` and `init_right_pad` are views into MuJoCo's memory, not copies. They are where the
-pads are NOW, so every "initial" margin made of them moves with the gripper.
+Quirk shared by all: `init_left_pad` and `init_right_pad` are views into MuJoCo's memory, not copies. They hold
+the pads' PRESENT positions, so every "initial" margin computed from them moves with the gripper.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def caging(
     density: str = "none",
     start: str = "object",
 ) -> jax.Array:
-    """(E,) `SawyerXYZEnv._gripper_caging_reward`; the same in sawyer_stick_push_v3.py with another `start`.
+    """(E,) `SawyerXYZEnv._gripper_caging_reward`; with start="stick", the version of sawyer_stick_push_v3.py.
 
     Args:
-        obj: (E, 3) what is to be held. radius: of its bounding sphere (`obj_radius`), metres.
+        obj: (E, 3) position of the object to hold. radius: of the object's bounding sphere (`obj_radius`), metres.
         pad_reach, xz_reach, reach: `pad_success_thresh`, `xz_thresh`, `object_reach_radius`, metres.
         effort: `desired_gripper_effort`.
         density: "none", "medium" (averaged with reaching) or "high" (averaged with caging).
-        start: key of the remembered start that the margins are made of.
+        start: key in `memory` of the start position from which the margins are computed.
     """
     init, tcp, init_tcp = step.memory[start], step.read.tcp, step.memory["tcp"]
     caged = []
@@ -64,7 +64,7 @@ def pick_place_caging(step: Step, obj: jax.Array) -> jax.Array:
 def pinching(step: Step, obj: jax.Array, radius: float, grip_reach: float, xz_reach: float) -> jax.Array:
     """(E,) `_gripper_caging_reward` of sawyer_push_back, sweep, sweep_into_goal and soccer_v3.py.
 
-    Quirk: whether the gripper is told to close does not matter, only how near the pads are.
+    Quirk: only the pads' distances to the object count, not the commanded closing effort.
 
     Args:
         radius: `OBJ_RADIUS`, metres. grip_reach: `grip_success_margin` beyond it. xz_reach: `x_z_success_margin`.
@@ -82,7 +82,7 @@ def _one_sided(step: Step, obj: jax.Array, radius: float, pad_reach: float, xz_r
 
 
 def _sides(step: Step, obj: jax.Array, radius: float, upper: float) -> tuple[jax.Array, jax.Array]:
-    """(E,) for each pad: near the object on its own side of it."""
+    """(E,) for each pad (right, left): nearness to the object, measured on the pad's own side of the object."""
     right, left = obj[:, 1] - step.read[RIGHT_PAD][:, 1], step.read[LEFT_PAD][:, 1] - obj[:, 1]
     return tuple(  # type: ignore[return-value]
         tolerance(apart, upper, jnp.abs(jnp.abs(apart) - 0.05), lower=radius) for apart in (right, left)

@@ -1,6 +1,7 @@
 """Official V2 rewards of the tasks with a button, door, drawer, faucet, handle, window, lever, dial or plate.
 
-Each function is `compute_reward` of the file named: step -> (E,) reward. Comments name what is odd in the original.
+Each function ports `compute_reward` of the official file in its docstring: step -> (E,) reward. "Quirk" marks oddities
+of the official code.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HANDLE_RIGHT = Part("site", "handleRight")
 WINDOW_OPEN, WINDOW_CLOSE = Part("site", "handleOpenStart"), Part("site", "handleCloseStart")
 LEVER, DIAL, PLATE = Part("site", "leverStart"), Part("body", "dial"), Part("geom", "puck")
 _SHOULDER = (0.0, 0.055, 0.07)
-"""From the hand to the part of the gripper that turns a lock or lifts a lever, metres."""
+"""Metres: from the hand to the part of the gripper that turns a lock or lifts a lever."""
 
 
 def _add(point: jax.Array, offset: tuple[float, float, float]) -> jax.Array:
@@ -37,16 +38,16 @@ def _add(point: jax.Array, offset: tuple[float, float, float]) -> jax.Array:
 
 
 def _button(step: Step, button: jax.Array, axis: int, reach: float) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(E,) distance of the gripper, nearness, and how far the button is pressed."""
+    """(E,) each: distance from gripper to button (metres), reward for nearness, reward for pressing the button."""
     distance = norm(button - step.read.tcp)
-    # Quirk: the margin is made of the button where it is now, not where it was.
+    # Quirk: the margin uses the button's present position, not its start.
     near = tolerance(distance, reach, norm(button - step.memory["tcp"]))
     left = jnp.abs(step.target[:, axis] - button[:, axis])
     return distance, near, tolerance(left, 0.005, step.memory["travel"])
 
 
 def _travel(axis: int):
-    """`_obj_to_target_init`: from the button's start to the hole."""
+    """`_obj_to_target_init`: metres along `axis` from the button's start to the hole."""
 
     def remember(start: Start) -> Memory:
         travel = jnp.abs(start.read[HOLE][:, axis] - start.read[BUTTON_START][:, axis])
@@ -63,13 +64,13 @@ def button_press_topdown(step: Step) -> jax.Array:
 
 
 def button_press(step: Step) -> jax.Array:
-    """sawyer_button_press_v3.py. Quirk: what is called `tcp_closed` rewards an open gripper."""
+    """sawyer_button_press_v3.py. Quirk: the term called `tcp_closed` rewards an open gripper."""
     distance, near, pressed = _button(step, step.read[BUTTON_FRONT], 1, 0.05)
     return 2.0 * hamacher(step.read.opening, near) + jnp.where(distance <= 0.05, 8.0 * pressed, 0.0)
 
 
 def button_press_wall(step: Step) -> jax.Array:
-    """sawyer_button_press_wall_v3.py. Quirk: closed far from the button, open near it."""
+    """sawyer_button_press_wall_v3.py. Quirk: rewards a closed gripper far from the button, an open one near it."""
     distance, near, pressed = _button(step, step.read[BUTTON_FRONT], 1, 0.01)
     opening = step.read.opening
     far = 2.0 * hamacher((1.0 - opening) / 2.0, near)
@@ -92,7 +93,7 @@ def _coffee_button_start(start: Start) -> Memory:
 def door_lock(step: Step) -> jax.Array:
     """sawyer_door_lock_v3.py."""
     lock, scale = step.read[LOCK], (0.25, 1.0, 0.5)
-    # Quirk: `init_left_pad` is where the pad is now, so the margin is the distance itself.
+    # Quirk: `init_left_pad` is the pad's present position, so the margin is the distance itself.
     distance = norm(lock - step.read[LEFT_PAD], scale)
     near = tolerance(distance, 0.01, distance)
     pressed = tolerance(jnp.abs(step.target[:, 2] - lock[:, 2]), 0.005, 0.1)
@@ -102,7 +103,7 @@ def door_lock(step: Step) -> jax.Array:
 def door_unlock(step: Step) -> jax.Array:
     """sawyer_door_unlock_v3.py."""
     lock, scale = step.read[UNLOCK], (0.25, 1.0, 0.5)
-    # Quirk: `obj_init_pos` is a view too: the lock's body where it is now.
+    # Quirk: `obj_init_pos` is a view into MuJoCo's memory: the present position of the lock's body.
     margin = norm(_add(step.memory["tcp"] - step.read[LOCK_BODY], _SHOULDER), scale)
     ready = tolerance(norm(_add(step.read.hand - lock, _SHOULDER), scale), 0.02, margin)
     return 2.0 * ready + 8.0 * tolerance(jnp.abs(step.target[:, 0] - lock[:, 0]), 0.005, 0.1)
@@ -117,7 +118,7 @@ def door_open(step: Step) -> jax.Array:
     ready = hamacher(above(hand[:, 2], floor, floor / 2.0), in_place)
     theta = step.read.joints["doorjoint"]
     opened = 0.2 * (theta < -jnp.pi / 90.0) + 0.8 * tolerance(jnp.pi / 2 + jnp.pi / 6 + theta, 0.5, jnp.pi / 3)
-    # Quirk: the effort is rewarded for closing, and an idle gripper has half of it.
+    # Quirk: closing the gripper is rewarded, and an idle gripper (action 0) already has half of the effort.
     effort = (jnp.clip(step.action[:, 3], -1.0, 1.0) + 1.0) / 2.0
     reward = 2.0 * hamacher(ready, effort) + 8.0 * opened
     return jnp.where(jnp.abs(handle[:, 0] - step.target[:, 0]) <= 0.08, 10.0, reward)
@@ -127,9 +128,9 @@ def door_close(step: Step) -> jax.Array:
     """sawyer_door_close_v3.py."""
     handle, target = step.read[DOOR_HANDLE], step.target
     distance = norm(handle - target)
-    # Quirk: `obj_init_pos` is the door's hinge, as the vector has it, not the handle.
+    # Quirk: `obj_init_pos` is the door's hinge (from the reset vector), not the handle.
     in_place = tolerance(distance, 0.05, norm(step.memory["object"] - target), sigmoid="gaussian")
-    margin = norm(jnp.array([-0.5, 0.6, 0.2], handle.dtype) - handle) + 0.1  # hand_init_pos, to the handle now.
+    margin = norm(jnp.array([-0.5, 0.6, 0.2], handle.dtype) - handle) + 0.1  # From hand_init_pos to the handle now.
     # Quirk: the hand is rewarded for being at the target, not at the handle.
     hand = tolerance(norm(step.read.tcp - target), 0.25 * 0.05, margin, sigmoid="gaussian")
     return jnp.where(distance < 0.05, 10.0, 3.0 * hand + 6.0 * in_place)
@@ -154,7 +155,7 @@ def drawer_open(step: Step) -> jax.Array:
     """sawyer_drawer_open_v3.py."""
     hand, handle, scale = step.read.hand, step.read[DRAWER_OPEN], (3.0, 3.0, 1.0)
     opened = tolerance(norm(handle - step.target), 0.02, 0.2)
-    # Quirk: the handle's start is made of the target, 9 cm above the handle that is read.
+    # Quirk: the handle's start is computed from the target, and so is 9 cm above the handle that is read.
     margin = norm(_add(step.target - step.memory["tcp"], (0.0, 0.2, 0.0)), scale)
     return 5.0 * (tolerance(norm(handle - hand, scale), 0.01, margin) + opened)
 
@@ -198,7 +199,7 @@ def handle_pull(step: Step) -> jax.Array:
     """sawyer_handle_pull_v3.py. Quirk: `obj_init_pos` is the box, not the handle."""
     handle, target, init = step.read[HANDLE_RIGHT], step.target, step.memory["object"]
     held = caging(step, handle, 0.022, 0.05, 0.01, density="high")
-    # Quirk: the handle's y is compared with the box's z: always "lifted".
+    # Quirk: the handle's y is compared with the box's z, so `lifted` is always true.
     lifted = handle[:, 1] - 0.01 > init[:, 2]
     distance, margin = jnp.abs(target[:, 2] - handle[:, 2]), jnp.abs(target[:, 2] - init[:, 2])
     return _pulled(step, handle, distance, margin, held, lifted)
@@ -215,7 +216,7 @@ def _pulled(step: Step, handle, distance, margin, held, lifted) -> jax.Array:
 
 
 def window_open(step: Step) -> jax.Array:
-    """sawyer_window_open_v3.py. Quirk: the x margin is from the window's frame, not from its handle."""
+    """sawyer_window_open_v3.py. Quirk: the x margin is measured from the window's frame, not its handle."""
     return _window(step, WINDOW_OPEN, step.memory["object"], "long_tail")
 
 
@@ -234,15 +235,15 @@ def _window(step: Step, part: Part, init: jax.Array, sigmoid: str) -> jax.Array:
 
 def _window_start(part: Part):
     def remember(start: Start) -> Memory:
-        # Quirk: `window_handle_pos_init` is read before the window is placed, from the reset before this one; the same
-        # wherever both have the same vector (an official task is always reset twice).
+        # Quirk: official code reads `window_handle_pos_init` before it places the window, so the value comes from the
+        # previous reset. An official task is always reset twice; with the same vector, this reset's value is the same.
         return from_vector(start) | {"handle": start.read[part]}
 
     return remember
 
 
 def lever_pull(step: Step) -> jax.Array:
-    """sawyer_lever_pull_v3.py. Quirk: how far the lever is turned decides success, but not the reward."""
+    """sawyer_lever_pull_v3.py. Quirk: the lever's angle decides success, but does not enter the reward."""
     lever, init, scale = step.read[LEVER], step.memory["lever"], (4.0, 1.0, 4.0)
     margin = norm(_add(step.memory["tcp"] - init, _SHOULDER), scale)
     ready = tolerance(norm(_add(step.read.hand - lever, _SHOULDER), scale), 0.02, margin)
@@ -259,7 +260,7 @@ def dial_turn(step: Step) -> jax.Array:
     dial, rim, target = step.read[DIAL], _rim(step.read.joints["knob_Joint_1"]), step.target
     init, init_push = step.memory["dial"], _add(step.memory["rim"], _DIAL_PUSH)
     # Centres are subtracted first: with a margin of 3 cm, float32 would lose too much otherwise.
-    # Quirk: the margin is from the point to push at, not from the dial's own mark.
+    # Quirk: the margin is measured from the push point, not from the dial's mark.
     in_place = tolerance(norm(dial - target + rim), 0.07, jnp.abs(norm(init - target + init_push) - 0.07))
     margin = jnp.abs(norm(init - step.memory["tcp"] + init_push) - 0.005)
     distance = norm(dial - step.read.tcp + _add(rim, _DIAL_PUSH))
@@ -268,7 +269,7 @@ def dial_turn(step: Step) -> jax.Array:
 
 
 _DIAL_PUSH = (0.05, 0.02, 0.09)
-"""From the mark on the dial's rim to where it is to be pushed, metres."""
+"""Metres: from the mark on the dial's rim to the push point."""
 
 
 def _rim(angle: jax.Array) -> jax.Array:
@@ -294,7 +295,7 @@ def plate_slide_low(step: Step) -> jax.Array:
     plate, tcp, init = step.read[PLATE], step.read.tcp, step.memory["object"]
     distance, apart = norm(plate - step.target), norm(tcp - plate)
     in_place = tolerance(distance, 0.05, norm(init - step.target) - 0.05)
-    # Quirk: `obj_init_pos` is as the vector has it; in the two "back" tasks the plate starts elsewhere.
+    # Quirk: `obj_init_pos` is the reset vector's, although in the two "back" tasks the plate starts elsewhere.
     reach = tolerance(apart, 0.05, norm(step.memory["tcp"] - init) - 0.05)
     reward = jnp.where((tcp[:, 2] <= 0.03) & (apart < 0.07), 2.0 + 7.0 * in_place, 1.5 * reach)
     return jnp.where(distance < 0.05, 10.0, reward)

@@ -1,6 +1,7 @@
 """Official V2 rewards of the tasks with a free object to push, lift, sweep or kick, and of reaching.
 
-Each function is `compute_reward` of the file named: step -> (E,) reward. Comments name what is odd in the original.
+Each function ports `compute_reward` of the official file in its docstring: step -> (E,) reward. "Quirk" marks oddities
+of the official code.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def push(step: Step) -> jax.Array:
 
 
 def push_wall(step: Step) -> jax.Array:
-    """sawyer_push_wall_v3.py: past the wall's left end first."""
+    """sawyer_push_wall_v3.py: the object first passes the wall's left end."""
     obj, target, init = step.read[GEOM], step.target, step.memory["object"]
-    # Quirk: the midpoint has the object's present height, in the margin too.
+    # Quirk: the midpoint is at the object's present height, in the margin as well.
     midpoint = jnp.stack([jnp.full_like(obj[:, 0], -0.05), jnp.full_like(obj[:, 0], 0.77), obj[:, 2]], axis=-1)
     scale, distance = (3.0, 1.0, 1.0), norm(obj - target)
     first = tolerance(norm(obj - midpoint, scale), 0.05, norm(init - midpoint, scale))
@@ -70,7 +71,7 @@ def pick_place(step: Step) -> jax.Array:
 
 
 def pick_place_wall(step: Step) -> jax.Array:
-    """sawyer_pick_place_wall_v3.py: over the wall first."""
+    """sawyer_pick_place_wall_v3.py: the object first goes over the wall."""
     obj, target, init = step.read[GEOM], step.target, step.memory["object"]
     midpoint = jnp.stack([target[:, 0], jnp.full_like(obj[:, 0], 0.77), jnp.full_like(obj[:, 0], 0.25)], axis=-1)
     scale, distance = (1.0, 1.0, 3.0), norm(obj - target)
@@ -87,7 +88,7 @@ def shelf_place(step: Step) -> jax.Array:
     obj, target, init = step.read[OBJ], step.target, step.memory["object"]
     distance = norm(obj - target)
     in_place = tolerance(distance, 0.05, norm(init - target))
-    # Quirk: this product takes `in_place` before the shelf's penalties.
+    # Quirk: this product uses `in_place` without the shelf's penalties, which come later.
     reward = hamacher(caging(step, obj, 0.02, 0.05, 0.01), in_place)
     depth = 3 * 0.05
     low = (obj[:, 2] > 0.0) & (obj[:, 2] < 0.24)
@@ -109,7 +110,7 @@ def bin_picking(step: Step) -> jax.Array:
     floors = [funnel(norm(hand[:, :2] - centre[:, :2]), 0.03, 0.02, 0.2) for centre in (init, target)]
     above_floor = above(hand[:, 2], jnp.minimum(*floors), 0.05)
     held = caging(step, obj, 0.015, 0.05, 0.01, effort=0.7, density="high")
-    # Quirk: near is measured from the hand here, not from the gripper's centre.
+    # Quirk: nearness is measured from the hand here, not from the gripper's centre.
     grasp = (norm(obj - hand) < 0.04) & (obj[:, 2] - 0.02 > init[:, 2]) & ~(step.read.opening < 0.43)
     carried = jnp.where(grasp, 1.0 + 5.0 * hamacher(above_floor, in_place), 0.0)
     return jnp.where(distance < 0.05, 10.0, hamacher(held, in_place) + carried)
@@ -156,7 +157,7 @@ def sweep(step: Step) -> jax.Array:
 def sweep_into(step: Step) -> jax.Array:
     """sawyer_sweep_into_goal_v3.py."""
     obj = step.read[OBJ]
-    # Quirk: the target takes the object's present height, in the margin too.
+    # Quirk: the target is at the object's present height, in the margin as well.
     return _swept(obj, jnp.concatenate([step.target[:, :2], obj[:, 2:]], axis=-1), step, 0.005, 0.01)
 
 
@@ -171,7 +172,7 @@ def soccer(step: Step) -> jax.Array:
     """sawyer_soccer_v3.py."""
     ball, target, scale = step.read[SOCCER_BALL], step.target, (3.0, 1.0, 1.0)
     distance = norm(ball - target, scale)
-    # Quirk: the margin is how far the ball has gone, zero at the start.
+    # Quirk: the margin is the distance that the ball has moved, zero at the start.
     in_place = tolerance(distance, 0.07, norm(ball - step.memory["object"], scale))
     line = target[:, 1] - 0.1
     wide = (ball[:, 1] > line) & (jnp.abs(ball[:, 0] - target[:, 0]) > 0.1)
@@ -211,7 +212,7 @@ OBJECTS: dict[str, RewardSpec] = {
     "reach": RewardSpec(reach, lambda start: {}),
     "reach-wall": RewardSpec(reach, lambda start: {}),
     "push": RewardSpec(push, at_part(OBJ), _BODY),
-    # The geom's height was written to the body, and is remembered: read back from the body, not from the geom.
+    # The official reset remembers the geom's height and writes it to the body, so the start is read from the body.
     "push-wall": RewardSpec(push_wall, at_part(OBJ), _SHAPE),
     "push-back": RewardSpec(push_back, at_part(OBJ), _SHAPE),
     "pick-place": RewardSpec(pick_place, from_vector, _BODY),

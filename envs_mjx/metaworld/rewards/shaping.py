@@ -1,8 +1,8 @@
-"""Pieces that official rewards are made of (metaworld/utils/reward_utils.py, after dm_control), for E environments.
+"""Building blocks of the official rewards (metaworld/utils/reward_utils.py, after dm_control), for E environments.
 
-Nothing here divides by zero or takes the logarithm of it: where the official code would, it does not get that far.
-The official functions raise for a negative margin and for a t-norm of values outside [0, 1]; under jit nothing can be
-raised: a negative margin counts as none.
+`where` computes both of its branches, so divisors and arguments of logarithms are guarded against zero. Official code
+returns before it reaches such a value. The official functions raise for a negative margin and for a t-norm of values
+outside [0, 1]. Under jit nothing can be raised; here a negative margin counts as 0.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def norm(vector: jax.Array, scale: Sequence[float] | None = None) -> jax.Array:
 def tolerance(
     x: jax.Array, upper: float, margin: jax.Array | float, lower: float = 0.0, sigmoid: str = "long_tail"
 ) -> jax.Array:
-    """(E,) 1 for x in [lower, upper], falling to 0.1 at `margin` beyond; 0 beyond where the margin is 0.
+    """(E,) 1 for x in [lower, upper]; outside, falling to 0.1 at distance `margin`, or 0 at once if the margin is 0.
 
     Args:
-        sigmoid: "long_tail", 1 / (9 d^2 + 1), or "gaussian", 0.1 ** (d^2), with d the distance over the margin.
+        sigmoid: "long_tail", 1 / (9 d^2 + 1), or "gaussian", 0.1 ** (d^2), with d = distance / margin.
     """
     margin = jnp.asarray(margin, x.dtype)
     distance = jnp.where(x < lower, lower - x, x - upper) / jnp.where(margin > 0, margin, 1.0)
@@ -42,8 +42,11 @@ def hamacher(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def outside_prism(point: jax.Array, zero: jax.Array, one: jax.Array) -> jax.Array:
-    """(E,) `rect_prism_tolerance`: 1 outside the box with corners `zero` and `one` (E, 3), inside it the product of
-    the coordinates that run from 0 at `zero` to 1 at `one`."""
+    """(E,) `rect_prism_tolerance`: 1 outside a box, inside the product of the box coordinates.
+
+    Args:
+        zero, one: (E, 3) opposite corners of the box. Each box coordinate runs from 0 at `zero` to 1 at `one`.
+    """
     inside = (point >= jnp.minimum(zero, one)) & (point <= jnp.maximum(zero, one))
     width = one - zero
     share = (point - zero) / jnp.where(width == 0, 1.0, width)
@@ -51,13 +54,13 @@ def outside_prism(point: jax.Array, zero: jax.Array, one: jax.Array) -> jax.Arra
 
 
 def funnel(radius: jax.Array, threshold: float, slope: float, height: float) -> jax.Array:
-    """(E,) slope * log(radius - threshold) + height beyond the threshold, else 0; metres."""
+    """(E,) metres: slope * log(radius - threshold) + height where the radius exceeds the threshold, else 0."""
     beyond = radius > threshold
     return jnp.where(beyond, slope * jnp.log(jnp.where(beyond, radius - threshold, 1.0)) + height, 0.0)
 
 
 def above(height: jax.Array, floor: jax.Array, margin: jax.Array | float) -> jax.Array:
-    """(E,) 1 at or above the floor, or at most 1 cm below it; less below."""
+    """(E,) 1 down to 1 cm below the floor; lower values further below."""
     return jnp.where(height >= floor, 1.0, tolerance(floor - height, 0.01, margin))
 
 

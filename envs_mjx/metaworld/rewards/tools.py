@@ -1,6 +1,7 @@
 """Official V2 rewards of the tasks with a tool or a part to fit: wrench, hammer, lid, peg, stick.
 
-Each function is `compute_reward` of the file named: step -> (E,) reward. Comments name what is odd in the original.
+Each function ports `compute_reward` of the official file in its docstring: step -> (E,) reward. "Quirk" marks oddities
+of the official code.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ def _quat_start(part: Part, remember=from_vector):
 
 
 def _quat_update(part: Part):
-    """Quirk: official code takes `xquat` as it is, and its sign turns with every full turn of the body. A rotation
-    matrix has no sign: the one nearer to the last step's quaternion is the official one."""
+    """Memory update: the quaternion of `part`, with the official sign.
+
+    Quirk: official code reads `xquat`, whose sign flips with every full turn of the body. The rotation matrix read here
+    does not fix the sign. The sign that is nearer to the last step's quaternion is the official one.
+    """
 
     def update(step: Step) -> Memory:
         quat = quaternion(step.read.rotations[part], "wxyz")
@@ -51,7 +55,7 @@ def _quat_update(part: Part):
 
 
 def _along_handle(step: Step, tool: jax.Array, half: float) -> jax.Array:
-    """(E, 3) the tool, with the hand's x where the hand is anywhere along its handle."""
+    """(E, 3) the tool's position; its x is the hand's where the hand is within `half` metres of the tool along x."""
     hand = step.read.hand[:, 0]
     x = jnp.where(jnp.abs(tool[:, 0] - hand) < half, hand, tool[:, 0])
     return jnp.concatenate([x[:, None], tool[:, 1:]], axis=-1)
@@ -69,7 +73,7 @@ def assembly(step: Step) -> jax.Array:
     error = target - nut
     radius = norm(error[:, :2])
     success = (radius < 0.02) & (error[:, 2] > 0.0)
-    # Where hooked, the threshold is twice as wide.
+    # Once the nut is hooked (success), the threshold is twice as wide.
     height = jnp.where(success, funnel(radius, 0.02, 0.02, 0.2), funnel(radius, 0.01, 0.02, 0.2))
     lifted = (nut[:, 2] > 0.02) | (radius < jnp.where(success, 0.02, 0.01))
     error = jnp.concatenate([error[:, :2], (height - nut[:, 2])[:, None]], axis=-1)
@@ -92,11 +96,11 @@ def hammer(step: Step) -> jax.Array:
     """sawyer_hammer_v3.py."""
     tool = step.read[HAMMER]
     held = caging(step, _along_handle(step, tool, 0.07), 0.015, 0.02, 0.01, density="high")
-    # Quirk: the head is taken at a fixed offset in the world, however the hammer is turned.
+    # Quirk: the hammer's head is at a fixed offset in the world frame, however the hammer is turned.
     error = step.target - tool - jnp.array([0.16, 0.06, 0.0], tool.dtype)
     in_place = 0.1 * (tool[:, 2] > 0.02) + 0.9 * tolerance(norm(error), 0.02, 0.2)
     reward = (2.0 * held + 6.0 * in_place) * _turned(step, (1.0, 0.0, 0.0, 0.0), 0.4)
-    # Quirk: driving the nail in does not count where the hammer has been let go.
+    # Quirk: a driven nail does not count once the hammer has been let go (other terms at most 5).
     return jnp.where((step.read.joints["NailSlideJoint"] > 0.09) & (reward > 5.0), 10.0, reward)
 
 
@@ -107,12 +111,12 @@ def box_close(step: Step) -> jax.Array:
     floor = funnel(norm(hand[:, :2] - lid[:, :2]), 0.02, 0.04, 0.4)
     in_place = tolerance(norm(hand - lid - grip), 0.02, 0.5)
     ready = hamacher(above(hand[:, 2], floor, floor / 2.0), in_place)
-    # Quirk: it is the grip, 2 cm above the lid, that is to be at the target.
+    # Quirk: the grip point, 2 cm above the lid, must reach the target, not the lid itself.
     placed = tolerance(norm(target - lid - grip, (1.0, 1.0, 3.0)), 0.05, 0.25)
     effort = (jnp.clip(step.action[:, 3], -1.0, 1.0) + 1.0) / 2.0
     reward = 2.0 * hamacher(effort, ready) + 8.0 * (0.2 * (lid[:, 2] + 0.02 > 0.04) + 0.8 * placed)
     reward = jnp.where(norm(lid - target) < 0.08, 10.0, reward)
-    # Quirk: success itself is scaled by how the lid is turned.
+    # Quirk: the reward for success is scaled by the lid's orientation, too.
     return reward * _turned(step, _UPRIGHT, 0.2)
 
 
@@ -134,7 +138,7 @@ def peg_insert_side(step: Step) -> jax.Array:
 
 
 def _peg_insert_start(start: Start) -> Memory:
-    # Quirk: `peg_head_pos_init` is read before the peg is put at its start: the same for every episode.
+    # Quirk: `peg_head_pos_init` is read before the peg is placed, so it is the same in every episode.
     head = jnp.broadcast_to(start.stale[PEG_HEAD], start.read[PEG_HEAD].shape).astype(start.vector.dtype)
     return from_vector(start) | {"head": head}
 
@@ -161,10 +165,10 @@ def stick_pull(step: Step) -> jax.Array:
     margin = norm(init - container_init - shift, scale)
     in_place = tolerance(norm(stick - handle - shift, scale), 0.05, margin)
     at_target = tolerance(norm(stick - target), 0.05, norm(init - target))
-    # Quirk: the container's margin leaves out the shift that its distance has.
+    # Quirk: the container's margin omits the shift that its distance includes.
     pulled = tolerance(norm(handle - target + shift), 0.05, norm(container_init - target))
     lifted = grasped(step.read.opening, norm(stick - step.read.tcp), 0.02) & (stick[:, 2] - 0.01 > init[:, 2])
-    # Quirk: the margins of the grasp are made of the container's start, not of the stick's.
+    # Quirk: the margins of the grasp use the container's start, not the stick's.
     held = jnp.where(lifted, 1.0, caging(step, stick, 0.014, 0.05, 0.01, density="high"))
     reward = hamacher(held, in_place)
     inserted = (end[:, 0] >= handle[:, 0]) & (jnp.abs(end[:, 1] - handle[:, 1]) <= 0.04)

@@ -2,7 +2,7 @@
 
 The formulas are checked twice. In float64 they are the official ones. In float32 they differ by at most `TOLERANCE`, or
 by what the official formula itself makes of one float32 ulp in the positions that it reads, see `allowed`. The second
-bound is needed on 7 of 30,000 recorded steps; `envs_mjx.rewards` says why and where.
+bound is needed on 7 of 30,000 recorded steps; `envs_mjx.metaworld.rewards` says why and where.
 
 Axis letters: T time, E environments, K points, Q rotations, J joints, R reset vector.
 """
@@ -145,7 +145,7 @@ def test_formulas_are_the_official_ones(task_name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("task_name", "steps"), [("push", 4), ("sweep", 1), ("door-open", 1), ("dial-turn", 1)])
 def test_float32_is_off_where_the_official_formula_is_ill_conditioned(task_name: str, steps: int) -> None:
-    """The figures that `envs_mjx.rewards` states; how many steps it is depends on the compiler's rounding a little."""
+    """The figures that `envs_mjx.metaworld.rewards` states; how many steps it is depends on the compiler's rounding a little."""
     error = np.abs(evaluate(task_name, record(task_name), np.float32)[1] - record(task_name).rewards)
     beyond = error > TOLERANCE
     assert abs(beyond.sum() - steps) <= 1 and error.max() < 1e-4
