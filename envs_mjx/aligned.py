@@ -1,10 +1,10 @@
-"""Environments of several tasks in one shape, so that one network serves them: observations and goals are padded.
+"""Pads the observations and goals of several tasks to one shape, so that one network serves all tasks.
 
-An observation keeps its numbers first, and what it lacks follows. Numbers of goals are put where the others have those
-of the same name (`EnvSpec.goal_names`): a task that says nothing of the gripper's opening leaves that place open. What
-is missing holds the fixed shift of its place, which a network sees as 0.
+An observation keeps its own numbers first; padding follows. Goals are aligned by the names of their numbers
+(`EnvSpec.goal_names`): tasks share a column where they share a name. A task without a gripper opening in its goal
+leaves that column empty. An empty place holds the fixed shift of its column, which a network sees as 0.
 
-Axis letters: E environments, D observation, G goal; both of the widest task.
+Axis letters: E environments, D observation of the widest task, G goal with the names of all tasks.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, State
 
 
 def align(envs: Sequence[GoalEnv]) -> list[Aligned]:
-    """The environments with the sizes and scales that all of them share; those of one task may come again.
+    """The environments with shared sizes and scales; a task may occur more than once.
 
     Raises:
-        EnvError: actions of different sizes.
+        EnvError: the action sizes differ.
     """
     sizes = {env.spec.action_size for env in envs}
     if len(sizes) > 1:
@@ -62,7 +62,7 @@ def _names(spec: EnvSpec) -> tuple[str, ...]:
 
 
 class Aligned:
-    """`GoalEnv` of one task, in the sizes of `spec`; its physics, episodes and scores are those of `env`."""
+    """`GoalEnv` that pads `env` to the sizes of `spec`; physics, episodes and scores stay those of `env`."""
 
     def __init__(self, env: GoalEnv, spec: EnvSpec):
         self.env, self.spec = env, spec
@@ -96,11 +96,11 @@ class Aligned:
         return self._wide(self.env.reset(key))
 
     def reset_each(self, keys: jax.Array) -> State:
-        """E fresh episodes, each a function of its own key (E, 2) alone."""
+        """E fresh episodes from keys (E, 2); episode i depends on keys[i] only."""
         return self._wide(self.env.reset_each(keys))
 
     def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
-        """E episodes placed by given reset vectors (E, R); keys (E, 2) serve the episodes after them."""
+        """E episodes placed by given reset vectors (E, R); keys (E, 2) seed the later episodes."""
         return self._wide(self.env.reset_to(vector, keys))
 
     def step(self, state: State, action: jax.Array) -> State:
@@ -108,7 +108,7 @@ class Aligned:
         return self._wide(self.env.step(self._own(state), action))
 
     def advance(self, state: State, action: jax.Array) -> State:
-        """One env step and no restart: where `done`, the state is the end of its episode."""
+        """One env step without a restart: where `done`, the state is the last of its episode."""
         return self._wide(self.env.advance(self._own(state), action))
 
     def restart(self, state: State) -> State:
@@ -116,7 +116,7 @@ class Aligned:
         return self._wide(self.env.restart(self._own(state)))
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 pictures, those of the task alone."""
+        """(T, H, W, 3) uint8 pictures, drawn by `env`."""
         return self.env.frames(snapshots, width, height, camera)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
@@ -124,7 +124,7 @@ class Aligned:
         return self._wide_goal(self.env.achieved_goal(self._own_obs(obs)))
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., G), (..., G) -> (...,) bool; EnvError where goals do not decide it."""
+        """(..., G), (..., G) -> (...,) bool; EnvError where success depends on more than goals."""
         return self.env.goal_success(self._own_goal(achieved_goal), self._own_goal(goal))
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
@@ -136,13 +136,13 @@ class Aligned:
         return self.env.commanded_point(target)
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
-        """(E, 3) where the object lies -> (E, G)."""
+        """(E, 3) position of the object -> (E, G)."""
         return self._wide_goal(self.env.touch_goal(start))
 
     def object_point(self, obs: jax.Array) -> jax.Array:
-        """(E, D) -> (E, 3) where the object is."""
+        """(E, D) -> (E, 3) position of the object."""
         return self.env.object_point(self._own_obs(obs))
 
     def hand_in_goal(self) -> jax.Array:
-        """(3, G) how a goal changes with the hand's position; not at all where it lacks a number."""
+        """(3, G) Jacobian of a goal with respect to the hand's position; 0 in empty columns."""
         return jnp.zeros((3, self.spec.goal_size)).at[:, self._columns].set(self.env.hand_in_goal())

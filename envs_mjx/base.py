@@ -1,4 +1,4 @@
-"""What a learner may know of an environment: sizes, scales, and pure batched `reset` and `step`.
+"""The interface of an environment to a learner: sizes, scales, and pure batched `reset` and `step`.
 
 Axis letters: E environments, D observation, G goal, A action.
 """
@@ -15,11 +15,11 @@ from flax import struct
 
 Tree = TypeVar("Tree")
 Snapshot = tuple[Any, np.ndarray, int]
-"""What a picture is drawn of: (physics of a State, target (E, 3), index of the environment)."""
+"""What one picture shows: (physics of a State, target (E, 3), index of the environment to draw)."""
 
 
 class EnvError(ValueError):
-    """A bad request to the environments: one line that names the field, the value and what would do."""
+    """A bad request to the environments. The message is one line: the field, its value and a valid alternative."""
 
 
 class State(struct.PyTreeNode):
@@ -29,16 +29,16 @@ class State(struct.PyTreeNode):
         physics: opaque state of the physics engine, leaves (E, ...).
         obs: (E, D) float32 compact state, SI units.
         goal: (E, G) float32 commanded goal of the running episode.
-        target: (E, 3) float32 where the object should go.
+        target: (E, 3) float32 goal position of the object.
         start: (E, 3) float32 the object's position at the start of the episode.
-        vector: (E, R) float32 the official reset vector of the running episode.
+        vector: (E, R) float32 reset vector that placed the running episode (Meta-World: the official one).
         episode: (E,) int32 episode number of each environment; every reset adds one.
         time: (E,) int32 steps taken in the running episode.
         key: (E, 2) uint32 each environment's own PRNG key.
         success: (E,) bool native success predicate at `obs`.
-        done: (E,) bool the step just taken ended its episode (the state is that of the NEXT episode's start).
-        metrics: name -> (E,) float32 values at the end of the step just taken, before any reset.
-        memory: name -> (E, ...) what the task's reward remembers of the running episode.
+        done: (E,) bool the last step ended its episode (after `step`, `obs` is already the NEXT episode's start).
+        metrics: name -> (E,) float32 values at the end of the last step, before any restart.
+        memory: name -> (E, ...) values from earlier in the running episode that the task's reward needs.
     """
 
     physics: Any
@@ -63,9 +63,9 @@ class EnvSpec(struct.PyTreeNode):
         obs_size, goal_size, action_size: D, G, A.
         horizon: env steps of one episode.
         obs_shift, obs_scale: (D,) float32. goal_shift, goal_scale: (G,) float32.
-        buffers: (name, size) of the engine's buffers of fixed size; the metric `<name>_used` is the largest use of each
-            since the reset. Beyond its size contacts are lost: see `check_buffers`.
-        goal_names: what each number of a goal is, so that goals of several tasks are aligned; (): known by place alone.
+        buffers: (name, size) of each fixed-size buffer of the engine. The metric `<name>_used` is the buffer's largest
+            use since `reset`. A use above the size means that contacts were lost: see `check_buffers`.
+        goal_names: name of each number of a goal, by which the goals of several tasks are aligned; (): by index.
     """
 
     obs_size: int = struct.field(pytree_node=False)
@@ -86,24 +86,24 @@ class GoalEnv(Protocol):
     num_envs: int
     spec: EnvSpec
     free_object: bool
-    """Whether the object can be put anywhere, rather than moving along a mechanism's own way."""
+    """True: the object can be put anywhere. False: a mechanism (door, drawer, button) restricts its motion."""
 
     def reset(self, key: jax.Array) -> State: ...
 
     def reset_each(self, keys: jax.Array) -> State:
-        """E fresh episodes, each a function of its own key (E, 2) alone."""
+        """E fresh episodes from keys (E, 2); episode i depends on keys[i] only."""
         ...
 
     def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
-        """E episodes placed by given reset vectors (E, R); keys (E, 2) serve the episodes after them."""
+        """E episodes placed by given reset vectors (E, R); keys (E, 2) seed the later episodes."""
         ...
 
     def step(self, state: State, action: jax.Array) -> State:
-        """`restart` after `advance`."""
+        """One env step: `advance`, then `restart`."""
         ...
 
     def advance(self, state: State, action: jax.Array) -> State:
-        """One env step and no restart: where `done`, the state is the end of its episode."""
+        """One env step without a restart: where `done`, the state is the last of its episode."""
         ...
 
     def restart(self, state: State) -> State:
@@ -111,7 +111,7 @@ class GoalEnv(Protocol):
         ...
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 pictures of T snapshots; on the host."""
+        """(T, H, W, 3) uint8 pictures of T snapshots; runs on the host."""
         ...
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
@@ -119,46 +119,46 @@ class GoalEnv(Protocol):
         ...
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., G), (..., G) -> (...,) bool native success by goals alone; EnvError where they do not decide it."""
+        """(..., G), (..., G) -> (...,) bool native success; EnvError where success depends on more than goals."""
         ...
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) -> (E, G): the goal of having the object (or body) at a position."""
+        """(E, 3) -> (E, G): the goal that asks for the object (or body) at a position."""
         ...
 
     def commanded_point(self, target: jax.Array) -> jax.Array:
-        """(E, 3) -> (E, 3): where episodes with that `State.target` ask the object to go; often the target itself."""
+        """(E, 3) `State.target` -> (E, 3) commanded position of the object; often the target itself."""
         ...
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
-        """(E, 3) where the object lies -> (E, G): the goal of being about to take it: the hand at it, open."""
+        """(E, 3) position of the object -> (E, G): the goal with the open hand at the object, before a grasp."""
         ...
 
     def object_point(self, obs: jax.Array) -> jax.Array:
-        """(E, D) -> (E, 3): where the object (or body) is; 0 in a coordinate that is not observed."""
+        """(E, D) -> (E, 3): position of the object (or body); 0 in a coordinate that is not observed."""
         ...
 
     def hand_in_goal(self) -> jax.Array:
-        """(3, G) how a goal changes with the hand's position."""
+        """(3, G) Jacobian of a goal with respect to the hand's position."""
         ...
 
 
 def check_buffers(spec: EnvSpec, metrics: Mapping[str, Any]) -> None:
-    """Refuse results for which the engine lacked room; on the host, with `State.metrics` or their maxima.
+    """Raise if a buffer of the engine overflowed; runs on the host, on `State.metrics` or their maxima.
 
     Raises:
-        EnvError: a buffer overflowed, with the size to set.
+        EnvError: a buffer overflowed; the message gives the size to set.
     """
     for name, size in spec.buffers:
         used = int(np.max(metrics[f"{name}_used"]))
         if used > size:
-            # Half as much again, in whole 64s: what was dropped cannot ask for more.
+            # 1.5 x used, rounded up to a multiple of 64: `used` is too low, since dropped contacts need room, too.
             wanted = -(-3 * used // 2 // 64) * 64
             raise EnvError(f"{name}={size}: a step needed {used}, and the engine dropped the rest; set {name}={wanted}")
 
 
 def select(mask: jax.Array, yes: Tree, no: Tree) -> Tree:
-    """Environment by environment over trees of leaves (E, ...): `yes` where `mask` (E,), else `no`."""
+    """`yes` in the environments where `mask` (E,) is true, else `no`; trees with leaves (E, ...)."""
 
     def pick(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(mask.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)

@@ -1,4 +1,4 @@
-"""`envs_mjx.adaptors.brax` under its first name, so that scripts written for version 0.1 keep working."""
+"""Alias of `envs_mjx.adaptors.brax` at its import path of version 0.1, so that old scripts keep working."""
 
 from envs_mjx.adaptors.brax import AGENTS, BraxEnv, train, wrap
 

@@ -1,4 +1,4 @@
-"""Pictures of tasks at work: the frames of a film, and a contact sheet of every task of Meta-World.
+"""Pictures of tasks under a policy: the frames of a film, and a contact sheet of every Meta-World task.
 
 Axis letters: E environments, T frames, H height, W width.
 """
@@ -21,27 +21,27 @@ from envs_mjx.pictures.render import render_frames, require_camera
 
 POLICIES = ("scripted", "random")
 CLOSE = "close"
-"""A camera of ours: over the table's edge at the hand's workspace. The scenes' own show the whole arm from afar."""
+"""Our own camera: looks over the table's edge at the workspace. Official cameras show the whole arm from afar."""
 _EYE, _AIM, _LENT = (0.85, -0.78, 0.7), (0.0, 0.68, 0.1), "corner3"
-"""Where it stands as seen from where it looks, metres, and the official camera that is turned for it."""
+"""Camera "close": its position relative to its aim, its aim (metres), and the official camera moved there."""
 _WIDE, _NEAR = 32.0, 24.0
-"""Vertical fields of view, degrees: of a film and of a tile, whose camera turns to what is done."""
+"""Vertical fields of view, degrees: of a film, and of a tile. A tile's camera aims at hand and object."""
 _OFFICIAL_HORIZON, _LINGER = 500, 40
-"""Env steps in which a scripted policy must be done, and those shown after its success."""
+"""Env steps that a scripted policy may take, and env steps shown after a success."""
 _STARTS = 2
-"""Episodes of which a tile shows the first to succeed."""
+"""Episodes played for a tile, which shows the first to succeed."""
 _BELOW, _TABLE = (0.0, 0.0, 0.025), ((-0.25, 0.5, 0.05), (0.25, 0.85, 0.25))
-"""A tile looks between hand and object, this much lower, and not beyond these bounds; metres."""
+"""A tile's aim: the middle of hand and object, lowered by `_BELOW`, clipped to `_TABLE`; metres."""
 _COLUMNS, _LABEL, _FINER = 10, 14, 2
-"""Tiles in a row, pixels of a name's strip, and how much finer tiles are drawn than shown."""
+"""Tiles in a row, height of a name's strip in pixels, and the factor by which tiles are supersampled."""
 _PAPER, _INK = (255, 255, 255), (30, 30, 30)
 
 
 def policy_of(task: str, policy: str | None = None) -> str:
-    """The policy to show a task with: `policy`, or scripted where the official package has one, else random.
+    """The policy to show: `policy` if given, else "scripted" if the official package has one, else "random".
 
     Raises:
-        EnvError: no such task or policy, or none scripted for this task.
+        EnvError: no such task or policy, or no scripted policy for this task.
     """
     registry.check(task, "c")
     if policy not in (None, *POLICIES):
@@ -52,9 +52,9 @@ def policy_of(task: str, policy: str | None = None) -> str:
 
 
 def play(env: GoalEnv, policy: str, seed: int, steps: int, compiled: bool = True) -> Iterator[State]:
-    """E fresh episodes under a policy: their start, then the state after each of `steps` env steps; no restarts.
+    """Yields the start of E fresh episodes, then the state after each of `steps` env steps; no restarts.
 
-    `compiled=False` is faster for an episode or two of a task: what runs op by op is compiled once for all tasks.
+    `compiled=False` runs op by op. This is faster for one or two episodes: each op is compiled once for all tasks.
     """
     jit: Callable[..., Any] = jax.jit if compiled else lambda function: function
     act = _scripted(env, jit) if policy == "scripted" and isinstance(env, MetaWorld) else _random(env, seed)
@@ -66,7 +66,7 @@ def play(env: GoalEnv, policy: str, seed: int, steps: int, compiled: bool = True
 
 
 def _scripted(env: MetaWorld, jit: Callable[..., Any]) -> Callable[[State], np.ndarray]:
-    """The official scripted policy on the official observation, (E, 4)."""
+    """state -> actions (E, 4) of the official scripted policy, computed from the official observation."""
     policy, frame = official.scripted_policy(env.task.name), None
     observe = jit(env.observe_official)
 
@@ -93,16 +93,16 @@ def film(
     camera: str = CLOSE,
     physics: str = "c",
 ) -> tuple[np.ndarray, float]:
-    """A task under a policy: fresh episodes one after the other, each until shortly after its success.
+    """Frames of fresh episodes under a policy, one after the other, each until shortly after its success.
 
     Args:
         task: a name of `envs_mjx.names()`.
         policy: one of `POLICIES`, or None: see `policy_of`.
         size: (width, height), pixels.
-        camera: "close", or a camera of the scene; the others have one view.
+        camera: "close", or a camera of the scene. Tasks outside Meta-World have one view and ignore it.
 
     Returns:
-        frames (T, H, W, 3) uint8 and frames per second: Meta-World in real time, the others at 20 env steps a second.
+        frames (T, H, W, 3) uint8 and frames per second: real time for Meta-World, 20 env steps a second for others.
 
     Raises:
         EnvError: a bad request, or no renderer on this machine.
@@ -126,16 +126,16 @@ def film(
 
 
 def check_camera(env: GoalEnv, camera: str) -> None:
-    """EnvError where pictures of `env` cannot be taken by `camera`; the others have one view, always."""
+    """Raise EnvError if a Meta-World `env` has no such camera; other tasks have one view and ignore `camera`."""
     if isinstance(env, MetaWorld):
         require_camera(env.scene.model, camera, (CLOSE,))
 
 
 def frames(env: GoalEnv, snapshots: Iterable[Snapshot], size: tuple[int, int], camera: str = CLOSE) -> np.ndarray:
-    """(T, H, W, 3) uint8 pictures of T snapshots: `env.frames`, which does not know the camera "close".
+    """(T, H, W, 3) uint8 pictures of T snapshots: `env.frames` with "close" as an additional camera.
 
     Raises:
-        EnvError: no such camera, or no renderer on this machine, with what to install.
+        EnvError: no such camera, or no renderer on this machine (the message says what to install).
     """
     if camera != CLOSE or not isinstance(env, MetaWorld):
         return env.frames(snapshots, *size, camera)
@@ -145,7 +145,7 @@ def frames(env: GoalEnv, snapshots: Iterable[Snapshot], size: tuple[int, int], c
 def _close(
     model: mujoco.MjModel, data: mujoco.MjData, aim: Sequence[float] = _AIM, fovy: float = _WIDE
 ) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    """The same simulation, its camera `_LENT` standing and looking as "close", at `aim`, metres."""
+    """The same simulation with its camera `_LENT` moved to the pose of "close", looking at `aim` (metres)."""
     back = np.array(_EYE) / np.linalg.norm(_EYE)
     right = np.cross((0, 0, 1), back)
     right /= np.linalg.norm(right)
@@ -159,9 +159,10 @@ def _close(
 
 
 def tile(task: str, seed: int = 0, size: tuple[int, int] = (160, 120)) -> tuple[np.ndarray, bool]:
-    """A task of Meta-World, close, at the moment when its scripted policy first succeeds, and whether it did.
+    """Close picture of a Meta-World task when its scripted policy first succeeds, and whether it succeeded.
 
-    `_STARTS` episodes are played at once on engine `c`; the first to succeed is drawn.
+    `_STARTS` episodes are played at once on engine `c`. The first to succeed is drawn; without a success, the end of
+    episode 0.
 
     Args:
         size: (width, height), pixels.
@@ -192,7 +193,7 @@ def tile(task: str, seed: int = 0, size: tuple[int, int] = (160, 120)) -> tuple[
 
 
 def sheet(pictures: Sequence[np.ndarray], names: Sequence[str], columns: int = _COLUMNS) -> np.ndarray:
-    """(H, W, 3) uint8: pictures of one size (h, w, 3) in rows of `columns`, each over its name."""
+    """(H, W, 3) uint8: pictures of one size (h, w, 3) in rows of `columns`, each above its name."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = pictures[0].shape[:2]

@@ -24,12 +24,12 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "cw10": splits.CW10,
     "cw20": splits.CW20,
 }
-"""Benchmarks by name: the tasks of Meta-World's (mt...) and Continual World's (cw...), in their official order."""
+"""Benchmark -> its tasks in the official order. mt...: of Meta-World; cw...: of Continual World."""
 HORIZON = 150
 _OWN_HORIZON = {maze.name: maze.horizon for maze in MAZES.values()} | {
     row.name: row.horizon for row in locomotion.TASKS.values()
 }
-"""Of the tasks that are no scene of Meta-World and bring their own physics."""
+"""Task -> horizon, for the tasks outside Meta-World."""
 
 
 def names() -> tuple[str, ...]:
@@ -43,24 +43,24 @@ def version(task: str) -> int:
 
 
 def needs_engine(task: str) -> bool:
-    """Whether a task is a scene of Meta-World, which one of `ENGINES` has to step."""
+    """Whether a task is a Meta-World scene and so needs one of `ENGINES`."""
     return task not in _OWN_HORIZON
 
 
 def contract_of(task: str, goal: str = "auto") -> str:
-    """The name of the goal contract that a request means for a task; mazes and bodies have one, whatever is asked."""
+    """Name of the goal contract that `goal` selects for a task; mazes and bodies return `goal` unchanged."""
     row = (TASKS | SINGLE_GOAL).get(task)
     return row.contract(goal) if row else goal
 
 
 def engine_of(task: str, physics: str = "auto") -> str:
-    """What a request for `physics` means for a known task: its engine, checked against this machine.
+    """The engine that `physics` selects for a known task, checked against this machine.
 
-    "auto": warp on CUDA, else c; for bodies with motors Brax's backend of their published results. Point mazes need
-    none, and the request is only checked.
+    "auto": warp on CUDA, else c. For bodies with motors, "auto" is the engine of their published results. Point mazes
+    need no engine: `physics` is only checked.
 
     Raises:
-        EnvError: no such engine, or the task does not run there.
+        EnvError: no such engine, or the task does not run on it.
     """
     row = locomotion.TASKS.get(task)
     if row is None:
@@ -75,20 +75,20 @@ def engine_of(task: str, physics: str = "auto") -> str:
 
 
 def in_jax(task: str, engine: str) -> bool:
-    """Whether a task is stepped on an engine by JAX alone, so that `jax.vmap` takes it: point mazes, Brax, MJX."""
+    """Whether a task on an engine is pure JAX and so works under `jax.vmap`: point mazes, Brax, MJX."""
     return task in MAZES or engine not in ("c", "warp")
 
 
 def horizon_of(task: str) -> int:
-    """Env steps of an episode by default: its own, or 150 ("A Single Goal is All You Need"; 500 officially)."""
+    """Default env steps of an episode: the task's own, or 150 ("A Single Goal is All You Need"; officially 500)."""
     return _OWN_HORIZON.get(task, HORIZON)
 
 
 def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> None:
-    """Refuse an unknown task, or an engine that this machine cannot run or that is not faithful, building nothing.
+    """Raise for an unknown task, or an engine that cannot run here or is not faithful; builds nothing.
 
     Raises:
-        EnvError: one line with the nearest names, or the reason and the alternative.
+        EnvError: one line with the nearest names, or with the reason and the alternative.
     """
     if task not in names():
         near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
@@ -127,20 +127,20 @@ def make(
         task: a name of `names()`.
         num_envs: E.
         physics: "auto", "c", "warp" or "jax", see `engine_of`. Bodies with motors (ant, ...) also run on Brax's
-            "spring", "generalized" and "mjx". Physics differ: results of two engines never share a table.
-        goal: goal contract: "object", "hand_object", "object_relative" or "auto"; of the other tasks each has one.
+            "spring", "generalized" and "mjx". Engines differ in physics: never put two engines in one table.
+        goal: goal contract: "object", "hand_object", "object_relative" or "auto". Tasks outside Meta-World have one
+            contract and ignore this.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         threads: threads of the C engine; 0 takes every core.
-        reward: put Meta-World's own dense reward (0 to 10, of the step just taken) among `State.metrics`, as
-            `official_reward`.
-        naconmax, njmax: room of engine "warp" for contacts (of all environments) and constraint rows (of one); 0 takes
-            64 contacts for each environment and 256 rows. Metrics `naconmax_used`, `njmax_used`: the largest use.
-        cached_reset: every episode of an environment begins at its first start and goal, as JaxGCRL has it; not for
-            Meta-World.
-        obs: "state", or "pixels" (engine "warp"): `env.observe_pixels(state)` then gives (E, H, W, 3) uint8 pictures;
-            `State.obs` stays the compact state, which goals are relabelled from.
-        width, height, camera: of the pictures; pixels, and a camera of the scene.
-        allow_unfaithful: build the task also on an engine that was not measured to carry it (`faithful.py`).
+        reward: add Meta-World's dense reward of each step (0 to 10) to `State.metrics`, as `official_reward`.
+        naconmax, njmax: buffer sizes of engine "warp": contacts of all environments, constraint rows of each one. 0
+            takes 64 contacts per environment and 256 rows. Metrics `naconmax_used`, `njmax_used`: the largest use.
+        cached_reset: every episode of an environment begins at its first start and goal, as in JaxGCRL; only for
+            bodies with motors.
+        obs: "state", or "pixels" (engine "warp"): `env.observe_pixels(state)` then gives (E, H, W, 3) uint8 pictures.
+            `State.obs` stays the compact state, from which goals are relabelled.
+        width, height, camera: size of the pictures in pixels, and a camera of the scene.
+        allow_unfaithful: build the task even on an engine that is not faithful for it (`faithful.py`).
 
     Raises:
         EnvError: unknown task, engine or goal contract, engine not faithful, or bad numbers, in one line.
@@ -163,7 +163,7 @@ def make(
 
 
 def _refuse(task: str, num_envs: int, horizon: int, obs: str, cached_reset: bool) -> None:
-    """Refuse bad numbers, and what a task does not have."""
+    """Raise EnvError for bad numbers and for settings that the task does not support."""
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
     if obs not in ("state", "pixels"):
@@ -180,7 +180,7 @@ def score_official(
     """Success of a policy in the official Meta-World package, see `metaworld.official.zero_shot`.
 
     Raises:
-        EnvError: `env` is no task of Meta-World, or bad numbers.
+        EnvError: `env` is not a Meta-World task, or bad numbers.
     """
     from envs_mjx.metaworld.official import zero_shot
 
@@ -189,7 +189,7 @@ def score_official(
 
 @dataclass(frozen=True)
 class Description:
-    """A task's row in `crl envs`: sizes, horizon, native success rule, engines, and those of them not faithful."""
+    """A task's row in `crl envs`: sizes, horizon, native success rule, engines, and engines that are not faithful."""
 
     name: str
     obs_size: int
@@ -202,7 +202,7 @@ class Description:
 
 
 def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -> Description:
-    """Sizes by `jax.eval_shape`, or of a body's model: no program is compiled, nothing is stepped.
+    """Describes a task. Sizes come from `jax.eval_shape` or a body's model; nothing is compiled or stepped.
 
     Raises:
         EnvError: unknown task or goal contract.

@@ -1,6 +1,6 @@
 """Our environments for other frameworks: `gym.py` (a Gymnasium `VectorEnv`) and `brax.py` (a Brax `Env`).
 
-`common.py` is what both share. Brax is imported only where `envs_mjx.adaptors.brax` is.
+`common.py` holds what both share. Brax is imported only with `envs_mjx.adaptors.brax`.
 """
 
 from envs_mjx.adaptors.gym import GoalVectorEnv, register

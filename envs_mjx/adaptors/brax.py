@@ -27,12 +27,12 @@ AGENTS = ("ppo", "sac")
 class BraxEnv(Env):
     """E environments of a task as one Brax environment that is batched and restarts ended episodes itself.
 
-    Brax's own training wrappers make one environment into many and restart each at its FIRST start; they are left out
-    (`wrap`), and what they would write into `info` is written here: `steps`, `truncation`, `episode_done`,
-    `episode_metrics` (sums over the running episode). Episodes are truncated, never terminated: where one ends, `done`
-    and `info["truncation"]` are 1 and `obs` is already the next start, as with Brax's `AutoResetWrapper`.
+    Brax's own training wrappers batch one environment and restart each copy at its FIRST start. `wrap` leaves them out,
+    so this class writes their entries of `info`: `steps`, `truncation`, `episode_done`, `episode_metrics` (sums over
+    the running episode). Episodes are truncated, never terminated. At an episode's end `done` and `info["truncation"]`
+    are 1 and `obs` is already the next start, as with Brax's `AutoResetWrapper`.
 
-    `State.obs` is (E, D + G), the compact state and the goal; `State.pipeline_state` our own State.
+    `State.obs` is (E, D + G), the compact state and the goal. `State.pipeline_state` is an `envs_mjx.State`.
 
     Args:
         env: environments of `envs_mjx.make`.
@@ -58,10 +58,10 @@ class BraxEnv(Env):
         return getattr(self.env, "engine", "jax")
 
     def reset(self, rng: jax.Array) -> State:
-        """E new episodes from one key each (E, 2), as brax.training asks, or all from one (2,).
+        """E new episodes, from E keys (E, 2) as brax.training passes them, or from a single key (2,).
 
         Raises:
-            EnvError: another number of keys.
+            EnvError: keys (N, 2) with N other than E.
         """
         if rng.ndim == 1:
             rng = jax.random.split(rng, self.env.num_envs)
@@ -84,7 +84,7 @@ class BraxEnv(Env):
         )
 
     def step(self, state: State, action: jax.Array) -> State:
-        """Step every environment by `action` (E, A); entries of `info` that are not ours are kept."""
+        """Step every environment by `action` (E, A); other wrappers' entries of `info` are kept."""
         ended = self.env.advance(state.pipeline_state, action)
         world = self.env.restart(ended)
         reward, done = ended.metrics[self._metric], ended.done.astype(jnp.float32)
@@ -114,7 +114,7 @@ def _flat(world: World) -> jax.Array:
 def wrap(
     env: BraxEnv, episode_length: int, action_repeat: int = 1, randomization_fn: Callable[..., Any] | None = None
 ) -> BraxEnv:
-    """`wrap_env_fn` for brax.training: the environment as it is, once the request is known to fit it.
+    """`wrap_env_fn` for brax.training: checks the settings and returns the environment without a wrapper.
 
     Raises:
         EnvError: an episode length other than the horizon, repeated actions, or a randomisation of physics.
@@ -128,10 +128,10 @@ def wrap(
 
 
 def import_agent(agent: str) -> Any:
-    """Module `brax.training.agents.<agent>.train`, able to run on JAX 0.10.
+    """Module `brax.training.agents.<agent>.train`, patched to run on JAX 0.10.
 
     brax 0.14.2 calls `jax.device_put_replicated`, which JAX 0.10 has removed (github.com/google/brax/issues/671).
-    Where it is missing, flax's `replicate`, which does the same, is put in its place, over the axis of Brax's pmaps.
+    Where JAX lacks this function, flax's equivalent `replicate` takes its place, over the axis of Brax's pmaps.
 
     Raises:
         EnvError: no such agent.
@@ -146,13 +146,13 @@ def import_agent(agent: str) -> Any:
 
 
 def train(agent: str, env: BraxEnv, num_timesteps: int, **settings: Any) -> tuple[Callable[..., Any], Any, Any]:
-    """brax.training's own `train` of an agent, with the arguments that follow from the environment filled in.
+    """Runs brax.training's `train` of an agent, with the arguments that follow from the environment filled in.
 
     Args:
         agent: one of `AGENTS`.
-        env: to train on, one device; also to evaluate on, unless `settings` names an `eval_env`.
+        env: environment to train on (one device), and to evaluate on unless `settings` has an `eval_env`.
         num_timesteps: env steps.
-        settings: of `brax.training.agents.<agent>.train.train`, as they are.
+        settings: further arguments of `brax.training.agents.<agent>.train.train`; they override those filled in.
 
     Returns:
         Brax's (make_policy, params, metrics).

@@ -1,4 +1,4 @@
-"""What the adaptors to other frameworks (`gym`, `brax_env`) share: which metric is the reward."""
+"""Shared by the adaptors to other frameworks (`gym`, `brax`): which metric is the reward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REWARDS = {"sparse": "success", "official": "official_reward"}
 
 
 def reward_metric(env: GoalEnv, reward: str) -> str:
-    """The metric of `env` that is the reward.
+    """Name of the metric of `env` that is the reward.
 
     Raises:
         EnvError: no such reward, or the environment does not compute it.

@@ -35,7 +35,7 @@ def register() -> None:
 
 
 class Carry(NamedTuple):
-    """What lies between two steps: the environments, what they last showed, and (official observation) its frame."""
+    """Carried from step to step: states, last observations, and the last frame if observations are official."""
 
     state: State
     obs: Any
@@ -43,7 +43,7 @@ class Carry(NamedTuple):
 
 
 class Stepped(NamedTuple):
-    """One step's results: reward and done (E,), then observation and infos of the episodes' ends (where `done`)."""
+    """Results of one step: reward and done (E,), then observation and infos before any restart."""
 
     reward: jax.Array
     done: jax.Array
@@ -54,13 +54,14 @@ class Stepped(NamedTuple):
 class GoalVectorEnv(gymnasium.vector.VectorEnv):
     """E environments of a task as one `gymnasium.vector.VectorEnv`, stepped by one jitted function.
 
-    An episode never terminates: at the horizon (or where its simulation diverged) it is truncated and restarts within
-    the same step (`AutoresetMode.SAME_STEP`): the observation is then the next start, `info["final_obs"]` and
-    `info["final_info"]` the end, with masks `_final_obs` and `_final_info`, as in Gymnasium's own `SyncVectorEnv`.
+    An episode never terminates. At the horizon, or if its simulation diverges, it is truncated and restarts within the
+    same step (`AutoresetMode.SAME_STEP`). The observation is then the next start. `info["final_obs"]` and
+    `info["final_info"]` hold the end, with masks `_final_obs` and `_final_info`, as in Gymnasium's `SyncVectorEnv`.
 
-    Every `info` holds, by environment: `seed` (its last seed) and `episode_number` (its resets since), which together
-    name the episode; `goal` (E, G); `target` and `start` (E, 3), metres: where the object should go and lay at first;
-    `success`. Infos of a step also hold the metrics (`distance`, `diverged`, ...) but for the episodes just begun.
+    Every `info` holds per environment: `seed` (the last seed) and `episode_number` (resets since that seed), which
+    together identify the episode; `goal` (E, G); `target` and `start` (E, 3), the object's goal and start position,
+    metres; `success`. After a step, `info` also holds the metrics (`distance`, `diverged`, ...), except where an
+    episode has just begun.
 
     Args:
         task: a name of `envs_mjx.names()`.
@@ -71,9 +72,9 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
             and "desired_goal" (G,); `compute_reward` scores relabelled goals.
         reward: "sparse": native success, 0 or 1; "official": the official dense reward.
         render_mode: None or "rgb_array".
-        render_envs: how many environments `render` draws, from the first; None for all.
-        width, height, camera: of the pictures, rendered or observed; pixels, and a camera of the scene.
-        settings: physics, goal, horizon, threads, ...: see `envs_mjx.make`.
+        render_envs: number of environments that `render` draws, from the first; None draws all.
+        width, height, camera: size in pixels and scene camera of the pictures, rendered or observed.
+        settings: further arguments of `envs_mjx.make`: physics, goal, horizon, threads, ...
 
     Raises:
         EnvError: a bad setting, in one line.
@@ -130,7 +131,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
     # -- pure functions, jitted --------------------------------------------------------------------------------------
 
     def _observe(self, state: State, frame: jax.Array | None) -> tuple[Any, jax.Array | None]:
-        """Observations of the chosen form, and the frame that the next official one repeats; None begins an episode."""
+        """Observations of the chosen kind, and the frame for the next official one; `frame=None` begins an episode."""
         bare = whole = state.obs
         if self._official and self._observe_official is not None:
             whole, frame = self._observe_official(state, frame)
@@ -166,11 +167,11 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         """Begin new episodes.
 
         Args:
-            seed: an int seeds environment i with `seed + i`; a sequence gives each its own. An environment's episodes
-                are a function of its seed alone. None (also within the sequence) continues the environment's own
-                stream of episodes; at the first reset it draws seeds from `np_random`.
-            options: `reset_mask` (E,) bool: the environments to reset, the others are left as they are; `vector`
-                (E, R): reset vectors (metres) to place the episodes by, instead of drawn ones.
+            seed: an int seeds environment i with `seed + i`; a sequence gives each environment its own seed. An
+                environment's episodes depend on its seed only. None (also within the sequence) continues the
+                environment's own stream of episodes; at the first reset, None draws a seed from `np_random`.
+            options: `reset_mask` (E,) bool: environments to reset, the others stay as they are; `vector` (E, R): reset
+                vectors (metres) that place the episodes, instead of drawn vectors.
 
         Raises:
             EnvError: seeds or options of a wrong kind or shape.
@@ -204,10 +205,10 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         return _host(new.obs), _masked(facts, mask)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Step every environment by `actions` (E, A) in [-1, 1]; see the class for what an episode's end gives.
+        """Step every environment by `actions` (E, A) in [-1, 1]; the class docstring describes an episode's end.
 
         Raises:
-            EnvError: actions of another shape; an engine's buffer that overflowed, with the size to set.
+            EnvError: wrong shape of actions, or a buffer of the engine overflowed (the message gives the size to set).
             ResetNeeded, ClosedEnvironmentError: Gymnasium's.
         """
         self._refuse_closed()
@@ -233,7 +234,8 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         """(H, W, 3) uint8 pictures of the first `render_envs` environments; None without a render mode.
 
         Raises:
-            EnvError: this machine can draw no picture, with what to install. ResetNeeded: nothing to draw yet.
+            EnvError: no renderer on this machine (the message says what to install).
+            ResetNeeded: before the first reset.
         """
         if self.render_mode is None:
             gymnasium.logger.warn("render() without render_mode='rgb_array' draws nothing")
@@ -245,7 +247,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         return tuple(self.env.frames(snapshots, *self._picture))
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any = None) -> np.ndarray:
-        """(...,) sparse reward of having achieved `achieved_goal` (..., G) where `desired_goal` was asked for.
+        """(...,) sparse reward of `achieved_goal` (..., G) under `desired_goal` (..., G), e.g. a relabelled goal.
 
         Raises:
             EnvError: the task's native success is no function of the two goals.
@@ -253,7 +255,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         return np.asarray(self.env.goal_success(jnp.asarray(achieved_goal), jnp.asarray(desired_goal)), np.float64)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let go of the simulations' state."""
+        """Releases the state of the simulations."""
         self._carry = None
 
     # -- requests ----------------------------------------------------------------------------------------------------
@@ -291,13 +293,13 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
 
 
 def _box(obs: Any) -> gymnasium.spaces.Box:
-    """The space of one environment's share of `obs` (E, ...)."""
+    """Observation space of one environment, from batched `obs` (E, ...)."""
     low, high = (0, 255) if obs.dtype == np.uint8 else (-np.inf, np.inf)
     return gymnasium.spaces.Box(low, high, obs.shape[1:], obs.dtype.type)
 
 
 def _facts(state: State) -> dict[str, jax.Array]:
-    """What every info says of an episode."""
+    """Entries of every info that describe the running episode."""
     return {"goal": state.goal, "target": state.target, "start": state.start, "episode_number": state.episode}
 
 
@@ -307,7 +309,7 @@ def _host(tree: Any) -> Any:
 
 
 def _masked(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, Any]:
-    """Gymnasium's form: values (E, ...), zero where not in `mask`, each with its mask `_name`."""
+    """`info` in Gymnasium's form: values (E, ...), zero outside `mask`, each with a mask `_name`."""
     masked: dict[str, Any] = {}
     for name, value in info.items():
         masked[name] = np.where(mask.reshape((-1,) + (1,) * (value.ndim - 1)), value, np.zeros((), value.dtype))

@@ -1,4 +1,4 @@
-"""Point mazes in pure jnp: `point.py`. `planar.py` is what they share with bodies in mazes (`envs_mjx.locomotion`)."""
+"""Point mazes in pure jnp: `point.py`. `planar.py` holds what they share with `envs_mjx.locomotion`."""
 
 from envs_mjx.mazes.point import MAZES, Maze, PointMaze
 

@@ -1,4 +1,4 @@
-"""What goal environments share whose goal is where something is to be: a part of the observation, of up to 3 numbers.
+"""Base of environments with a position as goal: a slice of the observation, of up to 3 numbers.
 
 Axis letters: E environments, R reset vector, G goal.
 """
@@ -15,36 +15,36 @@ from envs_mjx.base import EnvSpec, State, select
 
 
 class Planar(abc.ABC):
-    """The parts of `GoalEnv` that follow from a goal (G,), G at most 3, that is a part of the observation."""
+    """`GoalEnv` for goals (G,), G at most 3, that are a slice of the observation; subclasses add the physics."""
 
     free_object = True
     num_envs: int
     spec: EnvSpec
     radius: float
-    """Success: nearer to the goal than this, in the units of the observation."""
+    """Success: distance to the goal below this, in the units of the observation."""
     others: tuple[tuple[str, float], ...] = ()
-    """Name -> another radius, of a metric `success_<name>`."""
+    """(name, radius) of further success metrics, called `success_<name>`."""
     goal_from: int = 0
     """The achieved goal is observation[goal_from : goal_from + G]."""
     hand_is_goal: bool = True
-    """Whether the goal is where the body itself is, rather than an object."""
+    """True: the goal is a position of the body itself. False: of an object."""
     cached_reset: bool = False
-    """Whether an environment restarts for ever at its first start and goal, as Brax's `AutoResetWrapper` does."""
+    """Whether every restart returns to the first start and goal, as in Brax's `AutoResetWrapper`."""
 
     @abc.abstractmethod
     def advance(self, state: State, action: jax.Array) -> State:
-        """One env step and no restart: where `done`, the state is the end of its episode."""
+        """One env step without a restart: where `done`, the state is the last of its episode."""
 
     @abc.abstractmethod
     def _draw(self, keys: jax.Array) -> jax.Array:
-        """Reset vectors (E, R), the goal (G,) last, each a function of its own key (E, 2) alone."""
+        """Reset vectors (E, R) from keys (E, 2), the goal (G,) last; vector i depends on keys[i] only."""
 
     @abc.abstractmethod
     def _place(self, vector: jax.Array, running: State | None) -> tuple[Any, jax.Array, jax.Array]:
         """Physics, observations (E, D) and positions (E, 3) at the start, from reset vectors (E, R).
 
         Args:
-            running: the state whose ended episodes (`done`) are to be replaced; the others' results are not looked at.
+            running: state with ended episodes (`done`) to replace, None at a reset. Results for others are ignored.
         """
 
     def reset(self, key: jax.Array) -> State:
@@ -52,24 +52,24 @@ class Planar(abc.ABC):
         return self.reset_each(jax.random.split(key, self.num_envs))
 
     def reset_each(self, keys: jax.Array) -> State:
-        """E fresh episodes, each a function of its own key (E, 2) alone."""
+        """E fresh episodes from keys (E, 2); episode i depends on keys[i] only."""
         return self.reset_to(self._draw(keys), keys)
 
     def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
-        """E episodes from given reset vectors (E, R); keys (E, 2) serve the episodes after them."""
+        """E episodes placed by given reset vectors (E, R); keys (E, 2) seed the later episodes."""
         return self._start(vector, keys, jnp.zeros(self.num_envs, jnp.int32))
 
     def step(self, state: State, action: jax.Array) -> State:
-        """One env step; environments whose episode ended are restarted."""
+        """One env step; ended episodes are restarted."""
         return self.restart(self.advance(state, action))
 
     def restart(self, state: State) -> State:
-        """Begin the next episode, with a new start and goal, where `done`."""
-        # Most steps end no episode.
+        """Begin the next episode where `done`, with a new start and goal unless `cached_reset`."""
+        # Skips the work of a restart in most steps: they end no episode.
         return jax.lax.cond(jnp.any(state.done), self._restart, lambda same: same, state)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
-        """(..., D) -> (..., G): where the body, or the object, is."""
+        """(..., D) -> (..., G): position of the body or object."""
         return obs[..., self.goal_from : self.goal_from + self.spec.goal_size]
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
@@ -77,7 +77,7 @@ class Planar(abc.ABC):
         return jnp.linalg.norm(achieved_goal - goal, axis=-1) < self.radius
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) position -> (E, G): as many of its coordinates as a goal has."""
+        """(E, 3) position -> (E, G): the first G coordinates."""
         return target[:, : self.spec.goal_size]
 
     def commanded_point(self, target: jax.Array) -> jax.Array:
@@ -85,15 +85,15 @@ class Planar(abc.ABC):
         return target
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
-        """(E, 3) -> (E, G): where the body, or the object, starts."""
+        """(E, 3) start position of the body or object -> (E, G): the goal to be there."""
         return self.commanded_goal(start)
 
     def object_point(self, obs: jax.Array) -> jax.Array:
-        """(E, D) -> (E, 3): where the body, or the object, is; 0 in a coordinate that no goal has."""
+        """(E, D) -> (E, 3): position of the body or object; 0 in coordinates that are not part of a goal."""
         return jnp.pad(self.achieved_goal(obs), ((0, 0), (0, 3 - self.spec.goal_size)))
 
     def hand_in_goal(self) -> jax.Array:
-        """(3, G): the body is all of its goal; where an object is, none of it."""
+        """(3, G) Jacobian of a goal with respect to the body's position: identity, or 0 if an object is the goal."""
         return self.hand_is_goal * jnp.eye(3, self.spec.goal_size)
 
     def _restart(self, state: State) -> State:
@@ -140,5 +140,5 @@ class Planar(abc.ABC):
 
 
 def lifted(position: jax.Array) -> jax.Array:
-    """(E, G) -> (E, 3), G at most 3: coordinates that are not given are zero."""
+    """(E, G) -> (E, 3), G at most 3: missing coordinates are zero."""
     return jnp.pad(position, ((0, 0), (0, 3 - position.shape[1])))

@@ -1,8 +1,8 @@
 """Point mazes of "A Single Goal is All You Need" (2408.05804): a point among walls, seen from above, in pure jnp.
 
-Walls and dynamics are those of `point_env.py` in github.com/graliuce/sgcrl, which took them from google-research's
-contrastive_rl (where the last corner of FourRooms has no walls, Impossible and Wall11x11 are missing, and success is a
-distance below 2). The last cells of FourRooms and Impossible are closed off in the source, too.
+Walls and dynamics are those of `point_env.py` in github.com/graliuce/sgcrl, adapted from google-research's
+contrastive_rl. The latter differs: the last corner of FourRooms has no walls, Impossible and Wall11x11 are missing, and
+success is a distance below 2. The last cells of FourRooms and Impossible cannot be reached; this is so in sgcrl, too.
 
 Axis letters: E environments, T frames, H height, W width.
 """
@@ -20,7 +20,7 @@ from envs_mjx.base import EnvSpec, Snapshot, State
 from envs_mjx.mazes.planar import Planar, lifted
 
 RADIUS = 1.0
-"""Success: nearer to the goal than this, in cells."""
+"""Success: distance to the goal below this, in cells."""
 NOISE = 0.01
 """Standard deviation of the noise added to each action before it is clipped."""
 SUBSTEPS = 10
@@ -29,10 +29,10 @@ _GREY, _FLOOR, _WALL, _GOAL, _POINT = (120,) * 3, (245,) * 3, (60, 60, 70), (40,
 
 @dataclass(frozen=True)
 class Maze:
-    """A plan: rows of "#" (wall) and "." (free), one cell wide and high each; positions are (row, column), real.
+    """A floor plan: rows of cells, "#" (wall) or "." (free), of size 1. Positions are real-valued (row, column).
 
     Attributes:
-        start, goal: fixed ends of every episode; None draws both in free cells.
+        start, goal: fixed start and goal of every episode; None draws it in a free cell.
         horizon: env steps of an episode.
     """
 
@@ -83,7 +83,7 @@ class PointMaze(Planar):
         maze: row of `MAZES`.
         num_envs: E.
         horizon: env steps of an episode; None takes the maze's own.
-        noise: standard deviation of the actions' noise.
+        noise: standard deviation of the noise added to actions.
     """
 
     radius = RADIUS
@@ -112,7 +112,7 @@ class PointMaze(Planar):
         return ~inside | jnp.asarray(self.walls)[cell[..., 0], cell[..., 1]]
 
     def move(self, position: jax.Array, action: jax.Array) -> jax.Array:
-        """(E, 2) positions after an action (E, 2) in [-1, 1]: each substep moves each axis, unless into a wall."""
+        """(E, 2) positions after an action (E, 2) in [-1, 1]; a substep moves the axes in turn, never into a wall."""
 
         def substep(_: int, position: jax.Array) -> jax.Array:
             for axis in range(2):
@@ -123,7 +123,7 @@ class PointMaze(Planar):
         return jax.lax.fori_loop(0, SUBSTEPS, substep, position)
 
     def advance(self, state: State, action: jax.Array) -> State:
-        """One env step and no restart: where `done`, the state is the end of its episode."""
+        """One env step without a restart: where `done`, the state is the last of its episode."""
 
         def draw(key: jax.Array, time: jax.Array) -> jax.Array:
             return jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, 3), time), (2,))
@@ -135,7 +135,7 @@ class PointMaze(Planar):
         return self._scored(state, jnp.zeros(self.num_envs, bool))
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 plans from above, the point red and the goal green; the only view, whatever `camera`."""
+        """(T, H, W, 3) uint8 views from above, the point red and the goal green; `camera` is ignored."""
         rows, columns = self.walls.shape
         scale = min(width / columns, height / rows)
         row = ((np.arange(height) + 0.5 - height / 2) / scale + rows / 2)[:, None]
@@ -161,7 +161,7 @@ class PointMaze(Planar):
 
         def free(key: jax.Array) -> jax.Array:
             cell_key, offset_key = jax.random.split(key)
-            # Short of 1, so that rounding never reaches the next cell.
+            # Below 1, so that rounding never reaches the next cell.
             offset = jax.random.uniform(offset_key, (2,), maxval=1 - 1e-6)
             return cells[jax.random.randint(cell_key, (), 0, len(cells))] + offset
 

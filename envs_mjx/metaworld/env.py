@@ -25,7 +25,7 @@ from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import Part, PhysicsState, place, settled_point
 
 MOVED = 0.01
-"""Metres that an object must have gone from its start to count as moved."""
+"""Distance from its start, in metres, beyond which an object counts as moved."""
 _REDRAWS = 32
 
 
@@ -39,8 +39,8 @@ class MetaWorld:
         goal: goal contract, one of `GOALS`. Where the hand itself is the achieved point, every contract is [hand].
         horizon: env steps of an episode.
         threads: threads of the C engine, 0 for every core.
-        reward: put the official dense reward, where the task has one, among the metrics as `official_reward`.
-        naconmax, njmax: of engine "warp", see `envs_mjx.make`.
+        reward: add the official dense reward, if the task has one, to the metrics as `official_reward`.
+        naconmax, njmax: buffer sizes of engine "warp", see `envs_mjx.make`.
         pixels: width, height and camera for `observe_pixels`; None makes no renderer.
     """
 
@@ -90,7 +90,7 @@ class MetaWorld:
         return make_pixels(self.physics, width, height, camera)  # type: ignore[arg-type]
 
     def _read_stale(self) -> dict[Part, np.ndarray]:
-        """Part -> (3,) float32: what the official reset reads before anything is placed (`Start.stale`)."""
+        """Part -> (3,) float32 position that the official reset reads before it places anything (`Start.stale`)."""
         if self.reward is None:
             return {}
         data = scenes.unrefreshed(self.task.scene, self.task.hand_init)
@@ -104,7 +104,7 @@ class MetaWorld:
         return compact_state(self.task, self.layout, physics)
 
     def observe_pixels(self, state: State) -> jax.Array:
-        """(E, H, W, 3) uint8 pictures of every environment, by engine "warp" alone; as pure as `step`.
+        """(E, H, W, 3) uint8 pictures of every environment; engine "warp" only. Pure, like `step`.
 
         Raises:
             EnvError: the environment was made without `obs="pixels"`.
@@ -114,15 +114,15 @@ class MetaWorld:
         return self._pixels(state.physics, state.target)
 
     def observe_official(self, state: State, frame: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """The official observation (E, 39) and the frame (E, 18) that the next one repeats; None begins an episode."""
+        """Official observation (E, 39) and its frame (E, 18) for the next call; `frame=None` begins an episode."""
         return observation(self.task, state.physics, frame, state.target)
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
-        """(..., D) -> (..., G): the goal that `obs` achieves, by the goal contract."""
+        """(..., D) -> (..., G): the goal that `obs` achieves under the goal contract."""
         return achieved(self.task, self.goal, obs)
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
-        """(E, 3) position of the achieved point -> (E, G) goal, with the hand at the task's stated offset from it."""
+        """(E, 3) position of the achieved point -> (E, G) goal, with the hand at `TaskSpec.hand_offset` from it."""
         return goal_of(self.task, self.goal, target)
 
     def task_goal(self, target: jax.Array) -> jax.Array:
@@ -130,21 +130,21 @@ class MetaWorld:
         return self.commanded_goal(self.commanded_point(target))
 
     def commanded_point(self, target: jax.Array) -> jax.Array:
-        """(E, 3) official target -> (E, 3) where an episode asks the achieved point to go: shifted in some tasks."""
+        """(E, 3) official target -> (E, 3) commanded position of the achieved point, see `TaskSpec.goal_shift`."""
         return target + jnp.asarray(self.task.goal_shift, jnp.float32)
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
-        """(E, 3) where the object lies -> (E, G): the hand at it, open where the goal states the gripper's opening."""
+        """(E, 3) position of the object -> (E, G): the hand at the object, open if the goal includes the opening."""
         goal = self.commanded_goal(start)
         opens = self.task.full_state or opening(self.task, self.goal)
         return goal.at[..., 3].set(1.0) if opens else goal
 
     def object_point(self, obs: jax.Array) -> jax.Array:
-        """(E, D) compact state -> (E, 3) where the achieved point is."""
+        """(E, D) compact state -> (E, 3) position of the achieved point."""
         return obs[:, 4:7]
 
     def hand_in_goal(self) -> jax.Array:
-        """(3, G) how a goal changes with the hand's position."""
+        """(3, G) Jacobian of a goal with respect to the hand's position."""
         return hand_in_goal(self.task, self.goal)
 
     def success(self, physics: PhysicsState, target: jax.Array) -> jax.Array:
@@ -167,10 +167,10 @@ class MetaWorld:
         return success
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
-        """(..., G), (..., G) -> (...,) bool native success by goals alone.
+        """(..., G), (..., G) -> (...,) bool native success, computed from goals only.
 
         Raises:
-            EnvError: the native success looks at more than where the object is.
+            EnvError: native success depends on more than the goals, or the commanded goal is not the official target.
         """
         task = self.task
         if task.joint or task.inserted or task.predicate or any(task.goal_shift):
@@ -189,25 +189,25 @@ class MetaWorld:
     # -- GoalEnv -----------------------------------------------------------------------------------------------------
 
     def reset(self, key: jax.Array) -> State:
-        """E fresh episodes: new starts and goals from `key`, each environment with a key of its own."""
+        """E fresh episodes: `key` is split into one key per environment, which draws its start and goal."""
         return self.reset_each(jax.random.split(key, self.num_envs))
 
     def reset_each(self, keys: jax.Array) -> State:
-        """E fresh episodes, each a function of its own key (E, 2) alone."""
+        """E fresh episodes from keys (E, 2); episode i depends on keys[i] only."""
         return self.reset_to(self._draw(keys), keys)
 
     def reset_to(self, vector: jax.Array, keys: jax.Array) -> State:
-        """E episodes placed by given official reset vectors (E, R); keys (E, 2) serve the episodes after them."""
+        """E episodes placed by given official reset vectors (E, R); keys (E, 2) seed the later episodes."""
         everyone = jnp.ones(self.num_envs, bool)
         physics = self.physics.reset(self.physics.initial(), everyone, vector)
         return self._start(physics, vector, keys, jnp.zeros(self.num_envs, jnp.int32))
 
     def step(self, state: State, action: jax.Array) -> State:
-        """One env step; environments whose episode ended are restarted with a new start and goal."""
+        """One env step; ended episodes are restarted with a new start and goal."""
         return self.restart(self.advance(state, action))
 
     def advance(self, state: State, action: jax.Array) -> State:
-        """One env step and no restart: where `done`, the state is the end of its episode."""
+        """One env step without a restart: where `done`, the state is the last of its episode."""
         physics = self.physics.step(state.physics, action)
         obs = self.observe(physics)
         success = self.success(physics, state.target)
@@ -218,7 +218,7 @@ class MetaWorld:
         if self.reward is not None:
             given = Step(self.layout.reading(physics), action, state.target, memory, state.time == 0)
             reward, memory = self.reward(given)
-            # As the official `step`, which pays nothing for an unstable simulation.
+            # Like the official `step`, which gives reward 0 for an unstable simulation.
             metrics["official_reward"] = jnp.where(physics.diverged, 0.0, reward)
         return state.replace(
             physics=physics, obs=obs, success=success, time=time, done=done, metrics=metrics, memory=memory
@@ -260,7 +260,7 @@ class MetaWorld:
         return state.replace(metrics=metrics)
 
     def _remember(self, physics: PhysicsState, vector: jax.Array) -> Memory:
-        """What the official reward remembers of a reset to `vector` (E, R) that left `physics`."""
+        """The official reward's memory after a reset; `physics` is the state that reset vectors (E, R) led to."""
         if self.reward is None:
             return {}
         stale = {part: jnp.asarray(point) for part, point in self._stale.items()}
@@ -285,14 +285,14 @@ class MetaWorld:
         """(T, H, W, 3) uint8 pictures of T snapshots by one of the scene's cameras.
 
         Raises:
-            EnvError: no such camera, or this machine can draw no picture, with what to install.
+            EnvError: no such camera, or no renderer on this machine (the message says what to install).
         """
         from envs_mjx.pictures.render import render_frames
 
         return render_frames((self.picture(*snapshot) for snapshot in snapshots), width, height, camera)
 
     def picture(self, physics: PhysicsState, target: np.ndarray, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """One simulation's model and data for a renderer, the goal mark moved to `target[index]`; on the host."""
+        """One simulation's model and data for a renderer, with the goal mark at `target[index]`; on the host."""
         model, data = self.physics.materialise(physics, index)
         for site in range(model.nsite):
             if "goal" in model.site(site).name and model.site_bodyid[site] == 0:
@@ -300,7 +300,7 @@ class MetaWorld:
         return model, data
 
     def _draw(self, keys: jax.Array) -> jax.Array:
-        """(E, R) reset vectors, uniform in [low, high]; those with object and goal too near are redrawn."""
+        """(E, R) reset vectors, uniform in [low, high]; redrawn if object and goal are nearer than `min_xy`."""
         low, high = jnp.asarray(self._low), jnp.asarray(self._high)
 
         def draw(key: jax.Array) -> jax.Array:
@@ -312,5 +312,5 @@ class MetaWorld:
             apart = jnp.linalg.norm(draws[:, :2] - other, axis=-1) >= self.task.min_xy
             return draws[jnp.argmax(apart)]
 
-        # Folded, so that a reset's draw and the environment's next key never share a key.
+        # `fold_in` keeps the key of this draw apart from the environment's next key.
         return jax.vmap(lambda key: draw(jax.random.fold_in(key, 1)))(keys)

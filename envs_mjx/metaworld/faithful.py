@@ -1,14 +1,15 @@
-"""Which tasks an engine carries faithfully: data, kept equal to what `crl bench fidelity` measured (docs/fidelity.md).
+"""Which tasks each engine simulates faithfully, as measured by `crl bench fidelity` (docs/fidelity.md).
 
-Faithful: the official scripted policy succeeds through the engine within 10 points of engine `c`, from the same starts.
-Engine `c` is the official physics to the last bit; `warp` takes the official scenes unmodified and counts as faithful
-unless measured otherwise; `jax` simulates simplified scenes (`jax_scenes.py`) and counts only where it was measured.
+Faithful: the official scripted policy's success on the engine is within 10 points of engine `c`, from the same starts.
+Engine `c` is the official physics to the last bit. Engine `warp` takes the official scenes unmodified and counts as
+faithful unless measured otherwise. Engine `jax` takes simplified scenes (`jax_scenes.py`) and counts as faithful only
+where it was measured to be.
 """
 
 from __future__ import annotations
 
 UNFAITHFUL: dict[str, tuple[str, ...]] = {"c": (), "warp": ()}
-"""Engine -> tasks measured not to be faithful; all others are."""
+"""Engine -> tasks measured not to be faithful; all other tasks count as faithful."""
 
 FAITHFUL: dict[str, tuple[str, ...]] = {
     "jax": (
@@ -54,11 +55,11 @@ FAITHFUL: dict[str, tuple[str, ...]] = {
         "window-open",
     )
 }
-"""Engine -> tasks measured to be faithful; no other is."""
+"""Engine -> tasks measured to be faithful; no other task counts as faithful."""
 
 
 def doubt(task: str, engine: str) -> str:
-    """Why `engine` is not taken to carry `task` (a Meta-World or single-goal task) faithfully; "" where it is."""
+    """Why `engine` is not faithful for `task` (a Meta-World or single-goal task); "" where the engine is."""
     if engine in FAITHFUL and task not in FAITHFUL[engine]:
         return "its simplified scene has not passed the fidelity test (docs/fidelity.md)"
     if task in UNFAITHFUL.get(engine, ()):

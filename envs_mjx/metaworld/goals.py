@@ -1,4 +1,4 @@
-"""Goal contracts: what of a state a goal commands.
+"""Goal contracts: which numbers of a state a goal commands.
 
 Axis letters: E environments, G goal.
 """
@@ -14,18 +14,20 @@ from envs_mjx.metaworld.single_goal import commanded
 from envs_mjx.metaworld.tasks import TCP, TaskSpec
 
 GOALS = ("object", "hand_object", "object_relative", "auto")
-"""Goal contracts: [object]; [hand, its opening where a task states one, object]; [object, opening where the hand holds
-the object on its way, hand - object].
+"""Names of the goal contracts.
 
-auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture (docs/results.md
-tells what was measured of it: hammer, whose nail gives way a little, forgot with goals seen from the nail).
+object: [object].
+hand_object: [hand, gripper opening if the task states one, object].
+object_relative: [object, gripper opening if the hand holds the object on its way, hand - object].
+auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture. With
+object_relative goals, training on hammer forgot what it had learned: the nail gives way a little (docs/results.md).
 """
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""
 
 
 def contract(task: TaskSpec, goal: str) -> str:
-    """The goal contract `goal` as it is for `task`: [hand] where the hand itself is the achieved point.
+    """The contract that `goal` selects for `task`: "object", here [hand], where the hand is the achieved point.
 
     Raises:
         EnvError: no such contract.
@@ -36,7 +38,7 @@ def contract(task: TaskSpec, goal: str) -> str:
 
 
 def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
-    """(E, 3) position of the achieved point -> (E, G) goal of a contract, the hand at the task's stated offset."""
+    """(E, 3) position of the achieved point -> (E, G) goal of a contract, with the hand at `hand_offset`."""
     if task.full_state:
         return commanded(task, target)
     offset = jnp.broadcast_to(jnp.asarray(task.hand_offset, jnp.float32), target.shape)
@@ -50,7 +52,7 @@ def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
 
 
 def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
-    """(..., D) compact state -> (..., G): the goal that it achieves."""
+    """(..., D) compact state -> (..., G): the goal that the state achieves."""
     if task.full_state:
         return obs
     hand, point = obs[..., :3], obs[..., 4:7]
@@ -63,7 +65,7 @@ def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
 
 
 def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
-    """(3, G) how a goal changes with the hand's position; the identity where the hand is the achieved point."""
+    """(3, G) Jacobian of a goal with respect to the hand's position; identity where the hand is the achieved point."""
     (shift, _), _ = scales(task, goal)
     moved = np.zeros((3, len(shift)), np.float32)
     moved[:, :3] = np.eye(3)
@@ -73,7 +75,7 @@ def hand_in_goal(task: TaskSpec, goal: str) -> jax.Array:
 
 
 def goal_names(task: TaskSpec, goal: str) -> tuple[str, ...]:
-    """What each number of a goal is, (G,): an axis of a point, or the gripper's opening."""
+    """Names of the G numbers of a goal: axes of points, the gripper's opening, parts of a quaternion."""
     point, hand, grip = _axes("object"), _axes("hand"), ("opening",) * len(opening(task, goal))
     if task.full_state:
         return (*hand, "opening", *point, *(f"turn {index}" for index in range(len(task.full_state.quat or ()))))
@@ -86,13 +88,13 @@ def _axes(name: str) -> tuple[str, ...]:
 
 
 def opening(task: TaskSpec, goal: str) -> tuple[float, ...]:
-    """The gripper's opening that a goal commands, (); or (opening,), the fourth number of goals."""
+    """Commanded gripper opening: (opening,), the fourth number of the goal, or () where a goal has none."""
     in_goal = goal == "hand_object" or (goal == "object_relative" and task.held)
     return (task.hand_opening,) if in_goal and task.hand_opening is not None else ()
 
 
 def scales(task: TaskSpec, goal: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """((D,) shift, (D,) scale) of compact states and ((G,), (G,)) of goals: fixed input scales for networks."""
+    """Fixed input scales of networks: ((D,) shift, (D,) scale) of compact states, then ((G,), (G,)) of goals."""
     grip, still = ((0.5,), (0.3,)), ((0.0, 0.0, 0.0), PLACE[1])
     grips = [grip] * len(opening(task, goal))
     if task.full_state:

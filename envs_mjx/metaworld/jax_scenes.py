@@ -1,8 +1,8 @@
-"""Scenes for MJX's JAX engine, derived from the official ones by declared edits: one row of `JAX_EDITS` per scene.
+"""Scenes for MJX's JAX engine, derived from the official scenes by declared edits: one row of `JAX_EDITS` per scene.
 
-Every pair of geoms that may collide costs compile and run time there, and cylinder against box does not exist. So all
-collisions are switched off, and a row names the few pairs that its tasks need, some with a simpler shape fitted into a
-geom. Joints, masses, control and the points that are read stay the official ones.
+On MJX-JAX every pair of geoms that may collide costs compile and run time, and a cylinder cannot collide with a box. So
+all official collisions are switched off. A row names the few pairs that its tasks need; some of their geoms get a
+simpler fitted shape. Joints, masses, control and the points that are read stay official.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TABLE_TOP: dict[str, np.ndarray] = {
 
 @dataclass(frozen=True)
 class Fit:
-    """A simple shape at the place of an official geom, for collisions only (massless).
+    """A simple massless shape at the pose of an official geom, for collisions only.
 
     shape: "sphere" or "capsule" inscribed in a box or cylinder; "box" inscribed in a cylinder, or around a mesh.
     """
@@ -44,7 +44,7 @@ class Level:
 
 
 Geom = str | int | Fit | Level
-"""A geom that collides: its name, or its number in the official compiled scene, or what stands for it."""
+"""A geom that collides: its name, its number in the official compiled scene, or the shape that replaces it."""
 
 
 def ball(geom: str | int) -> Fit:
@@ -65,8 +65,8 @@ class Edits:
 
     Attributes:
         touch: (first geoms, second geoms): each of the first collides with each of the second; nothing else collides.
-        floating: bodies that gravity does not pull, for objects that nothing holds any more.
-        iterations, ls_iterations: of the Newton solver (the official scenes ask for 50 and 50).
+        floating: bodies without gravity: objects that lost the contact that held them.
+        iterations, ls_iterations: limits of the Newton solver (official scenes: 50 and 50).
     """
 
     touch: tuple[tuple[tuple[Geom, ...], tuple[Geom, ...]], ...] = ()
@@ -81,7 +81,7 @@ class Edits:
 
 
 PADS = ("rightpad_geom", "leftpad_geom")
-"""The claws' boxes lie within a millimetre of the pads' and move with them: they are left out."""
+"""The claws' boxes are left out: they lie within 1 mm of the pads' boxes and move with them."""
 TABLE = (Level(),)
 PALM = (block("palm"),)
 """The gripper's base, a mesh without a name: the last mesh of body `right_hand`."""
@@ -139,7 +139,7 @@ def load_jax_model(scene: str, keep: tuple[str, ...] = (), touches: tuple[tuple[
     """The scene `sawyer_<scene>.xml` with `JAX_EDITS[scene]` applied: the same joints in the same order.
 
     Args:
-        keep: bodies that are read or moved; others that never move against their parent are fused into it.
+        keep: bodies that are read or moved. Other bodies that never move against their parent are fused into it.
         touches: as in `scenes.load_model`.
 
     Raises:
@@ -156,8 +156,8 @@ def load_jax_model(scene: str, keep: tuple[str, ...] = (), touches: tuple[tuple[
         felt = _mixed(*(_surface(part, geoms, official) for part in (first, second)))
         spec.add_pair(geomname1=names[first], geomname2=names[second], **felt)
     add_touches(spec, touches)
-    # 34 bodies become 13 and the tree 9 deep instead of 13: same motion, a third of the compile time. What another
-    # element refers to is not fused.
+    # Fusing cuts 34 bodies to 13 and the tree's depth from 13 to 9: same motion, a third of the compile time. MuJoCo
+    # does not fuse a body that another element refers to: each body of `keep` gets an exclude.
     spec.compiler.fusestatic = True
     for body in dict.fromkeys(keep):
         spec.add_exclude(bodyname1="world", bodyname2=body)
@@ -166,13 +166,13 @@ def load_jax_model(scene: str, keep: tuple[str, ...] = (), touches: tuple[tuple[
     for name in edits.floating:
         spec.body(name).gravcomp = 1
     if not edits.pairs:
-        spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL  # MJX-JAX fails on the elliptic one where nothing collides.
+        spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL  # MJX-JAX fails on the elliptic cone without pairs.
     spec.option.iterations, spec.option.ls_iterations = edits.iterations, edits.ls_iterations
     return with_weld(spec.compile())
 
 
 def colliding_pairs(model: mujoco.MjModel) -> int:
-    """How many pairs of geoms may collide: by their bits, less those of one rigid body or of parent and child."""
+    """Number of geom pairs that may collide: bits match, and not of one rigid body or of parent and child."""
     rigid = model.body_weldid[model.geom_bodyid]
     above = model.body_weldid[model.body_parentid[rigid]]
     first, second = np.triu_indices(model.ngeom, 1)
@@ -204,7 +204,7 @@ def _named(part: Geom, spec: mujoco.MjSpec, geoms: list, official: mujoco.MjMode
 
 
 def _surface(part: Geom, geoms: list, official: mujoco.MjModel) -> dict[str, np.ndarray]:
-    """How a geom feels to others: the official geom's own values; for a plane, those of the official table."""
+    """Contact parameters of a geom: those of the official geom; for a plane, those of the official table."""
     if isinstance(part, Level):
         return _TABLE_TOP
     index = _number(part.geom if isinstance(part, Fit) else part, geoms, official)
@@ -212,9 +212,9 @@ def _surface(part: Geom, geoms: list, official: mujoco.MjModel) -> dict[str, np.
 
 
 def _mixed(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> dict[str, object]:
-    """A pair's values, as MuJoCo mixes two geoms' of equal priority and weight; margins of 1 mm are left out.
+    """Contact parameters of a pair, mixed as MuJoCo does at equal priority and weight; 1 mm margins are left out.
 
-    MuJoCo would give a pair without values its defaults, not the geoms' own.
+    They must be explicit: without them MuJoCo gives a pair its defaults, not the values of the two geoms.
     """
     slide, spin, roll = np.maximum(one["friction"], two["friction"])
     mean = {key: (one[key] + two[key]) / 2 for key in ("solref", "solimp")}

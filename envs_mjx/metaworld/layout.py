@@ -1,4 +1,4 @@
-"""What a task reads of its scene: named points, rotations, joints and contacts of a readout, and the compact state.
+"""What a task reads from its scene: named points, rotations, joints and contacts of a readout, and the compact state.
 
 Axis letters: E environments, D observation.
 """
@@ -19,18 +19,18 @@ from envs_mjx.metaworld.tasks import KNOB, TCP, TaskSpec
 from envs_mjx.physics.base import MocapControl, Part, Parts, PhysicsState, Scene
 
 DIAL, KNOB_JOINT, KNOB_RADIUS = Part("body", "dial"), "knob_Joint_1", 0.05
-"""Of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`); metres."""
+"""Body, joint and radius (metres) of `KNOB` (metaworld/envs/sawyer_dial_turn_v3.py, `_get_pos_objects`)."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the named points of a task lie in a readout."""
+    """Looks up the named points, joints and contacts of a task in a readout."""
 
     parts: Parts
     index: dict[Part, int]
 
     def reading(self, physics: PhysicsState) -> Reading:
-        """What a reward may read."""
+        """The readout by name, as rewards read it."""
         return Reading(
             {part: physics.points[:, place_] for part, place_ in self.index.items()},
             {part: physics.rotations[:, place_] for place_, part in enumerate(self.parts.rotations)},
@@ -38,7 +38,7 @@ class Layout:
         )
 
     def point(self, physics: PhysicsState, part: Part) -> jax.Array:
-        """(E, 3) position of a part; TCP is the mean of the two finger sites, KNOB turns about the dial."""
+        """(E, 3) position of a part; TCP is the mean of the two finger sites, KNOB a point on the dial's rim."""
         if part == TCP:
             return (self.point(physics, RIGHT_FINGER) + self.point(physics, LEFT_FINGER)) / 2
         if part == KNOB:
@@ -52,18 +52,18 @@ class Layout:
         return physics.joints[:, self.parts.joints.index(name)]
 
     def touch(self, physics: PhysicsState, pair: tuple[str, str]) -> jax.Array:
-        """(E,) bool whether two geoms that the task asks for press on each other."""
+        """(E,) bool whether two geoms, a pair of `Parts.touches`, press on each other."""
         assert physics.touch is not None
         return physics.touch[:, self.parts.touches.index(pair)]
 
     def opening(self, physics: PhysicsState, right: Part = RIGHT_CLAW, left: Part = LEFT_CLAW) -> jax.Array:
-        """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1); or of two other parts."""
+        """(E, 1) official gripper opening: clip(|right claw - left claw| / 0.1 m, 0, 1), or that of other parts."""
         apart = self.point(physics, right) - self.point(physics, left)
         return jnp.clip(jnp.linalg.norm(apart, axis=-1, keepdims=True) / 0.1, 0.0, 1.0)
 
 
 def layout(task: TaskSpec, reward: bool = True) -> Layout:
-    """What `task` reads each step: points, rotations, joints, contacts; last, those that only its reward reads."""
+    """What `task` reads each step: points, rotations, joints, contacts. What only its reward reads comes last."""
     wanted = [HAND, RIGHT_CLAW, LEFT_CLAW, RIGHT_FINGER, LEFT_FINGER, task.achieved, *task.objects, *task.extras]
     joints = [task.joint[0]] if task.joint else []
     touches: tuple[tuple[str, str], ...] = ()
@@ -89,7 +89,10 @@ def layout(task: TaskSpec, reward: bool = True) -> Layout:
 
 
 def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.Array:
-    """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres."""
+    """(E, D) compact state: hand, gripper opening in [0, 1], achieved point, hand - achieved, tools; metres.
+
+    With `TaskSpec.full_state`: hand, finger opening, achieved point, quaternion.
+    """
     hand, achieved = places.point(physics, HAND), places.point(physics, task.achieved)
     if task.full_state:
         opening = places.opening(physics, RIGHT_FINGER, LEFT_FINGER)
@@ -99,7 +102,7 @@ def compact_state(task: TaskSpec, places: Layout, physics: PhysicsState) -> jax.
 
 
 def make_scene(task: TaskSpec, reward: bool = True) -> Scene:
-    """The official scene, settled, with what `task` reads, controls and places."""
+    """The settled official scene with the readout, control and placement of `task`."""
     parts, fixture = layout(task, reward).parts, task.placement.fixture
     keep = [part.name for part in (*parts.points, *parts.rotations) if part.kind == "body"]
     return Scene(

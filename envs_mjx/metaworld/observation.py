@@ -18,14 +18,15 @@ OBS_SIZE, FRAME_SIZE = 39, 18
 def observation(
     task: TaskSpec, physics: PhysicsState, previous: jax.Array | None, target: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The official observation from a readout of `task`'s scene: `_get_obs` and the clipping of the hand by `step`.
+    """The official observation from a readout of `task`'s scene: `_get_obs`, and the clipping of the hand in `step`.
 
-    Not copied: `step` also clips the goal to `goal_space`, which moves it by less than 1e-7 m. A quaternion that the
-    official code takes from `xquat` has w >= 0 at a reset, then the sign nearer to the frame before, as MuJoCo's own.
+    Not copied: the official `step` also clips the goal to `goal_space`, which moves the goal by less than 1e-7 m. A
+    quaternion that the official code reads from `xquat` has w >= 0 at a reset; later it has the sign that is nearer to
+    the previous frame, as in MuJoCo.
 
     Args:
         physics: readout (E, ...).
-        previous: (E, 18) frame of the step before; None at a reset, whose observation repeats its frame, unclipped.
+        previous: (E, 18) frame of the previous step. None at a reset: the observation repeats its own frame, unclipped.
         target: (E, 3) metres.
 
     Returns:

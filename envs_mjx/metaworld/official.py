@@ -36,10 +36,11 @@ _EVERY_PATH = 10**9
 
 
 def import_metaworld() -> Any:
-    """The official package, able to run on MuJoCo 3.17.
+    """The official package, patched to run on MuJoCo 3.17.
 
-    `SawyerMocapBase.reset_mocap_welds` of metaworld 3.0.0 writes 11 values into rows of `eq_data`, 12 wide since
-    MuJoCo 3.17 (the 12th is new and keeps its default), and raises ValueError. The same 11 values are written here.
+    In metaworld 3.0.0, `SawyerMocapBase.reset_mocap_welds` assigns 11 values to a row of `eq_data`. Rows have 12 values
+    since MuJoCo 3.17, so the assignment raises ValueError. The patch writes the same 11 values; the 12th keeps its
+    default.
     """
     import metaworld
     from metaworld.sawyer_xyz_env import SawyerMocapBase
@@ -55,12 +56,12 @@ def import_metaworld() -> Any:
 def make_official(
     task_name: str, vector: np.ndarray | None = None, seed: int = 0, max_path_length: int = _EVERY_PATH
 ) -> Any:
-    """The official environment of a task with its goal in the observation; call `reset` before `step`.
+    """The official environment of a task, its goal visible in the observation; call `reset` before `step`.
 
     Args:
         task_name: a name of `TASKS`, without "-v3".
-        vector: (R,) official reset vector of every episode, metres; None draws a new one per reset, from `seed`.
-        seed: of the reset vectors and of `action_space`.
+        vector: (R,) official reset vector of every episode, metres; None draws a new vector at each reset.
+        seed: seed of the drawn reset vectors and of `action_space`.
         max_path_length: env steps after which an episode is truncated and `step` raises.
 
     Raises:
@@ -84,7 +85,7 @@ def make_official(
 
 
 def set_vector(env: Any, vector: np.ndarray | None) -> None:
-    """Freeze the reset vector (R,) of an official environment, or None: draw one per reset."""
+    """Fix the reset vector (R,) of an official environment; None draws a new vector at each reset."""
     env._freeze_rand_vec = vector is not None
     env._last_rand_vec = None if vector is None else np.asarray(vector, np.float64)
 
@@ -92,7 +93,7 @@ def set_vector(env: Any, vector: np.ndarray | None) -> None:
 def scripted_policy(task_name: str) -> Any:
     """The official scripted policy: `get_action(obs (39,)) -> (4,)`, to be clipped to [-1, 1].
 
-    Some (door-open) write into their argument: hand them a copy where the observation is used again.
+    Some policies (door-open) write into their argument: pass a copy if the observation is used again.
     """
     import_metaworld()
     from metaworld.policies import ENV_POLICY_MAP
@@ -101,7 +102,7 @@ def scripted_policy(task_name: str) -> Any:
 
 
 def scripted_actions(policy: Any, obs: Any) -> np.ndarray:
-    """(E, 39) official observations -> (E, 4) float32 actions in [-1, 1] of a `scripted_policy`, which sees a copy."""
+    """(E, 39) official observations -> (E, 4) float32 actions of `scripted_policy` in [-1, 1]; copies `obs`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Constant.s. may be too high")
         actions = [policy.get_action(row) for row in np.array(obs, np.float64)]
@@ -119,17 +120,17 @@ def zero_shot(
     """Success of a policy in the official package, on its own resets and by its own `info["success"]`.
 
     Args:
-        env: our environment of the task, of any size: it defines obs and goal. Its engine is not run.
+        env: our environment of the task, with any `num_envs`. It defines obs and goal; its engine is not run.
         act: (obs (N, D), goal (N, G)) -> actions (N, 4); called once per step of N official environments.
-        episodes: counted; the last round of N may run a few more.
+        episodes: number of episodes that count; the last round of N may run a few more.
         horizon: env steps of an episode.
-        num_envs: N, at most.
+        num_envs: upper bound of N.
 
     Returns:
         success_any: share of episodes with success at any step; success_final: at the last step; episodes.
 
     Raises:
-        EnvError: env is no task of Meta-World, or bad numbers.
+        EnvError: env is not a Meta-World task, or bad numbers.
     """
     if not isinstance(env, MetaWorld):
         raise EnvError(f"env={type(env).__name__}: the official package knows the tasks of Meta-World only")
@@ -157,7 +158,7 @@ def zero_shot(
 
 
 def _begin(official: Any) -> np.ndarray:
-    """Start an episode; (3,) target. Official resets may leave kinematics stale (window-close), so: forward."""
+    """Starts an episode; returns its (3,) target. Forwards, since resets may leave stale kinematics (window-close)."""
     official.reset()
     mujoco.mj_forward(official.model, official.data)
     return np.asarray(official._target_pos, np.float32)

@@ -13,10 +13,10 @@ _WELD = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
 """eq_data of the mocap weld (metaworld/sawyer_xyz_env.py, `reset_mocap_welds`); a 12th value is MuJoCo 3.17's own."""
 
 _STRONGEST = 2
-"""Reduction of a contact sensor (MuJoCo XML reference, sensor/contact): of all contacts, the one of largest force."""
+"""`reduce` mode of a contact sensor (MuJoCo XML reference, sensor/contact): keep the contact of largest force."""
 
 SETTLE_STEPS = 50
-"""Env steps at hand_init with ctrl (-1, 1) of an official reset (`_reset_hand`)."""
+"""Env steps for which an official reset holds the hand at hand_init with ctrl (-1, 1) (`_reset_hand`)."""
 
 
 def asset_folder() -> Path:
@@ -32,7 +32,7 @@ def load_model(scene: str, touches: tuple[tuple[str, str], ...] = ()) -> mujoco.
     """The official scene `sawyer_<scene>.xml` with the mocap weld that the official constructor sets.
 
     Args:
-        touches: pairs of geoms, each with a sensor of the strongest force between them; the motion stays the same.
+        touches: pairs of geoms; each gets a sensor of its strongest contact force, which does not change the motion.
     """
     spec = mujoco.MjSpec.from_file(str(asset_folder() / f"sawyer_{scene}.xml"))
     add_touches(spec, touches)
@@ -40,7 +40,7 @@ def load_model(scene: str, touches: tuple[tuple[str, str], ...] = ()) -> mujoco.
 
 
 def add_touches(spec: mujoco.MjSpec, touches: tuple[tuple[str, str], ...]) -> None:
-    """Give each pair of geoms a sensor of the strongest force between them."""
+    """Give each pair of geoms a sensor of its strongest contact force."""
     for first, second in touches:
         spec.add_sensor(
             type=mujoco.mjtSensor.mjSENS_CONTACT,
@@ -53,7 +53,7 @@ def add_touches(spec: mujoco.MjSpec, touches: tuple[tuple[str, str], ...]) -> No
 
 
 def with_weld(model: mujoco.MjModel) -> mujoco.MjModel:
-    """`model`, its mocap weld set as the official constructor does."""
+    """Sets the mocap weld of `model` as the official constructor does; returns `model`."""
     for index in range(model.neq):
         if model.eq_type[index] == mujoco.mjtEq.mjEQ_WELD:
             model.eq_data[index, : len(_WELD)] = _WELD
@@ -62,7 +62,7 @@ def with_weld(model: mujoco.MjModel) -> mujoco.MjModel:
 
 @functools.cache
 def unrefreshed(scene: str, hand_init: tuple[float, float, float], frame_skip: int = 5) -> mujoco.MjData:
-    """State after the official `_reset_hand`, from the model's defaults; kinematics one substep late, as left by it."""
+    """State after the official `_reset_hand` from the model's defaults; kinematics one substep late, as there."""
     return _hold(load_model(scene), hand_init, SETTLE_STEPS, frame_skip)
 
 
@@ -74,7 +74,7 @@ def settle(
     touches: tuple[tuple[str, str], ...] = (),
     frame_skip: int = 5,
 ) -> mujoco.MjData:
-    """State after the official reset's `_reset_hand`, from the model's defaults; kinematics refreshed."""
+    """State after the official `_reset_hand` from the model's defaults; kinematics refreshed."""
     model = load_model(scene, touches)
     data = _hold(model, hand_init, SETTLE_STEPS + extra_steps, frame_skip)
     mujoco.mj_forward(model, data)

@@ -1,8 +1,8 @@
-"""The manipulation tasks of "A Single Goal is All You Need" (2408.05804): rows over Meta-World's own, one contract.
+"""The manipulation tasks of "A Single Goal is All You Need" (2408.05804), derived from rows of Meta-World.
 
-Observation = goal = the full state [hand (3), finger opening (1), object (3), and its quaternion (4) where a row
-commands one], as in `env_utils.py` of github.com/graliuce/sgcrl (SawyerBin, SawyerBox, SawyerPeg); scenes, resets
-and bounds are those of Meta-World V3's bin-picking, box-close and peg-insert-side.
+Observation = goal = the full state [hand (3), finger opening (1), object (3), the object's quaternion (4) where a row
+commands one], as in `env_utils.py` of github.com/graliuce/sgcrl (SawyerBin, SawyerBox, SawyerPeg). Scenes, resets and
+bounds are those of Meta-World V3's bin-picking, box-close and peg-insert-side.
 
 Axis letters: E environments, G = D goal and observation.
 """
@@ -40,7 +40,7 @@ SINGLE_GOAL: dict[str, TaskSpec] = {row.name: row for row in _ROWS}
 
 
 def turned(task: TaskSpec, physics: PhysicsState) -> jax.Array:
-    """(E, 4) quaternion of the object, MuJoCo's order, or (E, 0) where the task commands none."""
+    """(E, 4) quaternion (w, x, y, z) of the object, or (E, 0) where the task commands none."""
     assert task.full_state
     if task.full_state.quat is None:
         return jnp.zeros((physics.points.shape[0], 0))
@@ -56,7 +56,7 @@ def commanded(task: TaskSpec, target: jax.Array) -> jax.Array:
 
 
 def quat_success(task: TaskSpec, quat: jax.Array) -> jax.Array:
-    """(..., 4) or (..., 0) -> (...,) bool: the object turned as commanded; always so where nothing is commanded."""
+    """(..., 4) or (..., 0) -> (...,) bool: quaternion as commanded; True where none is commanded."""
     assert task.full_state
     error = quat - jnp.array(task.full_state.quat or (), jnp.float32)
     return jnp.linalg.norm(error, axis=-1) < task.full_state.quat_radius

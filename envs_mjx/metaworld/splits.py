@@ -1,6 +1,6 @@
-"""Benchmarks of tasks as lists of names: Meta-World's own (metaworld/env_dict.py) and Continual World's.
+"""Benchmarks as lists of task names: those of Meta-World (metaworld/env_dict.py) and of Continual World.
 
-Names are those of `envs_mjx.names()`; the order is the official one, which task indices and one-hot codes follow.
+Names are those of `envs_mjx.names()`. The order is official: task indices and one-hot codes follow it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MT50 = (
 """Every task, learned together."""
 
 MT1 = ML1 = MT50
-"""The tasks of which one is learned alone: MT1 one goal after the other, ML1 with new goals at the test."""
+"""Choices for the benchmarks of one task: MT1 varies the goal, ML1 tests on new goals."""
 
 MT10 = (
     "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown",
@@ -39,7 +39,7 @@ ML10_TEST = ("drawer-open", "door-close", "shelf-place", "sweep-into", "lever-pu
 
 ML25_TRAIN = MT25
 ML25_TEST = ("basketball", "door-close", "shelf-place", "sweep", "button-press")
-"""As the official package has it: basketball is in the training list too."""
+"""As in the official package: basketball is in the training list too."""
 
 ML45_TRAIN = (
     "assembly", "basketball", "button-press-topdown", "button-press-topdown-wall", "button-press", "button-press-wall",
@@ -56,5 +56,5 @@ CW10 = (
     "hammer", "push-wall", "faucet-close", "push-back", "stick-pull", "handle-press-side", "push", "shelf-place",
     "window-close", "peg-unplug-side",
 )  # fmt: skip
-"""Continual World's sequence (arXiv 2105.10919, `TASK_SEQS`), the V1 tasks by their names of V3."""
+"""Continual World's sequence (arXiv 2105.10919, `TASK_SEQS`), the V1 tasks under their V3 names."""
 CW20 = CW10 * 2

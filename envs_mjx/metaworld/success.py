@@ -1,4 +1,4 @@
-"""Native success predicates that are more than a distance: name -> function, as `evaluate_state` of the official file.
+"""Native success predicates that a distance does not express, as in `evaluate_state` of the official files.
 
 Axis letters: E environments.
 """
@@ -20,11 +20,11 @@ STICK, BOTTLE = Part("body", "stick"), Part("site", "insertion", (0.0, 0.09, 0.0
 STICK_HEIGHT = 0.02
 """Metres: `stick_init_pos[2]` of sawyer_stick_push_v3.py."""
 PINCHED = (("leftpad_geom", "objGeom"), ("rightpad_geom", "objGeom"))
-"""Pairs of geoms that `touching_main_object` (metaworld/sawyer_xyz_env.py) asks for a contact force."""
+"""Pairs of geoms that `touching_main_object` (metaworld/sawyer_xyz_env.py) checks for a contact force."""
 
 
 class Places(Protocol):
-    """How a predicate reads a readout (`layout.Layout`)."""
+    """The methods by which a predicate reads a readout (`layout.Layout` has them)."""
 
     def point(self, physics: PhysicsState, part: Part) -> jax.Array: ...
 
@@ -53,7 +53,7 @@ class Predicate:
 
 
 def nut_on_the_peg(places: Places, physics: PhysicsState, target: jax.Array) -> jax.Array:
-    """assembly, `_reward_pos`: the nut's centre within 2 cm of the peg in xy, and below its top."""
+    """assembly, `_reward_pos`: the nut's centre within 2 cm of the peg in xy, and below the peg's top."""
     error = target - places.point(physics, NUT)
     return (jnp.linalg.norm(error[:, :2], axis=-1) < 0.02) & (error[:, 2] > 0.0)
 
@@ -64,7 +64,7 @@ def nut_handle_above(places: Places, physics: PhysicsState, target: jax.Array) -
 
 
 def above_the_hoop(places: Places, physics: PhysicsState, target: jax.Array) -> jax.Array:
-    """basketball: the ball at the hoop in xy and at 0.3 m (the hoop's height is 0.25 m); z counts twice."""
+    """basketball: the ball within 8 cm of the hoop's xy at height 0.3 m (hoop: 0.25 m); z counts twice."""
     error = places.point(physics, BALL) - target.at[:, 2].set(0.3)
     return jnp.linalg.norm(error * jnp.array([1.0, 1.0, 2.0]), axis=-1) <= 0.08
 
@@ -91,4 +91,4 @@ PREDICATES: dict[str, Predicate] = {
         pushed_with_the_stick, "distance <= 0.12, stick held and lifted", parts=(BOTTLE, STICK), touches=PINCHED
     ),
 }
-"""`TaskSpec.predicate` names one of these."""
+"""Name -> predicate; `TaskSpec.predicate` is one of the names."""

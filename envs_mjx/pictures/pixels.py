@@ -1,7 +1,7 @@
 """Pixel observations of engine `warp`: MuJoCo Warp's ray tracer draws every environment at once, inside jit.
 
-Poses come from the state alone, so nothing is simulated here. The pictures show what `render` does, the goal marks
-included: Warp draws no sites, so these are discs over the picture, never hidden by what is before them.
+Body poses come from the state, so nothing is simulated here. The pictures show what `render.py` shows, goal marks
+included. Warp draws no sites, so a goal mark is a disc over the picture, which no object can hide.
 
 Axis letters: E environments, H height, W width, S goal marks.
 """
@@ -50,7 +50,7 @@ def make_pixels(physics: MjxPhysics, width: int, height: int, camera: str) -> Ob
     )
     index = model.camera(camera).id
     focal = height / 2 / np.tan(np.deg2rad(model.cam_fovy[index]) / 2)
-    # A camera's second axis points up in its picture: the official corner cameras hang upside down.
+    # A camera's y axis points up in its picture; the official corner cameras hang upside down.
     upside_down = physics.scene.data.cam_xmat[index].reshape(3, 3)[2, 1] < -0.1
 
     def draw(engine, target: jax.Array) -> jax.Array:
@@ -70,7 +70,7 @@ def make_pixels(physics: MjxPhysics, width: int, height: int, camera: str) -> Ob
 
 
 def _aim(model: mujoco.MjModel, data):
-    """`data` of one simulation with its cameras and lights where their bodies put them (`mj_camlight`)."""
+    """`data` of one simulation, with camera and light poses computed from their bodies (as `mj_camlight`)."""
     bodies, turns = model.cam_bodyid, data.xmat.reshape(-1, 3, 3)
     frames = np.empty((model.ncam, 9))
     for frame, quat in zip(frames, model.cam_quat, strict=True):
@@ -89,7 +89,7 @@ def _aim(model: mujoco.MjModel, data):
 
 
 def _mark_goals(picture, model: mujoco.MjModel, data, target, eye, axes, focal: float) -> jax.Array:
-    """(H, W, 3) with a disc for each goal site: at the episode's target where the site stands on the ground."""
+    """(H, W, 3) picture with a disc for each goal site; a site of the world body is drawn at the episode's target."""
     height, width = picture.shape[:2]
     rows, columns = np.mgrid[:height, :width] + 0.5
     for index in range(model.nsite):

@@ -1,4 +1,4 @@
-"""Frames of simulations as pictures: EGL, then OSMesa, then MuJoCo Warp's ray tracer, which needs no system library.
+"""Renders frames by EGL, else OSMesa, else MuJoCo Warp's ray tracer, which needs no system library.
 
 Axis letters: T frames, H height, W width.
 """
@@ -28,10 +28,10 @@ DEFAULT_CAMERA = "corner"
 _MARK = 0.01
 """Metres, least radius of a goal mark."""
 _CHUNK = 8
-"""Frames that Warp renders at once, as worlds."""
+"""Frames that Warp renders at once, one world per frame."""
 _MAX_GEOMS = 2000
 _SHADOW_MAP = 1024
-"""Pixels of a shadow map's side; the official 4096 costs a quarter of a frame where OpenGL is software."""
+"""Side of a shadow map, pixels. The official 4096 takes a quarter of a frame's time in software OpenGL."""
 _PROBE = """
 import mujoco
 renderer = mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>"), 8, 8)
@@ -46,12 +46,13 @@ Pair = tuple[mujoco.MjModel, mujoco.MjData]
 def backend() -> str:
     """The renderer that this machine has: one of `BACKENDS`, or "glfw" where the user asks for it.
 
-    OpenGL is tried in a process of its own, since a failed attempt can spoil the one that made it. MuJoCo itself reads
-    `MUJOCO_GL` (and refuses to be imported where that backend is missing): "egl", "osmesa" or "glfw" is taken at its
-    word, "disable" means Warp; without it, what works is found out.
+    OpenGL is tried in a subprocess, since a failed attempt can break the process that made it. Environment variable
+    `MUJOCO_GL`: "egl", "osmesa" or "glfw" is the only OpenGL tried, "disable" means Warp; unset, EGL and OSMesa are
+    tried in turn. Without OpenGL, Warp is used. MuJoCo reads `MUJOCO_GL`, too: its import fails if that backend is
+    missing.
 
     Raises:
-        EnvError: no OpenGL and no Warp, with what to install.
+        EnvError: neither OpenGL nor Warp works; the message says what to install.
     """
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted not in ("disable", "disabled", "off", "false", "0"):
@@ -68,7 +69,7 @@ def backend() -> str:
 
 
 def require_camera(model: mujoco.MjModel, camera: str, more: tuple[str, ...] = ()) -> None:
-    """EnvError, with the names there are, where `camera` is neither a camera of the model nor one of `more`."""
+    """Raise EnvError, with the valid names, if `camera` is neither a camera of the model nor one of `more`."""
     names = [*more, *(model.cam(index).name for index in range(model.ncam))]
     if camera not in names:
         raise EnvError(f"camera={camera!r}: no such camera; one of {', '.join(names)}")
@@ -80,8 +81,8 @@ def render_frames(
     """Upright pictures of forwarded simulations, (T, H, W, 3) uint8.
 
     Args:
-        pairs: (model, data) of each frame, as `Physics.materialise` gives them; a generator is drawn from a few at a
-            time. Models may differ in where a body stands (fixtures), not in what is in them.
+        pairs: (model, data) of each frame, as `Physics.materialise` gives them; a generator is consumed a few frames at
+            a time. Models may differ in the positions of bodies (fixtures), but must have the same elements.
         width, height: W, H, pixels.
         camera: a camera of the model, e.g. "corner", "corner2", "corner3", "topview", "behindGripper".
 
@@ -102,7 +103,7 @@ def render_frames(
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         cure = "an EGL driver or libosmesa6, or set MUJOCO_GL=disable for Warp"
         raise EnvError(f"rendering with {name} failed ({reason}); install {cure}") from error
-    # A camera's second axis points up in its picture: the official corner cameras hang upside down.
+    # A camera's y axis points up in its picture; the official corner cameras hang upside down.
     if data.camera(camera).xmat.reshape(3, 3)[2, 1] < -0.1:
         pictures = pictures[:, ::-1, ::-1]
     return np.ascontiguousarray(pictures)
@@ -120,8 +121,8 @@ def _has_gl(name: str) -> bool:
 
 
 def _render_gl(name: str, frames: Iterator[Pair], width: int, height: int, camera: str) -> np.ndarray:
-    """One OpenGL context for all frames; `mujoco.Renderer` would take the one chosen when MuJoCo was imported."""
-    os.environ["PYOPENGL_PLATFORM"] = name  # Read by PyOpenGL where it is first imported.
+    """Draws all frames in one OpenGL context by `name`; `mujoco.Renderer` would use the one chosen at import."""
+    os.environ["PYOPENGL_PLATFORM"] = name  # PyOpenGL reads this when it is first imported.
     first = next(frames)
     model = copy.copy(first[0])
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
@@ -148,7 +149,7 @@ def _render_gl(name: str, frames: Iterator[Pair], width: int, height: int, camer
 
 
 def _render_warp(frames: Iterator[Pair], width: int, height: int, camera: str) -> np.ndarray:
-    """Chunks of frames as worlds; poses are taken from the data, so that nothing is simulated here."""
+    """Draws frames in chunks, one world per frame; poses come from the data, nothing is simulated here."""
     from envs_mjx.physics.quiet import quiet_warp
 
     quiet_warp()
@@ -187,7 +188,7 @@ def _render_warp(frames: Iterator[Pair], width: int, height: int, camera: str) -
 
 
 def _mark_goals(picture: np.ndarray, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> None:
-    """Draw the goal sites, which Warp leaves out, as discs over `picture` (H, W, 3): never hidden by what is before."""
+    """Draw the goal sites, which Warp leaves out, as discs over `picture` (H, W, 3); nothing hides them."""
     height, width = picture.shape[:2]
     pose = data.camera(camera)
     focal = height / 2 / np.tan(np.deg2rad(model.camera(camera).fovy[0]) / 2)

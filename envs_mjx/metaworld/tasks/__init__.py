@@ -1,9 +1,9 @@
-"""The 50 tasks of Meta-World V3 as a table: one row of data each, by family in the files beside this one.
+"""The 50 tasks of Meta-World V3 as a table: one row of data per task, one file per family.
 
-What official resets also write and no row mirrors, because it moves nothing and no observation, success or reward reads
-it: `site_pos` of goal marks (pictures move them, see `MetaWorld.picture`), and world positions written into `data` that
-the next forward overwrites (the cabinet in plate-slide-side and plate-slide-back: it stays where the scene has it).
-Goals that are drawn and never used stay in the reset vector (disassemble, sweep-into).
+Official resets also make two kinds of writes that the rows leave out. Neither moves anything, and no observation,
+success or reward reads them: `site_pos` of goal marks (pictures move the marks, see `MetaWorld.picture`), and world
+positions in `data` that the next forward overwrites (the cabinet in plate-slide-side and plate-slide-back stays where
+the scene has it). Goals that are drawn but never used stay in the reset vector (disassemble, sweep-into).
 """
 
 from __future__ import annotations

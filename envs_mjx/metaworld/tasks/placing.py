@@ -1,4 +1,4 @@
-"""Free objects put, pushed, swept or kicked to a place, and the hand itself.
+"""Tasks that put, push, sweep or kick a free object to a place, or move the hand itself there.
 
 Rows of `TaskSpec`; the official package is the authority (metaworld/envs/sawyer_*_v3.py).
 """
@@ -24,9 +24,9 @@ from envs_mjx.metaworld.tasks.spec import (
 from envs_mjx.physics.base import Part, Placement, Point
 
 GOAL: Point = (v(3), v(4), v(5))
-"""The vector's goal."""
+"""The goal in the reset vector."""
 MUG: dict[str, Any] = {"object_qpos": 0, "object_at": XYZ, "clear": ((9, 15),)}
-"""The mug's joint is the scene's first: the official files write it, but clear velocities of the arm and fingers."""
+"""The mug's joint is the scene's first. Official files write it, but clear qvel of the arm and fingers (9 to 14)."""
 
 ROWS: tuple[TaskSpec, ...] = (
     TaskSpec(

@@ -1,6 +1,6 @@
-"""What a task is: `TaskSpec`, and the short words that its rows are written in.
+"""`TaskSpec`, the description of a task, and the helpers that its rows are written with.
 
-A reset draws a vector uniformly from [low, high]; `Placement` says what it writes, `target` where the object should go.
+A reset draws a vector uniformly from [low, high]. `Placement` says what the reset writes; `target` is the goal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from envs_mjx.physics.base import Coord, Part, Placement, Point
 TCP = Part("tcp", "tcp")
 """Centre between the two finger sites (`tcp_center`): a point that is computed, not named in the scene."""
 KNOB = Part("knob", "knob")
-"""Rim of the dial's knob, computed too: 5 cm from body `dial`, at the angle of joint `knob_Joint_1`."""
+"""Point on the rim of the dial's knob, also computed: 5 cm from body `dial`, at the angle of `knob_Joint_1`."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +37,32 @@ class TaskSpec:
 
     Attributes:
         name, scene: task name; official scene file `sawyer_<scene>.xml`.
-        achieved: the point whose position is the goal.
-        target: its goal position: coordinates of the reset vector, or a part read after the reset.
+        achieved: the point that must reach a position.
+        target: official goal position of `achieved`: coordinates of the reset vector, or a part read after the reset.
         low, high: (R,) bounds of the reset vector, metres.
         placement: what the reset writes.
-        radius, weights: native success is norm((achieved - target) * weights) <= radius, unless one of the next three.
-        joint: (name, threshold): native success is that joint's position beyond the threshold instead.
-        inserted: (end of the stick) native success also needs it inside the handle (`_stick_is_inserted`).
+        radius, weights: native success is norm((achieved - target) * weights) <= radius; the next three change it.
+        joint: (name, threshold): native success is instead that the joint's position exceeds the threshold.
+        inserted: end of the stick; native success also needs this point inside the handle (`_stick_is_inserted`).
         predicate: name in `success.PREDICATES`: native success is that function instead.
-        min_xy: vectors whose object and goal are nearer than this in xy are redrawn.
-        min_xy_from: xy of that goal where it is a constant; None: the vector's own, coordinates 3 and 4.
-        hand_init, mocap_low, mocap_high: hand at a start, bounds of the mocap body, metres.
-        settle_extra: env steps settled beyond the official 50.
-        objects, quats: parts behind the official observation's object slots; a quat of None is zeros, four
+        min_xy: least distance of object and goal in xy, metres; nearer vectors are redrawn.
+        min_xy_from: constant goal xy for `min_xy`; None takes coordinates 3 and 4 of the vector.
+        hand_init, mocap_low, mocap_high: start position of the hand, and bounds of the mocap body; metres.
+        settle_extra: env steps of settling beyond the official 50.
+        objects, quats: parts that fill the object slots of the official observation; a quat of None is zeros, four
             numbers are a constant.
-        quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it asks scipy for `xmat`'s quaternion.
+        quat_order: "wxyz" where official code reads `xquat`, "xyzw" where it converts `xmat` with scipy.
         extras: further points in the compact state (tools).
-        hand_offset: hand goal relative to the object goal in the contracts `hand_object` and `object_relative`, metres:
-            3 cm above by default ("A Single Goal is All You Need"); behind an object that can only be pushed; else
-            about where the hand of the official scripted policy is while it succeeds (measured, rounded to 1 cm).
-        hand_opening: gripper opening in the goal of the contract `hand_object`, in [0, 1]; None: not part of it. Where
-            the hand must hold the object: that of the official scripted policy while it succeeds, as `hand_offset`.
-        held: the hand holds the object on its way: its opening is in goals of `object_relative`, too.
-        goal_shift: commanded goal relative to the official target, metres, where the achieved point cannot get to that
-            target or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
-        full_state: the goal contract is the full state, whatever contract is asked for.
-        free: whether the achieved point can be put anywhere; None: if a free object is placed and success is no joint.
+        hand_offset: commanded hand minus commanded object position, metres, in `hand_object` and `object_relative`.
+            Default: 3 cm above the object ("A Single Goal is All You Need"). If the object can only be pushed: behind
+            it. Else: about where the official scripted policy has the hand in success (measured, rounded to 1 cm).
+        hand_opening: commanded gripper opening in `hand_object` goals, in [0, 1]; None leaves it out. Where the hand
+            must hold the object: the opening of the official scripted policy while it succeeds.
+        held: the hand holds the object on its way, so `object_relative` goals include `hand_opening`, too.
+        goal_shift: commanded goal minus official target, metres. Used where the achieved point cannot reach the target
+            or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
+        full_state: if set, the goal is the full state, whatever goal contract is requested.
+        free: whether the achieved point can be put anywhere. None: yes if a free object is placed and `joint` is None.
     """
 
     name: str
@@ -101,7 +101,7 @@ class TaskSpec:
         return placed if self.free is None else self.free
 
     def contract(self, goal: str) -> str:
-        """What a request for the goal contract `goal` means: "auto" by whether the object moves freely."""
+        """The contract that `goal` selects: "auto" is object_relative if the object moves freely, else hand_object."""
         if goal != "auto":
             return goal
         return "object_relative" if self.moves_freely else "hand_object"
@@ -148,7 +148,7 @@ SETTLED = Coord(settled=True)
 OBJ, GEOM = Part("body", "obj"), Part("geom", "objGeom")
 XYZ: Point = (v(0), v(1), v(2))
 HAND_32, FAR_HAND_32 = (0.0, 0.6000000238418579, 0.20000000298023224), (0.0, 0.4000000059604645, 0.20000000298023224)
-"""hand_init of the tasks whose official file keeps it in float32: as float64, the same value."""
+"""hand_init of tasks that keep it in float32 in the official file: the same value as float64."""
 FREE = ((9, 15),)
 """qvel range that the official `_set_obj_xyz` clears (free joint: 3 linear, 3 angular)."""
 
