@@ -1,11 +1,11 @@
 """Continual learning: methods as values of pure functions that the one training loop calls.
 
-A sequence of N tasks is learned in one process. What an agent would call its actor is then a pair: `params`, which the
-optimiser trains, and `memory`, which nothing but the method changes (frozen columns, a pool of vectors, owners of
-weights, stored states). Both keep their shapes through the whole sequence: what grows with the tasks is an array with
-a place for each of them, and `memory.task`, a traced int32, says how many are in use. So every task of the same sizes
-runs the same compiled programs, checkpoints hold a method's memory as they hold the rest, and nothing is a list of
-networks. A `Method` (see `method.py`) is called in this order:
+A sequence of N tasks is learned in one process. The actor is then a pair: the optimiser trains `params`, and only the
+method changes `memory` (frozen columns, a pool of vectors, owners of weights, stored states). Both keep their shapes
+through the whole sequence. Whatever grows with the tasks is an array with a place for each task, never a list of
+networks; `memory.task`, a traced int32, says how many places are in use. So all tasks of the same sizes run the same
+compiled programs, and checkpoints hold a method's memory like any other array. A `Method` (see `method.py`) is called
+in this order:
 
     params, memory = init(key)
     for each task:
@@ -14,23 +14,23 @@ networks. A `Method` (see `method.py`) is called in this order:
                                          params, optimiser, memory = after(step, memory, inputs, key)
         params, memory = end(params, memory, inputs of `states` rows of the task's replay, key)
         `retrain` updates from replay, without new steps, between two resets of the optimiser
-        params, memory = start(params, memory, key)                                          # but after the last task
+        params, memory = start(params, memory, key)                                          # not after the last task
     to score task i at any time:         apply(*view(params, memory, i), inputs)
 
 Rules that every method keeps, and its tests check:
-- gradients are taken by `params` alone, and what a method froze does not move by a bit, whatever Adam's moments are:
-  masking gradients would not do that, so `after` restores the parameters and clears the moments;
-- `view` of a task before the current one does not read what is being trained, unless the method shares it on purpose
-  (FT-1, CReLUs, CBP, and the trunk of L2, EWC, MAS and ClonEx);
-- `end` leaves the policy as it is, except where it prunes (PackNet);
-- with one task a method is its base: the plain actor, or what its file says.
+- Gradients are taken with respect to `params` only. Frozen weights do not change by a single bit. Masking their
+  gradients is not enough, because Adam's moments still move them: `after` restores the weights and clears the moments.
+- `view` of an earlier task does not read what is being trained, unless the method shares it on purpose (FT-1, CReLUs,
+  CBP, and the trunk of L2, EWC, MAS and ClonEx).
+- `end` leaves the policy unchanged, except where it prunes (PackNet).
+- With one task a method is its base: the plain actor, or what its file says.
 
-Whether critic, target, optimiser, replay and alpha are kept at a boundary is not a method's business: that is data of
-the sequence (`boundary.py`). Inputs are normalised and a task's sizes are those of the sequence (`Sizes`).
+A method does not decide whether critic, target, optimiser, replay and alpha are kept at a task boundary: the sequence's
+config does (`boundary.py`). A method's inputs are normalised, and all tasks of a sequence have the same `Sizes`.
 
-CRL and SAC take a method as `agents.make(config, spec, axis, method)`: their state's `actor` is then `params`, and its
-`memory` the method's. After `start` or `view` the state's `average`, which deterministic acting uses, must be the new
-`actor` too.
+CRL and SAC take a method as `agents.make(config, spec, axis, method)`. In the agent's state, `actor` is then `params`,
+and `memory` is the method's memory. After `start` or `view`, the state's `average` must be set to the new `actor` too:
+deterministic acting uses `average`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
     """The method that `config` names, for actors of `network` on tasks of these sizes.
 
     Raises:
-        ConfigError: a setting that is refused, in one line.
+        ConfigError: an invalid setting.
     """
     config.validate()
     return METHODS[config.learner](config, network, sizes)

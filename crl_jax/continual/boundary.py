@@ -1,6 +1,6 @@
-"""The agent's state as the next task begins: what `config.continual.Boundary` keeps, and what starts anew.
+"""The agent's state when the next task begins: `config.continual.Boundary` says what is kept and what is reset.
 
-The actor is not decided here: the continual method makes the next one. `critic_mode="cka"`: see `critic.py`.
+The continual method, not this file, makes the next actor. For `critic_mode="cka"` see `critic.py`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 from crl_jax.config.continual import Boundary
 
 CRITIC = ("phi", "psi", "critic")
-"""The fields of the agents' states (CRLState, SACState) that are a critic's parameters."""
+"""The fields of the agents' states (CRLState, SACState) that hold a critic's parameters."""
 PARTS: dict[str, tuple[str, ...]] = {
     "target_mode": ("target",),
     "optimiser_mode": ("critic_opt", "actor_opt", "alpha_opt"),
     "alpha_mode": ("log_alpha",),
 }
-"""Which fields each choice is about."""
+"""Choice of `Boundary` -> the fields of the agent's state that it resets."""
 
 
 def critic_of(state: Any) -> dict[str, Any]:
@@ -25,11 +25,11 @@ def critic_of(state: Any) -> dict[str, Any]:
 
 
 def crossed(boundary: Boundary, state: Any, fresh: Any) -> Any:
-    """The agent's state at a task's begin: `state` with what is reset from `fresh`, a state just made.
+    """The agent's state at the start of a task: `state`, with the reset parts taken from `fresh`, a new state.
 
-    Its actor is still that of the last task: `Method.start` makes the next one; and with critic_mode "cka" so is its
-    critic. A critic that is not drawn anew takes a kept target on, and a reset target starts as its copy (to be
-    donated, it needs buffers of its own: call this in a jit).
+    The actor is still that of the last task: `Method.start` makes the next one. With critic_mode "cka" the critic too
+    is still that of the last task. A kept target goes on with its kept critic. A reset target starts as a copy of the
+    critic; call this in a jit, so that the copy has buffers of its own and can be donated.
     """
     boundary.validate()
     taken: dict[str, Any] = critic_of(fresh) if boundary.critic_mode == "reset" else {}
@@ -42,6 +42,6 @@ def crossed(boundary: Boundary, state: Any, fresh: Any) -> Any:
 
 
 def with_target_copied(state: Any) -> Any:
-    """The state with the critic's parameters as its target."""
+    """The state with the critic's parameters as target."""
     critic = state.critic if hasattr(state, "critic") else (state.phi, state.psi)
     return state.replace(target=critic)

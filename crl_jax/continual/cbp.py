@@ -1,15 +1,17 @@
 """CBP: fine-tuning in which the least useful units are drawn anew, a few at a time.
 
-"Continual Backprop: Stochastic Gradient Descent with Persistent Randomness" (arXiv:2108.06325, algorithm 1). Of a unit
-with activation h, f is the running mean of h and u that of |h - f| sum|w_out| / sum|w_in|, both divided by
-1 - decay^age. Units of age > maturity are candidates; `replacement_rate` of them per update, accumulated until it makes
-one, lose the one of least u: its incoming weights are drawn as at the start, its outgoing weights and its age are 0.
+"Continual Backprop: Stochastic Gradient Descent with Persistent Randomness" (arXiv:2108.06325, algorithm 1). A unit has
+activation h. f is the running mean of h; the utility u is the running mean of |h - f| sum|w_out| / sum|w_in|. Both are
+divided by 1 - decay^age. Units of age > maturity are candidates. Each update adds `replacement_rate` times the number
+of candidates to the layer's count of due replacements. When the count reaches 1, the candidate of least u is replaced:
+its incoming weights are drawn as at initialisation, its outgoing weights and its age become 0.
 
-Departures: the networks have no LayerNorm, as the paper's: through its mean a new unit would move its whole layer. Of
-a residual network the units inside blocks are treated, not those of the residual stream, whose outgoing weights are
-shared with the stream's other sources. The mean f w_out of what a removed unit gave goes to the next layer's bias, as
-in the authors' code. Adam's moments of the new unit's weights are cleared, and their steps have the bias correction of
-the unit's own age. Scored and new last layers as FT-1's; with replacement_rate=0 it is FT-1 without LayerNorm.
+Departures: the networks have no LayerNorm, as in the paper: through LayerNorm's mean a new unit would move its whole
+layer. In a residual network only units inside blocks are treated: units of the residual stream share their outgoing
+weights with the stream's other sources. A replaced unit's mean output f w_out is added to the next layer's bias, as in
+the authors' code. Adam's moments of the new unit's weights are cleared, and steps of these weights have the bias
+correction of the unit's own age. Scoring and new last layers are as in FT-1; with replacement_rate=0 CBP is FT-1
+without LayerNorm.
 
 Axis letters: B batch, I inputs of a layer, H units of a layer, O units of the next.
 """
@@ -34,11 +36,11 @@ from crl_jax.continual.method import Base, Carried, Inputs, Method, Params, Size
 from crl_jax.networks.residual import LAYERS_PER_BLOCK
 
 BETAS = 0.9, 0.999
-"""Decays of Adam's moments, as `optax.adam` has them."""
+"""Decays of Adam's moments: the defaults of `optax.adam`."""
 
 
 class Units(struct.PyTreeNode):
-    """Of a layer's units: age (H,) int32 in updates, running mean and utility (H,); replacements due ()."""
+    """State of a layer's units: age (H,) int32 in updates, running mean and utility (H,); replacements due ()."""
 
     age: jax.Array
     mean: jax.Array
@@ -47,7 +49,7 @@ class Units(struct.PyTreeNode):
 
 
 class Observed(struct.PyTreeNode):
-    """What is kept: task () int32, and the units of each layer; those of scanned blocks with a leading axis."""
+    """CBP's memory: task () int32, and the `Units` of each layer; those of scanned blocks have a leading axis."""
 
     task: jax.Array
     layers: tuple[Units, ...]
@@ -63,7 +65,7 @@ class Layer(struct.PyTreeNode):
 
 
 def treated(mlp: Any) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Paths of each treated layer and of the next, in the parameters of an actor's body."""
+    """(path of a treated layer, path of the layer after it) for all treated layers of an actor's body."""
     if "hidden" in mlp:
         names = [("hidden", f"dense_{index}") for index in range(len(mlp["hidden"]))]
         return list(zip(names, [*names[1:], ("head",)], strict=True))
@@ -73,17 +75,17 @@ def treated(mlp: Any) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
 
 
 def at(tree: Any, path: tuple[str, ...]) -> Any:
-    """The branch of nested dictionaries."""
+    """The branch of nested dictionaries at `path`."""
     return functools.reduce(operator.getitem, path, tree)
 
 
 def replaced(tree: Any, path: tuple[str, ...], branch: Any) -> Any:
-    """The nested dictionaries with another branch."""
+    """The nested dictionaries with `branch` at `path`."""
     return {**tree, path[0]: replaced(tree[path[0]], path[1:], branch)} if path else branch
 
 
 def chosen(config: ContinualConfig, layer: Layer, units: Units, hidden: jax.Array) -> tuple[Units, jax.Array]:
-    """Ages, means and utilities one update later, hidden (B, H) the activations; and the unit to replace, (H,) bool."""
+    """The units one update later, from their activations `hidden` (B, H); and the mask (H,) of the unit to replace."""
     decay, age = config.utility_decay, units.age + 1
     correction = 1 - decay ** age.astype(jnp.float32)
     mean = decay * units.mean + (1 - decay) * jnp.mean(hidden, axis=0)
@@ -100,7 +102,7 @@ def chosen(config: ContinualConfig, layer: Layer, units: Units, hidden: jax.Arra
 def redrawn(
     config: ContinualConfig, layer: Layer, units: Units, marked: jax.Array, key: jax.Array
 ) -> tuple[Layer, Units]:
-    """The marked unit as a new one; what it gave on average goes to the next layer's bias."""
+    """The layer with the marked unit drawn anew; the unit's mean output is added to the next layer's bias."""
     bound = layer.kernel.shape[0] ** -0.5
     fresh = jax.random.uniform(key, layer.kernel.shape, minval=-bound, maxval=bound)
     mean = units.mean / (1 - config.utility_decay ** units.age.astype(jnp.float32))
@@ -119,8 +121,8 @@ def redrawn(
 def renewed(
     config: ContinualConfig, layer: Layer, units: Units, hidden: jax.Array, key: jax.Array
 ) -> tuple[Layer, Units, jax.Array]:
-    """A layer after its least useful unit of age, if one is due, was drawn anew, and which unit that is."""
-    if hidden.ndim == 3:  # Scanned blocks, each a layer of its own.
+    """A layer and its units after one update: if a replacement is due, `redrawn`. Also the mask of the new unit."""
+    if hidden.ndim == 3:  # Each scanned block is a layer of its own.
         keys = jax.random.split(key, hidden.shape[0])
         return jax.vmap(functools.partial(renewed, config))(layer, units, hidden, keys)
     units, marked = chosen(config, layer, units, hidden)
@@ -134,14 +136,14 @@ def unseen(bias: jax.Array) -> Units:
 
 
 def corrected(before: jax.Array, after: jax.Array, age: jax.Array, count: jax.Array) -> jax.Array:
-    """Adam's step as if it had made `age` steps and not `count`: moments that were cleared are as old as their unit."""
+    """Adam's step with the bias correction of `age` steps, not `count`: cleared moments are as old as their unit."""
     own, all_ = jnp.maximum(age, 1).astype(jnp.float32), count.astype(jnp.float32)
     first, second = ((1 - beta**all_) / (1 - beta**own) for beta in BETAS)
     return jnp.where(age < count, before + (after - before) * first / jnp.sqrt(second), after)
 
 
 def with_own_count(step: Stepped, layers: tuple[Units, ...], mlp: Any, count: jax.Array) -> Any:
-    """The body after the step, each weight's length corrected for the youngest unit at its ends."""
+    """The body after the step, with each weight's step corrected for the age of the younger unit at its two ends."""
     ages = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 2**31 - 1), mlp)
     for (path, following), units in zip(treated(mlp), layers, strict=True):
         age = units.age + 1
@@ -154,7 +156,7 @@ def with_own_count(step: Stepped, layers: tuple[Units, ...], mlp: Any, count: ja
 
 
 def told(params: Params, memory: Observed) -> dict[str, jax.Array]:
-    """Share of the units that are younger than their layers."""
+    """Share of replaced units: units younger than the oldest unit of the network."""
     ages = jnp.concatenate([units.age.ravel() for units in memory.layers])
     return {"replaced_share": jnp.mean(ages < jnp.max(ages))}
 

@@ -1,16 +1,16 @@
-"""CKA-RL: an actor is a base, a learned combination of earlier tasks' knowledge vectors, and a vector of its own.
+"""CKA-RL: an actor is the sum of a base, a learned mixture of earlier tasks' knowledge vectors, and its own vector.
 
-"Continual Knowledge Adaptation for Reinforcement Learning" (arXiv:2510.19314): theta_base is the first task's solution;
-of task k, theta_k = theta_base + sum_j alpha_j v_j + v_k with alpha = softmax(beta) over the pool, v_k = 0 and
-beta ~ N(0, 1) at its start; v_k and beta alone are trained. When the pool has more than `pool_size` vectors, the two of
-largest cosine similarity, taken over the whole vectors, become their mean.
+"Continual Knowledge Adaptation for Reinforcement Learning" (arXiv:2510.19314): theta_base is the first task's solution.
+Task k uses theta_k = theta_base + sum_j alpha_j v_j + v_k with alpha = softmax(beta) over the pool. It starts with
+v_k = 0 and beta ~ N(0, 1), and trains only v_k and beta. When the pool has more than `pool_size` vectors, the two with
+the largest cosine similarity, computed over the whole vectors, are replaced by their mean.
 
-Departures: `adapt="heads"` is the published code's choice, where vectors span the last layer only, and
-`trunk="finetune"` its training of the rest. There merging is never reached; here it happens as the paper says. The pool
-starts with the second task's vector, since the first task's is the base. Each finished task is scored with theta_k as
-its training left it: a merge changes later tasks' pools and no score.
+Departures: `adapt="heads"` follows the published code, where vectors span only the last layer; `trunk="finetune"` also
+trains the other layers, as that code does. The published code never reaches a merge; here vectors merge as in the
+paper. The pool starts with the second task's vector, because the first task's solution is the base. Each finished task
+is scored with theta_k as its training left it: a merge changes the pools of later tasks, but no score.
 
-The functions on trees know nothing of actors: they serve a critic's parameters as well.  Axis letter: P pool.
+The functions on trees work on any parameters; `critic.py` uses them for the critic.  Axis letter: P pool.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Para
 
 
 class Pool(struct.PyTreeNode):
-    """Knowledge vectors: leaves (P, ...), of which the first `count`, () int32, are in use."""
+    """Knowledge vectors: leaves (P, ...). The first `count` (() int32) vectors are in use."""
 
     vectors: Any
     count: jax.Array
 
 
 class Adapted(struct.PyTreeNode):
-    """What is trained: the task's own vector, spanning all of the actor, and beta (P,)."""
+    """The trained parameters: the task's own vector, which spans the whole actor, and beta (P,)."""
 
     vector: Any
     beta: jax.Array
 
 
 class Knowledge(struct.PyTreeNode):
-    """What is kept.
+    """CKA-RL's memory.
 
     Attributes:
-        task: () int32. base: theta_base; of the first task, its start. pool: vectors of what is adapted.
+        task: () int32. base: theta_base; in the first task, the initial actor. pool: vectors of the adapted layers.
         finished: theta_k of each finished task, leaves (N, ...).
     """
 
@@ -61,17 +61,17 @@ def weights_of(pool: Pool, beta: jax.Array) -> jax.Array:
     used = jnp.arange(beta.size) < pool.count
     largest = jax.lax.stop_gradient(jnp.max(jnp.where(used, beta, jnp.finfo(beta.dtype).min)))
     powers = jnp.where(used, jnp.exp(jnp.where(used, beta - largest, 0.0)), 0.0)
-    return powers / jnp.maximum(jnp.sum(powers), 1.0)  # At least 1 where any is in use: the largest gives exp(0).
+    return powers / jnp.maximum(jnp.sum(powers), 1.0)  # At least 1 if any is in use: the largest gives exp(0).
 
 
 def combination(pool: Pool, beta: jax.Array) -> Any:
-    """sum_j softmax(beta)_j v_j over the vectors in use; zeros of an empty pool."""
+    """sum_j softmax(beta)_j v_j over the vectors in use; zeros for an empty pool."""
     weights = weights_of(pool, beta)
     return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), pool.vectors)
 
 
 def most_alike(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Rows i < j of (P + 1, F) with the largest cosine similarity."""
+    """Indices i < j of the two rows of (P + 1, F) with the largest cosine similarity."""
     unit = vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     cosine = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
     pairs = jnp.where(jnp.triu(jnp.ones_like(cosine, bool), 1), cosine, -jnp.inf)
@@ -80,7 +80,7 @@ def most_alike(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def pushed(pool: Pool, vector: Any) -> Pool:
-    """The pool with one more vector; of a full one, the two most alike of all P + 1 become their mean."""
+    """The pool with one more vector; if the pool is full, the two most alike of the P + 1 vectors become their mean."""
     size = jax.tree.leaves(pool.vectors)[0].shape[0]
     everything = jax.tree.map(lambda kept, leaf: jnp.concatenate([kept, leaf[None]]), pool.vectors, vector)
     rows = jnp.concatenate([leaf.reshape(size + 1, -1) for leaf in jax.tree.leaves(everything)], axis=1)
@@ -88,7 +88,7 @@ def pushed(pool: Pool, vector: Any) -> Pool:
 
     def merged(leaf: jax.Array) -> jax.Array:
         mean = (leaf[first] + leaf[second]) / 2
-        # The new vector, last, moves to the place that the merge frees; if it was merged itself, it is the mean's part.
+        # The new vector (the last) moves to the place that the merge frees; if it was merged, the mean contains it.
         return leaf.at[second].set(leaf[size]).at[first].set(mean)[:size]
 
     full = pool.count == size
@@ -97,7 +97,7 @@ def pushed(pool: Pool, vector: Any) -> Pool:
 
 
 def view(params: Adapted, memory: Knowledge, task: jax.Array) -> Carried:
-    """The actor of a task. A finished one is the first of its own sequence: its theta_k the base, nothing added."""
+    """The actor of a task. A finished task is viewed as a first task: its theta_k is the base, the pool is empty."""
     alone = memory.replace(
         task=first_task(),
         base=trees.take(memory.finished, task),
@@ -108,7 +108,7 @@ def view(params: Adapted, memory: Knowledge, task: jax.Array) -> Carried:
 
 
 def told(params: Adapted, memory: Knowledge) -> dict[str, jax.Array]:
-    """Vectors in the pool, the largest weight among them, and the norms of what they add and of the task's own."""
+    """Number of vectors in the pool, their largest weight, and the norms of their mixture and of the task's vector."""
     known = combination(memory.pool, params.beta)
     return {
         "pool": memory.pool.count.astype(jnp.float32),
@@ -119,19 +119,19 @@ def told(params: Adapted, memory: Knowledge) -> dict[str, jax.Array]:
 
 
 def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """CKA-RL for the actor; in the first task it trains the plain actor, as base + v."""
+    """CKA-RL for the actor; the first task trains the plain actor, as base + v."""
     base, heads = Base(network, sizes), config.adapt == "heads"
 
     def adapted(tree: Any) -> Any:
         return trees.head_of(tree) if heads else tree
 
     def compose(params: Adapted, memory: Knowledge) -> Params:
-        """theta_k, all of the actor."""
+        """theta_k: parameters of the whole actor."""
         theta = trees.add(memory.base, params.vector)
         known = combination(memory.pool, params.beta)
         if not heads:
             return trees.add(theta, known)
-        if config.trunk == "frozen":  # Not only its gradient: moments of the first task would move it.
+        if config.trunk == "frozen":  # The trunk itself: Adam's old moments move it without a gradient.
             theta = trees.choose(memory.task > 0, trees.with_head(memory.base, trees.head_of(theta)), theta)
         return trees.with_head(theta, trees.add(trees.head_of(theta), known))
 

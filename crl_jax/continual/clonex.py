@@ -1,13 +1,13 @@
-"""ClonEx (BC): the actor keeps what it did on stored states of earlier tasks, by the KL divergence.
+"""ClonEx (BC): a KL term keeps the actor near its earlier policies, on stored states of earlier tasks.
 
-"Disentangling Transfer in Continual Reinforcement Learning" (arXiv:2209.13900): at a task's end some states of its
-replay are stored with the policy's mean and log_std there; later the actor's loss gains
-clone_weight * E[KL(stored policy || current policy)] over them. Each task has a last layer of its own; those of earlier
-tasks are trained by this term alone. With one task it is the plain actor.
+"Disentangling Transfer in Continual Reinforcement Learning" (arXiv:2209.13900): at a task's end, some states of its
+replay are stored with the policy's mean and log_std at these states. In later tasks the actor's loss gains
+clone_weight * E[KL(stored policy || current policy)] over the stored states. Each task has its own last layer; only
+this term trains the last layers of earlier tasks. With one task the method is the plain actor.
 
-Departures: the term takes as many states of each earlier task, where the paper samples all stored states uniformly
-(the same, since each task stores as many). ClonEx also explores with an earlier task's policy at a task's start; that
-belongs to acting, and is not here: this is the paper's BC.
+Departures: the term takes equally many states of each earlier task. The paper samples all stored states uniformly: the
+same, since all tasks store equally many. The paper's ClonEx also explores with an earlier task's policy at a task's
+start. That belongs to acting and is not implemented: this is the paper's BC.
 
 Axis letters: B batch, A action, N tasks, M stored states of a task.
 """
@@ -27,14 +27,14 @@ from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Para
 
 
 class MultiHead(struct.PyTreeNode):
-    """What is trained: an actor without its last layer, and a last layer for each task, leaves (N, ...)."""
+    """The trained parameters: an actor without its last layer, and a last layer for each task, leaves (N, ...)."""
 
     trunk: Any
     heads: Any
 
 
 class Stored(struct.PyTreeNode):
-    """What is kept: task () int32; of each finished task, states (N, M, ...), and mean and log_std (N, M, A) there."""
+    """ClonEx's memory: task () int32; each finished task's states (N, M, ...) and their mean and log_std (N, M, A)."""
 
     task: jax.Array
     states: Inputs

@@ -1,4 +1,4 @@
-"""CompoNet: a policy module for each task that attends to the actions that all earlier modules propose.
+"""CompoNet: each task has a policy module, which attends to the actions that all earlier modules propose.
 
 "Self-Composing Policies for Scalable Continual Reinforcement Learning" (arXiv:2506.14811, section 4). With s the input,
 Phi (k, A) the means of the k earlier modules, E the sinusoidal encoding of positions and d the attention size:
@@ -8,11 +8,11 @@ Phi (k, A) the means of the k earlier modules, E the sinusoidal encoding of posi
     mean = v + internal(s, u)                                              internal policy: the plain actor, u an input
 
 The first module has no attention: its v and u are 0, so that it is the plain actor on (s, 0). Earlier modules are
-frozen. log_std is of the internal policy and so new with each task.
+frozen. log_std comes from the internal policy, so it is new with each task.
 
 Departures: s is the normalised observation and goal, without an encoder, as in the published Meta-World experiment.
-Means are those before the tanh. The published code leaves E out of the output attention of the second module; here it
-is always added. log_std shares the internal policy's layers; there it is a network of its own.
+Means are taken before the tanh. The published code leaves E out of the output attention of the second module; here E is
+always added. log_std shares the internal policy's layers; in the published code it is a separate network.
 
 Axis letters: B batch, A action, N tasks, M attention size.
 """
@@ -70,7 +70,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         return made
 
     def forward(unit: Params, phi: jax.Array, task: jax.Array, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-        """Mean and log_std (B, A) of the module of `task`, given the means phi (B, N, A) of those before."""
+        """Mean and log_std (B, A) of the module of `task`, given the means phi (B, N, A) of the earlier modules."""
         state = jnp.concatenate([inputs.obs, inputs.goal], axis=-1)
         rows = jnp.arange(tasks + 1)
         keys = _linear(unit["out_key"], phi + encoding[:tasks])

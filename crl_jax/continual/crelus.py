@@ -1,11 +1,11 @@
 """CReLUs: fine-tuning of an actor whose activation is [relu(x), relu(-x)].
 
-"Loss of Plasticity in Continual Deep Reinforcement Learning" (arXiv:2303.07507): of every unit one of the
-two outputs passes its gradient, so that no unit dies. A layer has half as many units, and so the same width after the
-activation and about half the weights.
+"Loss of Plasticity in Continual Deep Reinforcement Learning" (arXiv:2303.07507): one of the two outputs of every unit
+passes its gradient, so that no unit dies. A layer has half as many units. Its width after the activation is therefore
+the same, and it has about half the weights.
 
 Departures: the activation acts after LayerNorm where the network has one, and inside residual blocks; the paper's
-networks have neither. Tasks are scored with the newest actor, as FT-1's.
+networks have neither. Tasks are scored with the newest actor, as in FT-1.
 """
 
 from __future__ import annotations

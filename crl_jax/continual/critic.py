@@ -1,13 +1,13 @@
-"""critic_mode "cka": the critic of a task starts as CKA-RL's combination of what earlier tasks taught it.
+"""critic_mode "cka": the critic of a task starts as CKA-RL's combination of earlier tasks' critics.
 
-"Continual Knowledge Adaptation for Reinforcement Learning" (arXiv:2510.19314), applied to all of the critic: the first
-task's critic is the base; what a later task k adds to where it started is its vector v_k, filed in a pool of at most
-`pool_size`, of which the two most alike are merged to their mean. A task starts at base + sum_j softmax(beta)_j v_j
-with beta ~ N(0, 1).
+"Continual Knowledge Adaptation for Reinforcement Learning" (arXiv:2510.19314), applied to the whole critic. The first
+task's critic is the base. The vector v_k of a later task k is its final critic minus its initial critic. A pool holds
+at most `pool_size` vectors; when one more is added to a full pool, the two most alike become their mean. A task starts
+at base + sum_j softmax(beta)_j v_j with beta ~ N(0, 1).
 
-Departures: the paper adapts the actor, and its code starts a new critic with each task. beta is drawn and not trained,
-so that the critic remains a plain network whose updates cost what they did; what training it would have changed is in
-v_k.
+Departures: the paper adapts the actor, and its code starts a new critic with each task. Here beta is drawn and not
+trained, so that the critic remains a plain network and an update costs the same. v_k takes up what training beta would
+have changed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from crl_jax.continual.cka_rl import Pool, combination, pushed
 
 
 class CriticKnowledge(struct.PyTreeNode):
-    """What is kept of the critics.
+    """What is kept of earlier tasks' critics.
 
     Attributes:
-        task: () int32, tasks finished. base: the first task's critic. started: where the running task's critic began.
-        pool: vectors of the later ones.
+        task: () int32 number of finished tasks. base: the first task's critic.
+        started: the critic with which the running task started. pool: vectors of the later tasks.
     """
 
     task: jax.Array
@@ -37,13 +37,13 @@ class CriticKnowledge(struct.PyTreeNode):
 
 
 def fresh(critic: Any, pool_size: int) -> CriticKnowledge:
-    """Nothing known yet."""
+    """The knowledge at the start of the first task, which starts with `critic`."""
     pool = Pool(trees.shelf(critic, pool_size), jnp.zeros((), jnp.int32))
     return CriticKnowledge(jnp.zeros((), jnp.int32), critic, critic, pool)
 
 
 def adapted(knowledge: CriticKnowledge, critic: Any, key: jax.Array) -> tuple[Any, CriticKnowledge]:
-    """The next task's first critic, and the knowledge with what the finished task's `critic` added."""
+    """The critic that the next task starts with, and the knowledge after the finished task's `critic` was added."""
     first = knowledge.task == 0
     base = trees.choose(first, critic, knowledge.base)
     vector = jax.tree.map(jnp.subtract, critic, knowledge.started)

@@ -1,10 +1,10 @@
-"""Learning from scratch, and fine-tuning one actor (FT-1, FT-N), the base lines of arXiv:2506.14811 and 2510.19314.
+"""Learning from scratch, and fine-tuning one actor (FT-1, FT-N): the baselines of arXiv:2506.14811 and 2510.19314.
 
-scratch: a new actor for each task; every task is scored with its own. Its learning curves are the reference of forward
-transfer. FT-1: the trunk is carried on, the last layer is new with each task; all tasks are scored with the newest
-actor. FT-N: the same training, and each task is scored with the actor as its training left it.
+scratch: each task has a new actor and is scored with it. Its learning curves are the reference for forward transfer.
+FT-1: the trunk is kept from task to task, the last layer is new in each task. Every task is scored with the newest
+actor. FT-N: trained like FT-1, but each task is scored with the actor that its training ended with.
 
-Departure: FT-1 and FT-N may also carry the last layer on (`new_head=False`).
+Departure: FT-1 and FT-N can also keep the last layer (`new_head=False`).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Renew = Callable[[Params, jax.Array], Params]
 
 
 def scratch(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """A new actor for each task; all are kept."""
+    """A new actor for each task; all actors are kept."""
     base = Base(network, sizes)
     return _method(base, lambda params, key: base.init(key), files=True)
 
 
 def ft1(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """One actor trained on, none kept."""
+    """One actor trained through all tasks; earlier versions are not kept."""
     base = Base(network, sizes)
     return _method(base, renewal(base, config.new_head), files=False)
 
 
 def ftn(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """One actor trained on, each task's kept."""
+    """One actor trained through all tasks; the version at each task's end is kept."""
     base = Base(network, sizes)
     return _method(base, renewal(base, config.new_head), files=True)
 
@@ -49,7 +49,7 @@ def renewal(base: Base, new_head: bool) -> Renew:
 
 
 def _method(base: Base, renew: Renew, files: bool) -> Method:
-    """Fine-tuning from what `renew` makes of the last task's parameters; `files`: finished actors are kept."""
+    """Fine-tuning: `renew` turns the last task's parameters into the next task's. `files`: finished actors are kept."""
 
     def init(key: jax.Array) -> Carried:
         params = base.init(key)

@@ -1,13 +1,14 @@
 """MaskNet: fixed random weights under learned binary masks, one set of masks for each task.
 
-"Lifelong Reinforcement Learning with Modulating Masks" (arXiv:2212.11110), the balanced linear combination:
-a weight is used where its score is at least 0, and the gradient passes the threshold as if it were not there. Scores of
-task k are sum_j softmax(beta)_j s_j over the earlier tasks' scores and its own, beta starting at 0; its own scores and
-beta are trained, and at its end the sum becomes the task's scores s_k. Weights are +-sqrt(2 / fan_in), their signs
-drawn once; scores start at U[-1, 1] / sqrt(fan_in).
+"Lifelong Reinforcement Learning with Modulating Masks" (arXiv:2212.11110), the balanced linear combination. A weight is
+used where its score is at least 0; the gradient ignores this threshold. Scores of task k are sum_j softmax(beta)_j s_j
+over the earlier tasks' scores and its own scores, with beta = 0 at the start. The task trains its own scores and beta.
+At its end the sum becomes the task's scores s_k. Weights are +-sqrt(2 / fan_in), with signs drawn once; scores start at
+U[-1, 1] / sqrt(fan_in).
 
-Departures: biases stay 0 and LayerNorm, where the network has one, is left at scale 1: the paper's layers have neither.
-The last layer is masked as all others, and its two outputs are mean and log_std. With one task it is an actor of masks.
+Departures: biases stay 0 and LayerNorm, where the network has one, stays at scale 1: the paper's layers have neither.
+The last layer is masked like the others, and its two outputs are mean and log_std. With one task the actor is one
+masked random network.
 
 Axis letters: B batch, A action, N tasks.
 """
@@ -28,14 +29,14 @@ from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Para
 
 
 class Scores(struct.PyTreeNode):
-    """What is trained: scores like the actor's parameters (of biases and LayerNorm: unused), and beta (N,)."""
+    """The trained parameters: scores, a tree like the actor (unused for biases and LayerNorm), and beta (N,)."""
 
     own: Any
     beta: jax.Array
 
 
 class Masked(struct.PyTreeNode):
-    """What is kept: task () int32, the fixed weights, and the finished tasks' scores, leaves (N, ...)."""
+    """MaskNet's memory: task () int32, the fixed weights, and the finished tasks' scores, leaves (N, ...)."""
 
     task: jax.Array
     weights: Any
@@ -43,7 +44,7 @@ class Masked(struct.PyTreeNode):
 
 
 def combined(scores: Scores, memory: Masked) -> Any:
-    """The current task's scores: those of earlier tasks and its own, weighted by softmax(beta)."""
+    """The current task's scores: its own scores and those of earlier tasks, weighted by softmax(beta)."""
     place = jnp.arange(scores.beta.size)
     share = jax.nn.softmax(jnp.where(place <= memory.task, scores.beta, -jnp.inf))
     earlier = jnp.where(place < memory.task, share, 0.0)
@@ -58,7 +59,7 @@ def straight_through(scores: jax.Array) -> jax.Array:
 
 
 def signed_constant(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-    """A layer's weights (..., in, out) as +-sqrt(2 / in) of the same signs; anything else as it is."""
+    """A layer's weights (..., in, out) as +-sqrt(2 / in) with the same signs; other leaves unchanged."""
     return jnp.sign(leaf) * np.sqrt(2 / leaf.shape[-2]) if trees.is_kernel(path) else leaf
 
 
@@ -86,7 +87,7 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         return Scores(base.init(key), jnp.zeros(tasks)), memory.replace(task=memory.task + 1, finished=finished)
 
     def view(params: Scores, memory: Masked, task: jax.Array) -> Carried:
-        # Consolidated scores stand alone: those of a first task, whose share is 1.
+        # A finished task is viewed as a first task: its consolidated scores have the weight 1.
         old = Scores(trees.take(memory.finished, task), jnp.zeros(tasks)), memory.replace(task=first_task())
         return trees.choose(task < memory.task, old, (params, memory))
 

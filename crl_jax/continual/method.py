@@ -1,4 +1,4 @@
-"""What a continual method is: a frozen value of pure functions.  Axis letters: B batch, A action, N tasks."""
+"""The interface of a continual method: a frozen tuple of pure functions.  Axis letters: B batch, A action, N tasks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Carried = tuple[Params, Memory]
 
 
 class Inputs(struct.PyTreeNode):
-    """What a policy sees, as networks take it (shifted and scaled): obs (B, D), goal (B, G)."""
+    """Normalised (shifted and scaled) inputs of a policy: obs (B, D), goal (B, G)."""
 
     obs: jax.Array
     goal: jax.Array
 
 
 class Sizes(NamedTuple):
-    """Sizes that all tasks of a sequence share: of an observation, a goal, an action, and the number of tasks N."""
+    """Sizes that all tasks of a sequence share: observation, goal and action sizes, and the number of tasks N."""
 
     obs: int
     goal: int
@@ -52,20 +52,21 @@ class Method(NamedTuple):
     """A continual method for an actor; see the docstring of `crl_jax.continual` for the order of calls.
 
     Attributes:
-        init: key -> (params, memory) at the start of task 0. `params` is what the optimiser trains; `memory`, whose
-            field `task` is the () int32 number of the task being learned, is everything else. Neither changes shape.
+        init: key -> (params, memory) at the start of task 0. The optimiser trains `params`; `memory` is the rest of the
+            actor. `memory.task` is the () int32 number of the task being learned. Neither changes shape.
         apply: (params, memory, inputs) -> mean, log_std (B, A) of the policy, before the tanh.
-        start: (params, memory, key) -> the same for the next task, `memory.task` one higher; files the last task away.
-        view: (params, memory, task) -> (params, memory) with which `apply` is the policy that is scored on a task
-            0 ... `memory.task`; `task` is () int32 and may be traced.
-        added_loss: (params, memory, inputs, key) -> () to add to the actor's loss. None: nothing.
+        start: (params, memory, key) -> (params, memory) of the next task: keeps the last task, adds 1 to `memory.task`.
+        view: (params, memory, task) -> (params, memory) for which `apply` is the policy that is scored on `task`, one
+            of 0 ... `memory.task`; `task` is () int32 and may be traced.
+        added_loss: (params, memory, inputs, key) -> () term added to the actor's loss. None: nothing.
         after: (step, memory, inputs, key) -> params, optimiser state and memory after a step; `inputs` are the batch's.
-            None: as the optimiser left them.
-        end: (params, memory, inputs, key) -> the same when a task's training ends, `inputs` of `states` rows from its
-            replay. None: as they are.
-        states: rows that `end` reads; 0: it reads none.
+            None: what the optimiser returned.
+        end: (params, memory, inputs, key) -> (params, memory) when a task's training ends; `inputs` are `states` rows
+            of its replay. None: unchanged.
+        states: number of rows that `end` reads; 0: none.
         told: (params, memory) -> scalars about the method, logged at every evaluation. None: nothing.
-        retrain: updates from replay alone after `end`, the optimiser's state cleared before and after them.
+        retrain: number of updates after `end`, from replay and without new env steps. The optimiser's state is cleared
+            before and after them.
     """
 
     init: Callable[[jax.Array], Carried]
@@ -81,7 +82,7 @@ class Method(NamedTuple):
 
 
 class Base:
-    """The actor that a method is built upon: that of `networks`, immutable, with its sizes."""
+    """The plain actor that a method builds on: `networks.Actor` with its sizes; immutable."""
 
     def __init__(self, network: NetworkConfig, sizes: Sizes, extra_inputs: int = 0) -> None:
         self.network, self.sizes = network, sizes

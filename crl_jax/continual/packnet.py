@@ -1,13 +1,13 @@
-"""PackNet: each task keeps the largest of the weights that are still free; those never move again.
+"""PackNet: each task takes the largest of the weights that are still free; its weights never change afterwards.
 
-"PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning" (arXiv:1711.05769) as Continual World has it
-(arXiv:2105.10919, appendix): a task trains the free weights and reads those of all earlier tasks. At its end the
-share 1 / (left + 1) of the free weights of each layer that is largest by magnitude becomes its own, `left` the number
-of tasks to come; the others become 0, and what it owns is trained on for `retrain_updates` updates. Biases and
-LayerNorm belong to the first task. Each task has a last layer of its own. Task i is scored with the weights of owners
-up to i, the others 0. With one task everything is kept: the plain actor.
+"PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning" (arXiv:1711.05769), in the form of Continual
+World (arXiv:2105.10919, appendix). A task trains the free weights and reads the weights of all earlier tasks. At its
+end, in each layer, the task takes the share 1 / (left + 1) of the free weights with the largest magnitude, where `left`
+is the number of tasks to come. The remaining free weights become 0, and the task trains its own weights for
+`retrain_updates` more updates. Biases and LayerNorm belong to the first task. Each task has its own last layer. Task i
+is scored with the weights of owners up to i, all others 0. With one task everything is kept: the plain actor.
 
-Departures: none in what is trained. Masking gradients, as published code does, lets Adam's moments move frozen weights:
+Departures: none in what is trained. The published code masks gradients, which lets Adam's moments move frozen weights;
 here the step is undone and the moments are cleared. The published threshold drops ties; here shares are exact.
 Biases and LayerNorm also train in the first task's retraining.
 """
@@ -28,11 +28,11 @@ from crl_jax.continual.method import Base, Carried, Inputs, Memory, Method, Para
 
 
 class Packed(struct.PyTreeNode):
-    """What is kept.
+    """PackNet's memory.
 
     Attributes:
-        task: () int32. pruned: () bool, the task is in its retraining.
-        owner: int32 tree like the actor: the task that a weight belongs to; N is free.
+        task: () int32. pruned: () bool, True while the task is retrained after pruning.
+        owner: int32 tree like the actor: the task that a weight belongs to; N means free.
         heads: last layers of finished tasks, leaves (N, ...).
     """
 
@@ -43,27 +43,27 @@ class Packed(struct.PyTreeNode):
 
 
 def trainable(memory: Packed, tasks: int) -> Any:
-    """Bool tree like the actor: what the current task may change."""
+    """Bool tree like the actor: True where the current task may change the weight."""
     free = ~memory.pruned
     masks = jax.tree.map(lambda owner: (owner == memory.task) | ((owner == tasks) & free), memory.owner)
     return trees.with_head(masks, jax.tree.map(lambda owner: jnp.ones_like(owner, bool), trees.head_of(memory.owner)))
 
 
 def largest(weights: jax.Array, free: jax.Array, parts: jax.Array) -> jax.Array:
-    """Bool like `weights` (F,): the ceil(free / parts) largest of the free ones by magnitude."""
+    """Bool mask (F,) of the ceil(number of free / parts) free `weights` (F,) with the largest magnitude."""
     order = jnp.argsort(jnp.where(free, -jnp.abs(weights), jnp.inf))
     rank = jnp.zeros(weights.size, jnp.int32).at[order].set(jnp.arange(weights.size, dtype=jnp.int32))
     return free & (rank < -(-jnp.sum(free) // parts))
 
 
 def owned(params: Params, memory: Packed, tasks: int) -> Any:
-    """Owners of the weights once the current task has taken its share: the largest of those still free."""
+    """Owners of the weights after the current task has taken its share, the largest of the free weights."""
     parts = tasks - memory.task  # The tasks to come, and this one.
 
     def owners(path: tuple[Any, ...], weights: jax.Array, owner: jax.Array) -> jax.Array:
         if not trees.is_kernel(path):
             return owner
-        layers = weights.reshape(-1, weights.shape[-2] * weights.shape[-1])  # Of scanned blocks, each by itself.
+        layers = weights.reshape(-1, weights.shape[-2] * weights.shape[-1])  # Each scanned block by itself.
         free = (owner == tasks).reshape(layers.shape)
         mine = jax.vmap(largest, (0, 0, None))(layers, free, parts).reshape(owner.shape)
         return jnp.where(mine, memory.task, owner)

@@ -4,11 +4,11 @@
 f(W_i h_(i-1) + sum over j < k of U_i^(k:j) h_(i-1) of column j); only column k is trained, the others are frozen. The
 output layer has lateral connections too, the first layer has none: its input is the same in all columns.
 
-Departures: laterals are linear (equation 1), without the adapters of equation 2. In a residual network the layers i are
-the first of each block, whose laterals read the streams that the same block of the earlier columns reads; LayerNorm
-acts on the sum. U starts as a layer's weights do. In the first task it is the plain actor.
+Departures: laterals are linear (equation 1), without the adapters of equation 2. In a residual network, only the first
+layer of each block has laterals; they read the streams that the same block reads in the earlier columns. LayerNorm acts
+on the sum. U is initialised like a layer's weights. In the first task the method is the plain actor.
 
-A lateral matrix for each pair of columns: memory grows with the square of the number of tasks.
+Each pair of columns has lateral matrices, so that memory grows with the square of the number of tasks.
 
 Axis letters: B batch, H width, N tasks, S hidden layers (or blocks) with laterals, U units of a layer.
 """
@@ -32,8 +32,8 @@ class Column(struct.PyTreeNode):
     """One task's network.
 
     Attributes:
-        actor: parameters of the plain actor. hidden: (N, S, H, U) and head: (N, H, 2 A) laterals from each column,
-            of which those from earlier ones are in use.
+        actor: parameters of the plain actor. hidden: (N, S, H, U) and head: (N, H, 2 A) laterals from each column;
+            only the laterals from earlier columns are in use.
     """
 
     actor: Params
@@ -42,13 +42,13 @@ class Column(struct.PyTreeNode):
 
 
 def layers_with_laterals(network: NetworkConfig) -> int:
-    """S of an actor of this network."""
+    """S: the number of hidden layers (or blocks) with laterals in an actor of this network."""
     depth = network.actor_depth
     return depth - 1 if depth < LAYERS_PER_BLOCK else depth // LAYERS_PER_BLOCK
 
 
 def streams(intermediates: Any) -> jax.Array:
-    """(S + 1, B, H): what the layers with laterals read in a column, and last what its output layer reads."""
+    """(S + 1, B, H): the inputs of a column's layers with laterals, and last the input of its output layer."""
     body = intermediates["mlp"]
     if "hidden" in body:
         return jnp.stack([body["hidden"][f"active_{index}"][0] for index in range(len(body["hidden"]))])
@@ -71,7 +71,10 @@ def make(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Metho
         return Column(base.init(actor_key), hidden, head)
 
     def forward(one: Column, others: jax.Array, inputs: Inputs) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        """Mean and log_std (B, A), and the column's streams (S + 1, B, H); `others` (N, S + 1, B, H), 0 if absent."""
+        """Mean and log_std (B, A), and the column's streams (S + 1, B, H).
+
+        `others` (N, S + 1, B, H): streams of the earlier columns, 0 for all other columns.
+        """
         hidden = jnp.einsum("nsbh,nshu->sbu", others[:, :-1], one.hidden)
         head = jnp.einsum("nbh,nhu->bu", others[:, -1], one.head)
         output, told = base.actor.apply(

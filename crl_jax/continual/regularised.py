@@ -1,17 +1,17 @@
-"""L2, EWC, MAS: fine-tuning that is pulled back to the last solution, each weight by its importance.
+"""L2, EWC, MAS: fine-tuning in which each weight is pulled back to the last solution, by its importance.
 
-The actor's loss gains pull * sum_i Omega_i (theta_i - theta*_i)^2, theta* the parameters at the last task's end:
+The actor's loss gains pull * sum_i Omega_i (theta_i - theta*_i)^2. theta* are the parameters at the last task's end:
 
 L2   Omega = 1.
-EWC  "Overcoming catastrophic forgetting in neural networks" (arXiv:1612.00796): the diagonal of the Fisher information
-     of the policy, of a Gaussian E[sum_a (d mean_a)^2 / std_a^2 + 2 (d log std_a)^2], summed over the tasks so far.
-MAS  "Memory Aware Synapses" (arXiv:1711.09601): E[|d |(mean, log_std)|^2|], summed likewise.
+EWC  "Overcoming catastrophic forgetting in neural networks" (arXiv:1612.00796): the diagonal of the policy's Fisher
+     information, summed over the tasks so far. For a Gaussian: E[sum_a (d mean_a)^2 / std_a^2 + 2 (d log std_a)^2].
+MAS  "Memory Aware Synapses" (arXiv:1711.09601): E[|d |(mean, log_std)|^2|], summed over the tasks so far.
 
-As in Continual World (arXiv:2105.10919) each task has a last layer of its own, which is not pulled, the Fisher
-information is at least 1e-5, and it is that of the Gaussian before the tanh (the same: the tanh is a bijection).
+As in Continual World (arXiv:2105.10919), each task has its own last layer, which is not pulled, and the Fisher
+information is at least 1e-5. It is computed before the tanh (with the same result: the tanh is a bijection).
 
-Departures: EWC's paper keeps a theta* for each task; here, as in Continual World, there is one, the last. With one task
-it is the plain actor.
+Departures: EWC's paper keeps a theta* for each task; here, as in Continual World, there is only the last one. With one
+task each method is the plain actor.
 
 Axis letters: B batch, A action, N tasks.
 """
@@ -36,7 +36,7 @@ Importance = Callable[[Base, Params, Inputs], Any]
 
 
 class Anchored(struct.PyTreeNode):
-    """What is kept: task () int32, theta* and Omega like the actor, the finished tasks' last layers (N, ...)."""
+    """Memory: task () int32, theta* and Omega (trees like the actor), the finished tasks' last layers (N, ...)."""
 
     task: jax.Array
     anchor: Any
@@ -56,7 +56,7 @@ def fisher(base: Base, params: Params, state: Inputs) -> Any:
 
 
 def sensitivity(base: Base, params: Params, state: Inputs) -> Any:
-    """|d |(mean, log_std)|^2| at one state."""
+    """|d |(mean, log_std)|^2| at one state: absolute gradient of the outputs' squared norm."""
 
     def squared(theta: Params) -> jax.Array:
         mean, log_std = base(theta, state)
@@ -66,7 +66,7 @@ def sensitivity(base: Base, params: Params, state: Inputs) -> Any:
 
 
 def averaged(measure: Importance, base: Base, params: Params, inputs: Inputs) -> Any:
-    """Mean of a measure of importance over the states of `inputs` (B, ...), one after another: memory for one."""
+    """Mean importance over the states of `inputs` (B, ...), one state at a time, so that one fits in memory."""
 
     def one(total: Any, state: Inputs) -> tuple[Any, None]:
         return trees.add(total, measure(base, params, jax.tree.map(lambda leaf: leaf[None], state))), None
@@ -76,12 +76,12 @@ def averaged(measure: Importance, base: Base, params: Params, inputs: Inputs) ->
 
 
 def l2(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """All weights of the trunk pulled alike."""
+    """L2: all weights of the trunk are pulled alike."""
     return _method(config, Base(network, sizes), lambda memory, measured: jax.tree.map(jnp.ones_like, measured), None)
 
 
 def ewc(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """Pulled by the Fisher information."""
+    """EWC: each weight is pulled by its Fisher information."""
 
     def summed(memory: Anchored, measured: Any) -> Any:
         return jax.tree.map(lambda old, new: old + jnp.maximum(new, FISHER_MIN), memory.importance, measured)
@@ -90,7 +90,7 @@ def ewc(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method
 
 
 def mas(config: ContinualConfig, network: NetworkConfig, sizes: Sizes) -> Method:
-    """Pulled by the sensitivity of the outputs' squared norm."""
+    """MAS: each weight is pulled by the sensitivity of the outputs' squared norm to it."""
     return _method(
         config, Base(network, sizes), lambda memory, measured: trees.add(memory.importance, measured), sensitivity
     )
@@ -103,7 +103,7 @@ def _method(
 
     def init(key: jax.Array) -> Carried:
         params = base.init(key)
-        anchor, importance = trees.scaled(0.0, params), trees.scaled(0.0, params)  # Each its own buffers, for donation.
+        anchor, importance = trees.scaled(0.0, params), trees.scaled(0.0, params)  # Separate buffers: both are donated.
         return params, Anchored(first_task(), anchor, importance, trees.shelf(trees.head_of(params), base.sizes.tasks))
 
     def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
@@ -120,7 +120,7 @@ def _method(
         measured = params if measure is None else averaged(measure, base, params, inputs)
         importance = accumulate(memory, measured)
         free = trees.scaled(0.0, trees.head_of(importance))
-        anchor = jax.tree.map(jnp.copy, params)  # Its own buffers: both are donated.
+        anchor = jax.tree.map(jnp.copy, params)  # Separate buffers: both are donated.
         return params, memory.replace(anchor=anchor, importance=trees.with_head(importance, free))
 
     def start(params: Params, memory: Anchored, key: jax.Array) -> Carried:

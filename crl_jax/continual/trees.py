@@ -13,17 +13,17 @@ Tree = Any
 
 
 def shelf(tree: Tree, places: int) -> Tree:
-    """Zeros for `places` trees like this one: leaves (N, ...)."""
+    """A shelf: zeros with room for `places` trees like this one, leaves (N, ...)."""
     return jax.tree.map(lambda leaf: jnp.zeros((places, *leaf.shape), leaf.dtype), tree)
 
 
 def put(shelf: Tree, tree: Tree, place: jax.Array) -> Tree:
-    """The shelf with `tree` in one of its places."""
+    """The shelf with `tree` at `place`."""
     return jax.tree.map(lambda kept, leaf: kept.at[place].set(leaf), shelf, tree)
 
 
 def take(shelf: Tree, place: jax.Array) -> Tree:
-    """The tree in one place."""
+    """The tree at `place`."""
     return jax.tree.map(lambda kept: jax.lax.dynamic_index_in_dim(kept, place, keepdims=False), shelf)
 
 
@@ -33,12 +33,12 @@ def choose(condition: jax.Array, yes: Tree, no: Tree) -> Tree:
 
 
 def where(masks: Tree, yes: Tree, no: Tree) -> Tree:
-    """Element by element from `yes` where the bool tree says so, else from `no`."""
+    """Element by element: `yes` where the bool tree `masks` is True, else `no`."""
     return jax.tree.map(jnp.where, masks, yes, no)
 
 
 def chosen(running: Tree, shelf: Tree, task: jax.Array, number: jax.Array) -> Tree:
-    """Of task `number`: what was filed, if it is finished when `task` runs, else what is being trained."""
+    """The tree of task `number`: from the shelf if `number` < `task`, the task being learned; else `running`."""
     return choose(number < task, take(shelf, number), running)
 
 
@@ -48,7 +48,7 @@ def scaled(factor: jax.Array | float, tree: Tree) -> Tree:
 
 
 def add(one: Tree, other: Tree) -> Tree:
-    """Leaf by leaf."""
+    """The sum of two trees, leaf by leaf."""
     return jax.tree.map(jnp.add, one, other)
 
 
@@ -68,7 +68,7 @@ def is_kernel(path: tuple[Any, ...]) -> bool:
 
 
 def over_moments(opt_state: optax.OptState, function: Callable[[Tree], Tree]) -> optax.OptState:
-    """The optimiser's state with `function` of both of Adam's moments, which are trees like the parameters."""
+    """The optimiser's state with `function` applied to both of Adam's moments, trees like the parameters."""
 
     def inner(node: Any) -> Any:
         if isinstance(node, optax.ScaleByAdamState):
@@ -79,7 +79,7 @@ def over_moments(opt_state: optax.OptState, function: Callable[[Tree], Tree]) ->
 
 
 def adam_count(opt_state: optax.OptState) -> jax.Array:
-    """() int32 steps that Adam has made.
+    """() int32 number of steps that Adam has made.
 
     Raises:
         ValueError: an optimiser without Adam.
@@ -92,5 +92,5 @@ def adam_count(opt_state: optax.OptState) -> jax.Array:
 
 
 def without_moments(opt_state: optax.OptState, keep: Tree) -> optax.OptState:
-    """The optimiser's state with both moments 0 wherever the bool tree `keep` says no."""
+    """The optimiser's state with both of Adam's moments 0 where the bool tree `keep` is False."""
     return over_moments(opt_state, lambda moment: jax.tree.map(lambda kept, leaf: kept * leaf, keep, moment))

@@ -1,9 +1,10 @@
-"""The contrastive loss without the whole (B, B) matrix of logits: C rows at a time, computed again for the gradient.
+"""The contrastive loss in chunks of C rows of logits, without the whole (B, B) matrix of logits.
 
-What a loss needs of the logits is a `Reduction`: computed on every chunk, then joined. Rows are whole in their chunk; a
-column's logsumexp is that of its K partial ones. Memory falls from a few (B, B) arrays to a few (C, B) and one (K, B).
+A loss reads the logits only through `Reduction`s, which are computed on every chunk and then joined. A chunk holds
+whole rows; a column's logsumexp is joined from K partial ones. The backward pass recomputes each chunk's logits. Memory
+falls from a few (B, B) arrays to a few (C, B) and one (K, B).
 
-Axis letters: B batch, C rows of a chunk, K = B / C chunks, F embedding.
+Axis letters: B batch, C rows of a chunk, K = B / C chunks, F embedding, M marks of a row.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from crl_jax.contrastive.losses import cross_entropy, diagnostic_means, diagnost
 from crl_jax.contrastive.masks import Mask, hidden, masked
 
 Critic = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
-"""(phi (B, F), psi (B, F), penalty, marks (B, K) of a mask or None) -> (() loss, diagnostics)."""
+"""(phi (B, F), psi (B, F), penalty, marks (B, M) of a mask or None) -> (() loss, diagnostics)."""
 
 
 class Reduction(NamedTuple):
-    """`part` of a chunk's logits (C, B); `join` of the parts of all chunks, stacked along a new first axis."""
+    """`part` reduces a chunk's logits (C, B); `join` combines all chunks' parts, stacked along a new first axis."""
 
     part: Callable[[jax.Array], jax.Array]
     join: Callable[[jax.Array], jax.Array]
@@ -37,11 +38,11 @@ REDUCTIONS: dict[str, Reduction] = {
     ),
     "softplus": Reduction(lambda logits: jnp.sum(jax.nn.softplus(logits)), jnp.sum),
 }
-"""What losses need: logsumexp of each row (B,), of each column (B,), sum of softplus ()."""
+"""Reductions of the logits: logsumexp of each row (B,), logsumexp of each column (B,), sum of softplus ()."""
 
 
 class ChunkedLoss(NamedTuple):
-    """A loss of `losses.LOSSES` from reductions: `value(positive (B,), penalty, *those of `needs`) -> ()`."""
+    """A loss of `losses.LOSSES` from the reductions in `needs`: value(positive (B,), penalty, *reductions) -> ()."""
 
     needs: tuple[str, ...]
     value: Callable[..., jax.Array]
@@ -62,10 +63,12 @@ CHUNKED: dict[str, ChunkedLoss] = {
 def chunked(
     pairwise: Callable[[jax.Array, jax.Array], jax.Array], loss: str, rows: int, mask: Mask | None = None
 ) -> Critic:
-    """Loss and diagnostics of `losses` to float32 rounding, in value and gradient, `rows` rows of logits at a time.
+    """The critic's loss and diagnostics, computed from `rows` rows of logits at a time.
+
+    Value and gradient equal those of `losses` to float32 rounding.
 
     Args:
-        pairwise: an energy's form (C, F), (B, F) -> (C, B), each row of it a function of one phi and all psi.
+        pairwise: an energy's pairwise form (C, F), (B, F) -> (C, B); each row depends on one phi and all psi.
         loss: a name of `CHUNKED`. rows: C, a divisor of B. mask: which negatives do not count.
 
     Raises:
@@ -82,7 +85,7 @@ def chunked(
         if size % rows:
             raise ConfigError(f"logits_chunk={rows}: must divide the batch of {size}")
 
-        # prevent_cse: the scan of lax.map is its own barrier
+        # prevent_cse=False: inside the scan of lax.map, XLA cannot merge the recomputation with the forward pass
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def of_chunk(inputs: tuple[Any, ...]) -> tuple[jax.Array, tuple[jax.Array, ...], dict[str, jax.Array]]:
             start, some_phi, some_marks = inputs

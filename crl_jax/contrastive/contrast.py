@@ -1,4 +1,4 @@
-"""The critic's loss from its embeddings: energy, mask and loss of a configuration put together.
+"""The critic's loss from its embeddings: combines the energy, mask and loss that a config names.
 
 Axis letters: B batch, F embedding, K marks.
 """
@@ -21,10 +21,10 @@ from crl_jax.types import Metrics
 
 
 class Extras(struct.PyTreeNode):
-    """What the critic's loss takes beside embeddings, of all B rows; None where it takes none.
+    """Inputs of the critic's loss beside the embeddings, for all B rows; None where the loss takes none.
 
     Attributes:
-        marks: (B, K) what a mask knows the rows by. weight: (B,) of the random goals of a bootstrapped loss.
+        marks: (B, K) by which a mask compares rows. weight: (B,) of the random goals, for a bootstrapped loss.
     """
 
     marks: Any = None
@@ -36,17 +36,17 @@ Contrast = Callable[[jax.Array, jax.Array, Extras], tuple[jax.Array, Metrics]]
 
 
 def pick(table: dict[str, Any], name: str, field: str) -> Any:
-    """The row `name` of the table that the config's `field` chooses from; ConfigError with the nearest names."""
+    """The entry `name` of a table, chosen by the config's `field`; ConfigError names the nearest known names."""
     if name not in table:
         raise ConfigError(f"{field}={name!r}: unknown {field}; nearest: {nearest(name, table)}")
     return table[name]
 
 
 def contrast(config: AgentConfig, energy: Energy) -> Contrast:
-    """Loss and diagnostics from the embeddings, of the whole matrix of logits or a few rows at a time.
+    """The function from embeddings to loss and diagnostics, on the whole matrix of logits or on chunks of its rows.
 
     Raises:
-        ConfigError: an unknown loss; one that cannot be chunked, or that needs twin critics.
+        ConfigError: an unknown loss; a loss that cannot be chunked; a loss that needs twin critics and has none.
     """
     mask, loss = MASKS.get(config.mask), pick(LOSSES | TD_LOSSES, config.loss, "loss")
     if config.logits_chunk:

@@ -1,14 +1,14 @@
 """Energies f(phi, psi) of the contrastive critic: a table of pure functions.  Axis letters: B batch, D embedding.
 
-Each row has a `pairwise` form, (B, D), (B, D) -> logits (B, B) with logits[i, j] = f(phi_i, psi_j), for the critic, and
-a `diagonal` form, (..., D), (..., D) -> (...), for the actor. A row with `learned_temperature` is divided by the
-exponential of a parameter that the critic learns; both forms here are those of temperature 1.
+The critic uses the `pairwise` form, (B, D), (B, D) -> logits (B, B) with logits[i, j] = f(phi_i, psi_j). The actor uses
+the `diagonal` form, (..., D), (..., D) -> (...). An energy with `learned_temperature` is divided by the exponential of
+a parameter that the critic learns; both forms here have temperature 1.
 
-Distances of the pairwise form come from one matmul, |x|^2 + |y|^2 - 2 x.y, instead of a (B, B, D) difference. Its
-absolute error in the SQUARED distance is at most about (D + 4) 2^-24 (|x| + |y|)^2, so that `norm` near zero distance
-is off by up to the square root of that (2e-2 for |x| = |y| = 5, D = 64, at the very worst); away from zero both forms
-agree. The matmul runs at precision HIGHEST: in TF32, a GPU's default, the error would be 2^-10 (|x| + |y|)^2 and drown
-the positives.
+The pairwise form computes distances from one matmul, |x|^2 + |y|^2 - 2 x.y, instead of a (B, B, D) difference. The
+absolute error of the SQUARED distance is at most about (D + 4) 2^-24 (|x| + |y|)^2. Near zero distance, `norm` is
+therefore off by up to the square root of that bound (at worst 2e-2 for |x| = |y| = 5, D = 64); away from zero both
+forms agree. The matmul runs at precision HIGHEST: in TF32, a GPU's default, the error would be 2^-10 (|x| + |y|)^2 and
+drown the positives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-6
-"""Added under the square root: the gradient at zero distance is finite (at most 500 per unit)."""
+"""Added under the square root, so that its derivative by the squared distance is finite at zero (at most 500)."""
 
 
 class Energy(NamedTuple):
@@ -63,7 +63,7 @@ def _cosine_diagonal(phi: jax.Array, psi: jax.Array) -> jax.Array:
 
 
 def _mrn_pairwise(phi: jax.Array, psi: jax.Array) -> jax.Array:
-    """(B, B) through the (B, B, D / 2) differences of the asymmetric half, which no matmul gives (`logits_chunk`)."""
+    """(B, B) logits. No matmul gives the (B, B, D / 2) differences of the first half; `logits_chunk` saves memory."""
     (phi_max, phi_norm), (psi_max, psi_norm) = _halves(phi), _halves(psi)
     ahead = jnp.max(phi_max[:, None] - psi_max[None], axis=-1)
     return -jax.nn.relu(ahead) - jnp.sqrt(_squared_pairwise(phi_norm, psi_norm) + EPSILON)
@@ -93,11 +93,11 @@ ENERGIES: dict[str, Energy] = {
         lambda phi, psi: -_squared_diagonal(phi, psi),
     ),
     "dot": Energy(_dot_pairwise, _dot_diagonal),
-    # cosine of the angle over a learned temperature: repr_norm and repr_norm_temp of google-research's contrastive_rl
+    # cosine divided by a learned temperature: repr_norm and repr_norm_temp of google-research's contrastive_rl
     "cosine": Energy(_cosine_pairwise, _cosine_diagonal, learned_temperature=True),
     # the same at temperature 1: logits lie in [-1, 1], and InfoNCE cannot fall below log(1 + (B - 1) / e^2)
     "cosine_fixed": Energy(_cosine_pairwise, _cosine_diagonal),
-    # quasimetric of "Metric Residual Networks" (arXiv:2208.08133), negative: of one half of the embedding by how much
-    # phi exceeds psi at most, of the other the distance. f(x, x) is 0 (but for EPSILON), f(x, y) is not f(y, x).
+    # minus the quasimetric of "Metric Residual Networks" (arXiv:2208.08133): the largest excess of phi over psi in one
+    # half of the embedding, plus the distance in the other. f(x, x) is 0 (but for EPSILON), f(x, y) is not f(y, x).
     "mrn": Energy(_mrn_pairwise, _mrn_diagonal),
 }

@@ -2,8 +2,8 @@
 
 logits[i, j] = f(s_i, a_i, g_j): the diagonal holds the positives, the rest of a row its negatives (eq. 4 of
 "Contrastive Learning as Goal-Conditioned RL", arXiv:2206.07568; InfoNCE forms and penalty as in JaxGCRL). A masked
-negative has logit `masks.MASKED`, exp and softplus of which are 0: no loss counts it. Losses that bootstrap are no
-functions of the logits alone: `bootstrap.TD_LOSSES`.
+negative has logit `masks.MASKED`. The exp and softplus of this logit are 0, so that no loss counts the negative. Losses
+that bootstrap need more than the logits: see `bootstrap.TD_LOSSES`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Loss = Callable[[jax.Array, float], jax.Array]
 def fwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
     """-mean_i(logits_ii - logsumexp_j logits_ij) + penalty * mean_i((logsumexp_j logits_ij)^2).
 
-    Optimum: log p(g|s,a) / p(g) + c(s,a); the penalty pins c to -log B, without which argmax_a means nothing.
+    Optimum: log p(g|s,a) / p(g) + c(s,a). The penalty pins c to -log B; with a free c, argmax_a means nothing.
 
     Args:
         logits: (B, B). penalty: coefficient of the squared logsumexp, >= 0.
@@ -31,12 +31,12 @@ def fwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
 
 
 def infonce(positive: jax.Array, penalty: float, normaliser: jax.Array) -> jax.Array:
-    """InfoNCE from the positives (B,) and the logsumexps (B,) over the axis that it normalises -> () loss."""
+    """InfoNCE from the positives (B,) and the logsumexps (B,) over the normalised axis -> () loss."""
     return jnp.mean(normaliser - positive) + penalty * jnp.mean(jnp.square(normaliser))
 
 
 def bwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
-    """fwd_infonce of the transpose: each goal tells its (s,a) apart; loss and penalty normalise over (s,a)."""
+    """fwd_infonce of the transpose: the critic picks the (s,a) of each goal; loss and penalty normalise over (s,a)."""
     return fwd_infonce(logits.T, penalty)
 
 
@@ -48,8 +48,8 @@ def sym_infonce(logits: jax.Array, penalty: float) -> jax.Array:
 def binary_nce(logits: jax.Array, penalty: float) -> jax.Array:
     """Mean over all B^2 entries of the sigmoid cross-entropy against the identity: every negative is counted.
 
-    Optimum: log p(g|s,a) / p(g) - log(B - 1). It normalises over no axis and leaves no constant free, so `penalty` does
-    nothing here.
+    Optimum: log p(g|s,a) / p(g) - log(B - 1). The loss normalises over no axis and leaves no constant free, so it
+    ignores `penalty`.
     """
     del penalty
     return cross_entropy(jnp.diagonal(logits), jnp.sum(jax.nn.softplus(logits)))
@@ -73,8 +73,8 @@ def diagnostics(logits: jax.Array, hide: jax.Array | None = None) -> dict[str, j
     """Scalars that tell whether the critic discriminates: (B, B) logits, B >= 2 -> name -> ().
 
     categorical_accuracy is the share of rows whose positive is STRICTLY the largest: a critic that has collapsed to a
-    constant scores 0, where an argmax would credit ties. logits_pos, logits_neg and logsumexp are means. Masked
-    negatives, where `hide` (B, B) is true, do not count; masked_negatives is their share of all.
+    constant scores 0, where an argmax would credit ties. logits_pos, logits_neg and logsumexp are means. Negatives with
+    `hide` (B, B) True are masked and do not count; masked_negatives is their share of all negatives.
     """
     return diagnostic_means(diagnostic_sums(logits, jnp.diagonal(logits), hide), logits.shape[0])
 
@@ -82,7 +82,7 @@ def diagnostics(logits: jax.Array, hide: jax.Array | None = None) -> dict[str, j
 def diagnostic_sums(logits: jax.Array, positive: jax.Array, hide: jax.Array | None) -> dict[str, jax.Array]:
     """Sums () over C rows, for `diagnostic_means`: logits (C, B), positive (C,), hide (C, B) or None; no gradient."""
     logits, positive = jax.lax.stop_gradient((logits, positive))
-    rivals = jnp.sum(logits >= positive[:, None], axis=1)  # the positive itself is one; cheaper than an argmax on CPU
+    rivals = jnp.sum(logits >= positive[:, None], axis=1)  # counts the positive too; cheaper than argmax on CPU
     sums = {
         "named": jnp.sum(rivals == 1),
         "positive": jnp.sum(positive),
@@ -112,8 +112,8 @@ def diagnostic_means(sums: dict[str, jax.Array], size: int) -> dict[str, jax.Arr
 def participation_ratio(embedding: jax.Array) -> jax.Array:
     """(sum s^2)^2 / sum s^4 over singular values s of the centred batch: (B, D) -> () in [1, D], 0 for a constant one.
 
-    The effective rank of order 2 of the squared singular values: how many dimensions the embedding really uses. Traces
-    of the Gram matrix are all it needs, where an eigendecomposition would cost a tenth of an SGD update.
+    The effective rank of order 2 of the squared singular values: how many dimensions the embedding really uses. It is
+    computed from traces of the Gram matrix; an eigendecomposition would cost a tenth of an SGD update.
     """
     embedding = embedding - jnp.mean(embedding, axis=0)
     gram = jnp.matmul(embedding.T, embedding, precision=jax.lax.Precision.HIGHEST)

@@ -1,8 +1,9 @@
-"""Negatives that are no negatives: a table of pure functions.  Axis letters: B batch, C rows of them, G goal, K marks.
+"""Masks that hide false negatives from the loss: a table.  Axis letters: B batch, C rows of it, G goal, K marks.
 
-InfoNCE takes every other goal of the batch as a negative of (s, a). Some are none: a later state of the same trajectory
-may well be the future of (s, a), and where an object has not moved, goals of other episodes are the same goal. A masked
-negative has logit `MASKED`, so that no loss counts it and no gradient comes from it; the positive is never masked.
+InfoNCE takes every other goal of the batch as a negative of (s, a). Some of these are false negatives: a later state of
+the same trajectory may well be the future of (s, a); and where an object has not moved, goals of other episodes are the
+same goal. A masked negative has logit `MASKED`: no loss counts it, and it gives no gradient. The positive is never
+masked.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from crl_jax.types import Batch
 from envs_mjx.base import EnvSpec
 
 MASKED = -1e9
-"""Logit of a masked negative: far below any other, finite, so that no gradient is 0 * inf."""
+"""Logit of a masked negative: far below any other logit, but finite, so that no gradient is 0 * inf."""
 
 
 class Mask(NamedTuple):
-    """Which goals are alike.
+    """How to decide whether two rows of the batch are alike: one is then no negative of the other.
 
     Attributes:
-        marks: (batch of this device, sizes and scales, radius, axis name) -> (B, K) what each row is known by.
+        marks: (batch of this device, env spec, radius, axis name) -> (B, K) numbers by which rows are compared.
         alike: marks (C, K), (B, K) -> (C, B) bool.
     """
 
@@ -34,7 +35,7 @@ class Mask(NamedTuple):
 
 
 def _trajectory(batch: Batch, spec: EnvSpec, radius: float, axis: str | None) -> jax.Array:
-    """(B, 3) device, environment and episode: together they name a trajectory."""
+    """(B, 3) device, environment and episode: together they identify a trajectory."""
     del spec, radius
     return jnp.stack([jnp.full_like(batch.env, parallel.index(axis)), batch.env, batch.episode], axis=-1)
 
@@ -44,13 +45,13 @@ def _same(rows: jax.Array, columns: jax.Array) -> jax.Array:
 
 
 def _goal(batch: Batch, spec: EnvSpec, radius: float, axis: str | None) -> jax.Array:
-    """(B, G) goals in radii."""
+    """(B, G) goals in units of `radius` times the goal scale."""
     del axis
     return batch.goal / (radius * spec.goal_scale)
 
 
 def _within_one(rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Distance at most 1; coordinate by coordinate, as |x|^2 + |y|^2 - 2 x.y would cancel at small distances."""
+    """(C, B) distance at most 1, from differences: |x|^2 + |y|^2 - 2 x.y would cancel at small distances."""
     square = sum(jnp.square(rows[:, None, k] - columns[None, :, k]) for k in range(rows.shape[1]))
     return jnp.asarray(square <= 1)
 

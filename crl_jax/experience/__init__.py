@@ -1,6 +1,6 @@
-"""Where training data come from.
+"""Collection, storage and sampling of training data.
 
-In the order of the data: `rollout.py` (act and step), with the goals of `explore.py` and the noise of `noise.py`;
+In the order of data flow: `rollout.py` (act and step), with the goals of `explore.py` and the noise of `noise.py`;
 `buffer.py` (the replay ring on the device); `relabel.py` (future goals); `rewards.py` (for the methods that need one).
 """
 

@@ -1,8 +1,8 @@
-"""Trajectory ring on the device: `init`, `insert`, `sample` over one frozen dataclass.
+"""Replay buffer: a ring of trajectories on the device. `init`, `insert`, `sample` over one frozen dataclass.
 
 Axis letters: C capacity rows, T unroll, E environments, D obs, A action, G goal. A row holds one step of all E
-environments; row number r counts from 0 for ever and lives at index r % C. Row numbers are int32: a run writes fewer
-than 2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no relabelled goals.
+environments. Rows are numbered 0, 1, 2, ... without end; row r is stored at index r % C. Row numbers are int32: a run
+writes fewer than 2^31 rows (of E transitions each). Nothing derivable is stored: no next_obs, no relabelled goals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crl_jax.experience.relabel import truncated_geometric
 from crl_jax.types import Batch
 
 MAX_ROUNDS = 1000
-"""Bound of the rejection loop. Enough where 1 stored row in 30 is valid; in episodes of two rows, half are."""
+"""Most rounds of the rejection loop. Enough where 1 stored row in 30 is valid; in episodes of two rows, half are."""
 
 
 class Ring(struct.PyTreeNode):
@@ -27,12 +27,12 @@ class Ring(struct.PyTreeNode):
 
     Attributes:
         obs: (C, E, D) float32. action: (C, E, A) float32, taken at `obs`.
-        commanded: (C, E, G) float32 the task's goal of the row's episode.
+        commanded: (C, E, G) float32 commanded goal of the row's episode.
         episode: (C, E) int32 episode number, per environment 0, 1, 2, ... without gaps.
-        last_row: (C, E) int32 row number of the newest row of the episode n of that environment for which
-            n % C is the index; -1 before any. The C stored rows span at most C consecutive episodes, so no two collide.
-        written: () int32 rows ever written.
-        reward: (C, E) float32 of the step from the row's `obs`; None where nothing learns from it.
+        last_row: (C, E) int32. Entry [n % C, e] is the number of the newest row of environment e's episode n; -1 before
+            any. The C stored rows span at most C consecutive episodes, so no two of them share an entry.
+        written: () int32 number of rows ever written.
+        reward: (C, E) float32 of the step from the row's `obs`; None if the agent learns without a reward.
     """
 
     obs: jax.Array
@@ -47,7 +47,7 @@ class Ring(struct.PyTreeNode):
 def init(
     capacity_rows: int, num_envs: int, obs_size: int, action_size: int, goal_size: int, rewarded: bool = False
 ) -> Ring:
-    """An empty ring, with room for rewards where it is to be `rewarded`."""
+    """An empty ring; `rewarded`: with room for rewards."""
     shape = (capacity_rows, num_envs)
     return Ring(
         obs=jnp.zeros((*shape, obs_size), jnp.float32),
@@ -61,7 +61,7 @@ def init(
 
 
 def num_rows(ring: Ring) -> jax.Array:
-    """() int32 rows stored now, at most C."""
+    """() int32 number of rows stored now, at most C."""
     return jnp.minimum(ring.written, ring.obs.shape[0])
 
 
@@ -73,14 +73,14 @@ def insert(
     episode: jax.Array,
     reward: jax.Array | None = None,
 ) -> Ring:
-    """Writes T rows over the oldest; in place when the ring is donated.
+    """Write T rows over the oldest ones; in place when the ring is donated.
 
-    Every insert into one ring must have the same T: with C a multiple of it no write straddles the end.
+    Every insert into one ring must have the same T. C is a multiple of T, so that no write straddles the end.
 
     Args:
         obs: (T, E, D). action: (T, E, A). commanded: (T, E, G).
         episode: (T, E) int32, continuing the numbering of the rows before.
-        reward: (T, E), of a ring that keeps rewards.
+        reward: (T, E) where the ring keeps rewards, else None.
     Raises:
         ValueError: C is no multiple of T, shapes differ, or rewards are missing or not kept (at trace time).
     """
@@ -115,13 +115,13 @@ def insert(
 
 
 def count_trajectories(rows: int, horizon: int, lead: int = 0) -> int:
-    """Trajectories with a future in consecutive rows of one environment, the first `lead` of which end an episode."""
+    """Number of trajectories with a future in consecutive rows of one environment; the first `lead` end an episode."""
     whole, rest = divmod(max(rows - lead, 0), horizon)
     return (min(lead, rows) >= 2) + whole + (rest >= 2)
 
 
 class _Draw(NamedTuple):
-    """Anchors drawn so far: row, env and horizon (rows of the same episode that follow; 0: invalid) of one shape."""
+    """Anchors drawn so far, as arrays of one shape. horizon: later rows of the anchor's episode; 0: invalid anchor."""
 
     key: jax.Array
     row: jax.Array
@@ -131,7 +131,7 @@ class _Draw(NamedTuple):
 
 
 def _draw_anchors(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
-    """Anchors uniform over the valid (row, env): draws over all stored ones, of which only the invalid are redrawn."""
+    """Anchors uniform over the valid (row, env), by rejection: drawn from all stored; invalid ones are redrawn."""
     capacity, num_envs = ring.episode.shape
     oldest = ring.written - num_rows(ring)
 
@@ -157,14 +157,15 @@ def _draw_anchors(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
 
 
 def _draw_distinct(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
-    """Anchors of distinct trajectories in each batch (the last axis): these uniform, then a row with a future uniform.
+    """Anchors from distinct trajectories in each batch (the last axis).
 
-    Trajectories are drawn without replacement by Floyd's algorithm (Communications of the ACM 30, 1987, 754-757), which
-    needs a step per row of the batch and no rejection; they are numbered by a sum over all C * E episodes.
+    Trajectories are uniform without replacement; the anchor is then uniform over the trajectory's rows with a future.
+    Floyd's algorithm (Communications of the ACM 30, 1987, 754-757) draws the trajectories, in one step per row of the
+    batch and without rejection. A cumulative sum over all C * E entries of `last_row` numbers the trajectories.
     """
     num_envs = ring.episode.shape[1]
     batch, oldest = shape[-1], ring.written - num_rows(ring)
-    before = jnp.roll(ring.last_row, 1, axis=0)  # of the episode before, or of one that is no longer stored
+    before = jnp.roll(ring.last_row, 1, axis=0)  # of the episode before, which may be overwritten
     first = jnp.where(before < ring.last_row, jnp.maximum(before + 1, oldest), oldest)
     number = jnp.cumsum((ring.last_row > first).ravel(), dtype=jnp.int32)
     many = number[-1]
@@ -193,19 +194,19 @@ def sample(
     achieved_goal: Callable[[jax.Array], jax.Array],
     distinct: bool = False,
 ) -> Batch:
-    """Relabelled transitions: anchors uniform over all stored (row, env) that a stored row of the same episode follows.
+    """Relabelled transitions with anchors uniform over all stored (row, env) that have a later row in their episode.
 
-    Or with `distinct`, of a batch (the last axis) from as many trajectories: these uniform, then a row of each.
-
-    The goal lies Geom(1 - discount) steps ahead, truncated to the newest stored row of the anchor's episode: it never
-    crosses an episode end or the write head, and the newest row is reachable.
+    With `distinct`, each batch (the last axis) has one anchor per trajectory: trajectories are uniform, then a row of
+    each. The relabelled goal lies Geom(1 - discount) steps ahead, truncated to the newest stored row of the anchor's
+    episode. It never crosses an episode end or the write head, and the newest row is reachable.
 
     Args:
         key: PRNG key, used once. shape: leading axes of the result, e.g. (updates, B). discount: gamma in (0, 1).
         achieved_goal: (..., D) -> (..., G).
     Returns:
-        Batch with leading axes `shape`. Only where no valid row was found (an empty ring, or episodes of a
-        single row: check the fill before), or too few trajectories, is `offset` 0 and the goal the anchor's own.
+        Batch with leading axes `shape`. `offset` is 0, and the goal is the anchor's own achieved goal, only where no
+        valid anchor was found: an empty ring, episodes of a single row (check the fill before), or, with `distinct`,
+        fewer trajectories than the batch has rows.
     """
     capacity = ring.obs.shape[0]
     anchor_key, offset_key = jax.random.split(key)

@@ -1,13 +1,18 @@
-"""Behaviour goals: what the policy is asked for while it collects.  Axis letters: E environments, G goal.
+"""Behaviour goals: what the policy acts towards during data collection.  Axis letters: E environments, G goal.
 
-CRL explores by reaching for goals, and learns nothing of an object that it never touches: its goals are then the same
-throughout an episode and the critic tells trajectories apart by where the untouched object lies (the lab journal's
-"critic collapse"). `touch_first` asks for the object where it lies, the open hand at it; `touch_then_near` does so for
-the first part of an episode and then asks for the object near a random point of its way from start to where the episode
-wants it, once or every `near_steps`; with `touch_again` every other time for the object where it then is. `replay` asks
-for a goal that the ring has seen achieved, as the data collection of "Contrastive Learning as Goal-Conditioned RL" asks
-for goals all over the space; `mixed` does so in a share of the episodes. Choices are a function of the environment's
-key, new in every episode, so that there is nothing to remember between steps.
+CRL explores by reaching for goals, and learns nothing about an object that it never touches. The achieved goals are
+then the same throughout an episode, and the critic tells trajectories apart by where the untouched object lies (the lab
+journal's "critic collapse"). The kinds of behaviour goals beside the commanded ones:
+
+touch_first      The object where it lies, with the open hand at it.
+touch_then_near  touch_first in the first part of an episode. Then the object near a random point between its start and
+                 its commanded place; one such point, or a new one every `near_steps` env steps. With `touch_again`,
+                 every other one of these goals is the object where it then is, with the open hand at it.
+replay           A goal achieved in a stored row of the ring, as the data collection of "Contrastive Learning as
+                 Goal-Conditioned RL" asks for goals all over the space.
+mixed            replay in a share of the episodes, else the commanded goal.
+
+All choices are functions of the environment's key, which is new in every episode: no state is kept between steps.
 """
 
 from __future__ import annotations
@@ -23,16 +28,16 @@ from envs_mjx.base import GoalEnv, State
 
 # Numbers folded into an episode's key: 1 its start, 2, 4 and 6 here, 3 the mazes' own noise, 5 the noise on actions.
 SWITCH = (20, 100)
-"""Env steps (of 150, scaled with the horizon) between which `touch_then_near` turns to its second phase."""
+"""`touch_then_near` starts its second part between these env steps, of 150; both scale with the horizon."""
 
 
 def behaviour_goal(
     env: GoalEnv, state: State, config: ExploreConfig, replayed: Callable[[State], jax.Array] | None = None
 ) -> jax.Array:
-    """(E, G) goals to act towards: the commanded ones, or for a share of the episodes exploratory ones.
+    """(E, G) goals to act towards: the commanded goals, or in a share of the episodes exploratory ones.
 
     Args:
-        replayed: `replay_goals`, which the kinds "replay" and "mixed" ask.
+        replayed: the function that `replay_goals` returns; the kinds "replay" and "mixed" need it.
     """
     goal = state.goal
     if config.behaviour_goals in ("replay", "mixed"):
@@ -50,14 +55,15 @@ def behaviour_goal(
 
 
 def replay_goals(env: GoalEnv, ring: buffer.Ring, state: State, unroll_length: int) -> Callable[[State], jax.Array]:
-    """What "replay" asks for during one unroll: state -> (E, G), the goal achieved in a random stored row of the ring.
+    """The goals of "replay" during one unroll: state -> (E, G), goals achieved in random stored rows of the ring.
 
-    An episode keeps its goal to its end, whatever unrolls it spans: its row is drawn by its key from the rows that were
-    stored when the unroll began in which it did, but for those that may be overwritten while it runs (in a ring so
-    small that none is left, the goal may change with it). Of several devices, each asks for goals of its own part.
+    An episode keeps its goal to its end, also when it spans several unrolls. The episode's key draws the row, among the
+    rows that were stored at the beginning of the episode's first unroll, without those that may be overwritten while
+    the episode runs. (In a ring too small to have such rows, the goal may change during the episode.) With several
+    devices, each device draws from its own part of the ring.
 
     Args:
-        ring: as it is when the unroll begins. state: the environments then.
+        ring: the ring at the beginning of the unroll. state: the environments at that time.
     """
     capacity, num_envs = ring.episode.shape
     written, last = ring.written, env.spec.horizon + unroll_length
@@ -78,7 +84,7 @@ def replay_goals(env: GoalEnv, ring: buffer.Ring, state: State, unroll_length: i
 
 
 def _phase_keys(state: State) -> jax.Array:
-    """(E, 5, 2) keys of the running episodes: whether it explores, and where to."""
+    """(E, 5, 2) keys of the running episodes: the first decides whether an episode explores, the others where to."""
     return jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
 
 
@@ -96,7 +102,7 @@ def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
     switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
     since = state.time - switch
     place = jnp.maximum(since, 0) // (config.near_steps or env.spec.horizon)
-    if config.near_steps > 0:  # the first place's keys are the episode's own
+    if config.near_steps > 0:  # later places need keys of their own
         again = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(keys, place)
         keys = jnp.where((place > 0)[:, None, None], again, keys)
     way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)

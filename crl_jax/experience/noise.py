@@ -1,8 +1,8 @@
 """Noise on actions while data is collected.  Axis letters: T steps of an episode, E environments, A action.
 
-The noise of an episode is M z: z (T, A) are standard normals drawn from the episode's own key, M (T, T) a fixed matrix
-of its kind whose rows have length 1. The noise of step t is row t of it: a function of the episode's key and the step,
-so that there is nothing to remember between steps, and its covariance over an episode is M M^T exactly.
+The noise of an episode is M z. The episode's own key draws the standard normals z (T, A). M (T, T) is a fixed matrix
+for each kind of noise; its rows have length 1. Step t takes row t of M z. The noise is thus a function of the episode's
+key and the step: no state is kept between steps, and the covariance over an episode is exactly M M^T.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from envs_mjx.base import State
 THETA = 0.15
 """Share of an Ornstein-Uhlenbeck process that is forgotten each step (DDPG, arXiv:1509.02971)."""
 _STREAM = 5
-"""Folded into an episode's key; see `explore` for the others."""
+"""Folded into an episode's key; `explore` lists the other numbers that are folded into it."""
 
 
 def pink(steps: int) -> np.ndarray:
-    """(T, T): power 1 / f over the frequencies k / T of an episode, the mean (k = 0) with the power density of k = 1.
+    """(T, T): power 1 / f at the frequencies k / T of an episode; the mean (k = 0) has the power density of k = 1.
 
-    One row of the inverse real Fourier transform for each step, so that noise is stationary ("Pink Noise Is All You
+    Each step has one row of the inverse real Fourier transform, so that the noise is stationary ("Pink Noise Is All You
     Need", Eberhard et al., ICLR 2023; powerlaw_psd_gaussian of github.com/felixpatzelt/colorednoise). The variance over
-    episodes is 1; a single episode's differs, since the mean counts.
+    episodes is 1. Within one episode it differs, because the episode's mean takes a part of it.
     """
     frequency = np.arange(1, (steps - 1) // 2 + 1)
     angle = 2 * np.pi * np.outer(np.arange(steps), frequency) / steps
-    columns = [np.full((steps, 1), np.sqrt(0.5))]  # k = 0 and, below, k = T / 2 are one number each: half the power
+    columns = [np.full((steps, 1), np.sqrt(0.5))]  # k = 0 and, below, k = T / 2 have one coefficient: half the power
     columns += [np.cos(angle) / np.sqrt(frequency), np.sin(angle) / np.sqrt(frequency)]
     if steps % 2 == 0:
         columns.append(np.where(np.arange(steps) % 2, -1.0, 1.0)[:, None] / np.sqrt(steps))
@@ -48,7 +48,7 @@ def ornstein_uhlenbeck(steps: int) -> np.ndarray:
 
 
 COLOURS: dict[str, Callable[[int], np.ndarray]] = {"white": np.eye, "pink": pink, "ou": ornstein_uhlenbeck}
-"""Kinds of noise: length T of an episode -> M (T, T)."""
+"""Kind of noise -> function from the length T of an episode to M (T, T)."""
 
 
 def action_noise(kind: str, keys: jax.Array, time: jax.Array, horizon: int, action_size: int) -> jax.Array:
@@ -63,7 +63,7 @@ def action_noise(kind: str, keys: jax.Array, time: jax.Array, horizon: int, acti
 
 
 def noisy(action: jax.Array, state: State, horizon: int, config: ExploreConfig) -> jax.Array:
-    """(E, A) actions with `action_noise` on them, within [-1, 1]; as they are when it is "none"."""
+    """(E, A) actions plus `action_noise`, clipped to [-1, 1]; unchanged when `config.action_noise` is "none"."""
     if config.action_noise == "none":
         return action
     noise = action_noise(config.action_noise, state.key, state.time, horizon, action.shape[-1])

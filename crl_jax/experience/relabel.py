@@ -15,12 +15,12 @@ def truncated_geometric(key: jax.Array, discount: float, horizon: jax.Array) -> 
     """Offsets k in [1, horizon] with P(k) proportional to discount^(k-1), in O(1) by the inverse CDF.
 
     The CDF is (1 - discount^k) / (1 - discount^horizon); expm1 and log1p keep it accurate for a discount near 1.
-    Uniforms have 2^-23 steps, so that tails of less mass than that (k > 16 / -log(discount)) are never drawn.
+    Uniforms are multiples of 2^-23, so that a tail of less mass than that (k > 16 / -log(discount)) is never drawn.
 
     Args:
         key: PRNG key, used once.
         discount: gamma in (0, 1), a Python float.
-        horizon: (...) int32, >= 1; where it is 0 the offset is 0.
+        horizon: (...) int32, >= 1; a horizon of 0 gives the offset 0.
     Returns:
         (...) int32.
     """
@@ -32,10 +32,10 @@ def truncated_geometric(key: jax.Array, discount: float, horizon: jax.Array) -> 
 
 
 def distinct_goal_share(goal: jax.Array) -> jax.Array:
-    """Share of distinct goals in a batch, in (0, 1]: near 1 / B when the critic has nothing to tell apart.
+    """Share of distinct goals in a batch, in (0, 1]; near 1 / B, the critic has no goals to tell apart.
 
     Goals are rounded to GOAL_RESOLUTION and hashed to 32 bits; the hashes are sorted and the changes counted.
-    Collisions bias it by about B / 2^33.
+    Collisions of hashes bias the share by about B / 2^33.
 
     Args:
         goal: (B, G).

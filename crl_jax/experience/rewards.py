@@ -1,9 +1,9 @@
-"""Rewards of the methods that learn from one, and hindsight.  Axis letters: B batch, D obs, G goal.
+"""Rewards and hindsight for the methods that learn from a reward.  Axis letters: B batch, D obs, G goal.
 
-A reward belongs to the step from `obs` to `next_obs`. The ring keeps that of the commanded goal; sampled transitions
-always have a stored successor, so that the last step of an episode is never drawn. Every other step bootstraps, also
-the last drawn one: episodes are truncated at the horizon, and a learner that took this for an end would learn that time
-is short without seeing how short ("Time Limits in Reinforcement Learning", arXiv:1712.00378).
+A reward belongs to the step from `obs` to `next_obs`. The ring keeps the reward for the commanded goal. Sampled
+transitions always have a stored successor, so that the last step of an episode is never drawn. Every drawn step
+bootstraps, because episodes are truncated at the horizon. A learner that took truncation for termination would learn
+that time is short without seeing how short ("Time Limits in Reinforcement Learning", arXiv:1712.00378).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from envs_mjx.base import EnvError, GoalEnv
 
 
 class Reward(NamedTuple):
-    """`scale * (metric + shift)`, of a metric of `State.metrics`."""
+    """The reward `reward_scale * (metric + shift)`; `metric` names an entry of `State.metrics`."""
 
     metric: str
     shift: float
@@ -32,11 +32,11 @@ REWARDS: dict[str, Reward] = {
     "negative": Reward("success", -1.0),
     "dense": Reward("official_reward", 0.0),
 }
-"""Native success as 1 or 0; as 0 or -1, HER's choice; Meta-World's own dense reward."""
+"""Native success as 1 or 0; native success as 0 or -1 (HER's choice); Meta-World's own dense reward."""
 
 
 def of_step(config: BaselineConfig, metrics: Metrics) -> jax.Array:
-    """Rewards (...) of steps with these metrics, name -> (...)."""
+    """Rewards (...) of steps from their `metrics`, name -> (...)."""
     metric, shift = REWARDS[config.reward]
     return config.reward_scale * (metrics[metric] + shift)
 
@@ -50,13 +50,13 @@ def paid(batch: Batch) -> jax.Array:
 def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
     """The goals to learn from and their rewards: HER (arXiv:1707.01495) with its strategy `future`.
 
-    The first `her_share` of the rows keep their relabelled goal, and the reward is that of having reached it with
-    `next_goal`; the others get the commanded goal and the reward that was paid. Reaching a goal ends nothing, as in
-    HER's own environments: the value is the discounted time at the goal. Future goals lie Geom(1 - gamma) steps ahead
-    as in CRL, where HER draws them uniformly.
+    The first `her_share` of the rows keep their relabelled goal; their reward says whether `next_goal` reaches it. The
+    other rows get the commanded goal and the reward that was paid. Reaching a goal does not end the episode, as in
+    HER's own environments: the value is the discounted time at the goal. Future goals lie Geom(1 - gamma) steps ahead,
+    as in CRL; HER draws them uniformly.
 
     Args:
-        batch: leading axes (..., B), as sampled: a future `goal`, and the `reward` of `commanded`.
+        batch: leading axes (..., B), as sampled: with a future `goal`, and the `reward` for the `commanded` goal.
     """
     if config.her_share == 0:
         return batch.replace(goal=batch.commanded)
@@ -74,15 +74,15 @@ def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
 def functions(
     config: BaselineConfig,
 ) -> tuple[Callable[[Metrics], jax.Array], Callable[[GoalEnv, Batch], Batch]]:
-    """`Agent.reward` and `Agent.relabel` of a method that learns from a reward."""
+    """The functions `Agent.reward` and `Agent.relabel` for a method that learns from a reward."""
     return partial(of_step, config), partial(hindsight, config)
 
 
 def check(config: Config, env: GoalEnv) -> None:
-    """Refuse a reward that the task does not have; nothing is compiled.
+    """Refuse a reward or hindsight that the task does not support; nothing is compiled.
 
     Raises:
-        ConfigError: no dense reward, or hindsight where goals alone do not decide success.
+        ConfigError: the task lacks the reward; or hindsight, and success is no function of the goals alone.
     """
     if config.agent.method == "crl":
         return

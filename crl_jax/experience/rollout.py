@@ -18,8 +18,8 @@ class Trajectory(struct.PyTreeNode):
     """T consecutive steps of E environments.
 
     Attributes:
-        obs: (T, E, D) before the action. action: (T, E, A). goal: (T, E, G) the task's. episode: (T, E) int32.
-        done: (T, E) bool the action ended its episode. metrics: name -> (T, E) after the action.
+        obs: (T, E, D) before the action. action: (T, E, A). goal: (T, E, G) commanded goal. episode: (T, E) int32.
+        done: (T, E) bool, True if the action ended its episode. metrics: name -> (T, E) after the action.
     """
 
     obs: jax.Array
@@ -51,7 +51,7 @@ def random_policy(action_size: int) -> Policy:
 
 
 def agent_policy(agent: Agent, agent_state: AgentState, deterministic: bool) -> Policy:
-    """Act towards the commanded goals."""
+    """The agent's policy, acting towards the commanded goals."""
 
     def policy(state: State, key: jax.Array) -> jax.Array:
         return agent.act(agent_state, state.obs, state.goal, key, deterministic)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 EDGE = 1e-6
-"""How near to -1 and 1 an action's density is computed."""
+"""Given actions are clipped to [-1 + EDGE, 1 - EDGE] before their density is computed."""
 
 
 def sample_and_log_prob(noise: jax.Array, mean: jax.Array, log_std: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -32,7 +32,7 @@ def sample_and_log_prob(noise: jax.Array, mean: jax.Array, log_std: jax.Array) -
 def log_prob(action: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
     """Log-density of given actions under tanh(N(mean, exp(log_std)^2)).
 
-    An action of exactly -1 or 1 (a saturated tanh) would have density 0; it counts as EDGE short of that.
+    An action of exactly -1 or 1 (a saturated tanh) would have density 0, so actions are clipped EDGE short of +-1.
 
     Args:
         action: (..., A) in [-1, 1]. mean, log_std: (..., A).

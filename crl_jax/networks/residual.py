@@ -1,7 +1,7 @@
 """Residual MLPs for phi(s,a), psi(g) and the actor.  Axis letters: B batch, F features, H width, L blocks.
 
-Depth is counted as in "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858, fig. 2): the stem and the linear
-head are free, each block counts 4. Inputs are expected to be normalised by the caller.
+Depth is counted as in "1000 Layer Networks for Self-Supervised RL" (arXiv:2503.14858, fig. 2): each block counts 4, the
+stem and the linear head count 0. The caller normalises the inputs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crl_jax.config import ConfigError, NetworkConfig
 
 
 def crelu(x: jax.Array) -> jax.Array:
-    """[relu(x), relu(-x)]: (B, H) -> (B, 2 H), a unit of either sign always passes its gradient (arXiv:1603.05201)."""
+    """[relu(x), relu(-x)]: (B, H) -> (B, 2 H); a unit passes its gradient whatever its sign (arXiv:1603.05201)."""
     return jnp.concatenate([nn.relu(x), nn.relu(-x)], axis=-1)
 
 
@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "crelu": crelu,
 }
 OUTPUTS_PER_UNIT = {"crelu": 2}
-"""Activations that give more than one output for a unit: layers have the fewer units for it, and the same width."""
+"""Outputs per unit where there are several. A layer has that many times fewer units, and the same output width."""
 LAYERS_PER_BLOCK = 4
 LAYER_NORM_EPSILON = 1e-6
 COLD = 1e-12
@@ -55,8 +55,8 @@ def _cold_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32)
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """(B, H) normalised over H, times scale (H,), plus bias (H,); epsilon 1e-6, as flax.linen.LayerNorm.
 
-    The gradient is written out, with its sums as products with a vector of ones: XLA's reductions are three times
-    slower on a CPU, and automatic differentiation of LayerNorm was a quarter of an SGD update.
+    The gradient is written by hand, with its sums as products with a vector of ones. On a CPU, XLA's reductions are
+    three times slower, and automatic differentiation of LayerNorm would take a quarter of an SGD update.
     """
     return _layer_norm_forward(x, scale, bias)[0]
 
@@ -72,7 +72,7 @@ def _layer_norm_forward(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tupl
 
 def _layer_norm_backward(saved: tuple[jax.Array, ...], grad: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     normal, inverse_std, scale = saved
-    # read by four products: without the barrier XLA recomputes `grad` inside each
+    # four products read both arrays: without the barrier XLA recomputes `grad` inside each product
     grad, normal = jax.lax.optimization_barrier((grad, normal))
     product = grad * normal
     weights, ones = scale / scale.shape[0], jnp.ones(grad.shape[0], grad.dtype)
@@ -98,11 +98,11 @@ class LayerNorm(nn.Module):
 
 
 class Laterals(struct.PyTreeNode):
-    """What other networks add before the activations of one (progressive networks); all zeros changes nothing.
+    """Terms from other networks, added before a network's activations (progressive networks); zeros change nothing.
 
     Attributes:
-        hidden: (S, B, H) to each hidden layer but the first, S = depth - 1; or to the first layer of each block, S = L.
-        head: (B, output) to the output.
+        hidden: (S, B, H) for each hidden layer but the first, S = depth - 1; or for each block's first layer, S = L.
+        head: (B, output) for the output.
     """
 
     hidden: jax.Array
@@ -112,7 +112,7 @@ class Laterals(struct.PyTreeNode):
 class Layers(nn.Module):
     """`count` times Dense -> LayerNorm (optional) -> activation: (B, F) -> (B, H) of `dtype`.
 
-    `bare_last`: the last of them has no LayerNorm. Flax's `intermediates` name the activations active_0, active_1, ...
+    `bare_last`: the last layer has no LayerNorm. Flax's `intermediates` hold the activations as active_0, active_1, ...
     """
 
     width: int
@@ -124,7 +124,7 @@ class Layers(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, laterals: jax.Array | None = None) -> jax.Array:
-        """`laterals` (count, B, units) or fewer, for the first layers: added to what their Dense gives."""
+        """`laterals` (count or fewer, B, units) are added to the Dense outputs of the first layers."""
         units = self.width // OUTPUTS_PER_UNIT.get(self.activation, 1)
         for index in range(self.count):
             x = _dense(units, f"dense_{index}", self.dtype)(x)
@@ -138,7 +138,7 @@ class Layers(nn.Module):
 
 
 class Block(nn.Module):
-    """x + scale * (4 layers)(x): (B, H) float32 -> ((B, H) float32, None), as nn.scan wants it.
+    """x + scale * (4 layers)(x): (B, H) float32 -> ((B, H) float32, None), the form that nn.scan needs.
 
     The sum stays in float32 whatever `dtype` is: in bfloat16 a term below 1/256 of the sum would be lost.
     """
@@ -162,16 +162,16 @@ class Block(nn.Module):
 class ResidualMLP(nn.Module):
     """MLP with a linear head: (B, F) -> (B, output).
 
-    Depths 1, 2, 3 are that many plain hidden layers. A depth that is a multiple of 4 is a stem layer and L = depth / 4
-    residual blocks, scanned, so that compile time does not grow with depth; their parameters are stacked as (L, ...).
+    Depths 1, 2, 3 mean that many plain hidden layers. A multiple of 4 means a stem layer and L = depth / 4 residual
+    blocks. The blocks are scanned, so that compile time does not grow with depth; parameters are stacked as (L, ...).
 
     Attributes:
         dtype: of the products and activations, float32 or bfloat16. Parameters, LayerNorm's statistics, the sum over
-            blocks and the head are float32 always.
-        remat: keep only the input of each block for the gradient and compute its inside again.
+            blocks and the head are always float32.
+        remat: keep only the input of each block for the gradient, and recompute the block in the backward pass.
         residual_scale: "one", or "depth": each block's output times 1 / sqrt(L).
         unroll: blocks per step of the scan; 1 compiles a single block.
-        skip_last_norm: no LayerNorm after the last hidden layer; the last block is then a second one to compile.
+        skip_last_norm: no LayerNorm after the last hidden layer; the last block is then compiled separately.
         cold: the head's weights start at U[-1e-12, 1e-12].
 
     Raises:

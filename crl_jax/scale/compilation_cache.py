@@ -1,7 +1,7 @@
-"""JAX's persistent compilation cache, on by default: what was compiled once starts faster in the next process.
+"""JAX's persistent compilation cache, on by default: a program compiled once starts faster in the next process.
 
-Programs that call engine `c` hold a host callback, which JAX keeps out of the cache; those of the other engines and of
-the mazes go into it.
+JAX does not cache programs with host callbacks, and so no program that calls engine `c`. Programs of the other engines
+and of the mazes are cached.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def default_folder() -> Path:
 
 
 def enable() -> str | None:
-    """Keep compiled programs on disk from here on, and return the folder in force; None: no cache.
+    """Keep compiled programs on disk from now on, and return the cache's folder; None: no cache.
 
-    A folder that the user has chosen (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) stays, and so does
-    `JAX_ENABLE_COMPILATION_CACHE=false`. Where the default folder cannot be written, there is no cache. Initialises no
-    device.
+    The user's choice of a folder (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) or of no cache
+    (`JAX_ENABLE_COMPILATION_CACHE=false`) stays. If the default folder cannot be written, there is no cache. This
+    function initialises no device.
     """
     import jax
     from jax.experimental.compilation_cache import compilation_cache

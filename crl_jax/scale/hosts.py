@@ -1,11 +1,12 @@
 """Several processes as one program: `jax.distributed` joins them, and process 0 leads.
 
-Every process computes, on its own devices, the same compiled program over the mesh of all devices. Process 0 alone
-decides names, logs, prints, films and writes what is not a share of a checkpoint. Each decision of the host loop is
-either a function of what all know, or agreed here.
+Every process runs the same compiled program over the mesh of all devices, each on its own devices. Only process 0
+decides names, logs, prints, films and writes files, except each process's share of a checkpoint. Each decision of the
+host loop is either a function of what all processes know, or is agreed on with the functions here.
 
-When a process is lost the others end: on a CPU the next collective fails at once, elsewhere JAX's heartbeat tells
-within HEARTBEAT_SECONDS and aborts the process. Both end in one line and exit code 2; `--resume` continues.
+When a process is lost, the others end. On a CPU the next collective fails at once; on other devices JAX's heartbeat
+notices the loss within HEARTBEAT_SECONDS and aborts the process. Both cases print one line and exit with code 2;
+`--resume` continues the run.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID",
 
 
 class HostError(RuntimeError):
-    """Processes that cannot join or go on together, told in one line."""
+    """The processes cannot join or cannot go on together; the message is one line."""
 
 
 def count() -> int:
-    """Processes that run this program; initialises no device while it is one."""
+    """Number of processes that run this program; with a single process, no device is initialised."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
@@ -55,19 +56,20 @@ def joined(
     process_id: int | None = None,
     join_seconds: int = JOIN_SECONDS,
 ) -> Iterator[None]:
-    """Make this process one of several for the block; to be entered before JAX computes anything.
+    """Make this process one of several inside the block; enter the block before JAX computes anything.
 
-    With no argument: the tasks of a Slurm step join, when there are several; else the block runs alone, as with
-    `num_processes=1`. With several, an error inside the block, or a process that does not come in time, ends this one
-    at once, in one line and with exit code 2: at an ordinary exit it would wait for the others, which wait for it.
+    Without arguments, the tasks of a Slurm step join if there are several; else the block runs as a single process, as
+    with `num_processes=1`. With several processes, an error inside the block, or a process that does not join in time,
+    ends this process at once with one line and exit code 2: at an ordinary exit it would wait for the others, which
+    wait for it.
 
     Args:
         coordinator: HOST:PORT of process 0, the same for all; the port must be free there.
-        num_processes: how many join. process_id: which one this is, from 0.
-        join_seconds: how long to wait for the others.
+        num_processes: number of processes that join. process_id: number of this process, from 0.
+        join_seconds: longest wait for the other processes, in seconds.
 
     Raises:
-        ConfigError: arguments that do not belong together.
+        ConfigError: invalid or missing arguments.
     """
     check(coordinator, num_processes, process_id)
     if num_processes == 1 or (coordinator is None and _slurm_tasks() <= 1):
@@ -83,10 +85,10 @@ def joined(
 
 
 def check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Refuse arguments of `joined` that do not belong together.
+    """Refuse invalid arguments of `joined`.
 
     Raises:
-        ConfigError: names the argument and what would do.
+        ConfigError: names the argument and a valid choice.
     """
     if num_processes is not None and num_processes < 1:
         raise ConfigError(f"num_processes={num_processes}: must be at least 1")
@@ -117,7 +119,7 @@ def check_devices(config: Config) -> None:
 
 
 def largest(value: int) -> int:
-    """The largest of the processes' values, known to all."""
+    """The largest of the processes' values, returned in every process."""
     if count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -126,10 +128,10 @@ def largest(value: int) -> int:
 
 
 def from_leader(make: Callable[[], Any]) -> str:
-    """The text of what process 0 makes, known to all.
+    """The text of what `make` returns in process 0, returned in every process.
 
     Raises:
-        HostError: it failed on process 0, which raises the cause itself.
+        HostError: `make` failed in process 0. Process 0 itself raises the cause.
     """
     if count() == 1:
         return str(make())
@@ -158,20 +160,20 @@ def _broadcast(text: str) -> str:
 
 
 def _slurm_tasks() -> int:
-    """Tasks of the Slurm step that this process belongs to; 1 outside Slurm."""
+    """Number of tasks in the Slurm step that this process belongs to; 1 outside Slurm."""
     return int(os.environ["SLURM_NTASKS"]) if all(name in os.environ for name in _SLURM) else 1
 
 
 def _local_devices() -> list[int] | None:
-    # Under Slurm JAX gives each task the GPU of its local id. One task per host takes all ([]: no choice made), and so
-    # does a task whose GPU Slurm has bound: it sees one, whatever its local id.
+    # Under Slurm, JAX gives each task the GPU of its local id. [] makes no such choice: the task takes all GPUs that it
+    # sees. This is right for a single task per host, and for a task that sees only the one GPU that Slurm has bound.
     alone = _slurm_tasks() > 1 and os.environ["SLURM_NTASKS"] == os.environ.get("SLURM_STEP_NUM_NODES")
     bound = len(os.environ.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
     return [] if alone or bound else None
 
 
 def _start(coordinator: str | None, num_processes: int | None, process_id: int | None, join_seconds: int) -> None:
-    # JAX's own handler of SIGTERM would swallow it; `runs.stop_on_signals` and `largest` agree on a stop here.
+    # JAX's own handler would swallow SIGTERM. Here `runs.stop_on_signals` catches it, and `largest` agrees on a stop.
     jax.config.update("jax_enable_preemption_service", False)
     late = f"not all processes joined at {coordinator or 'the first host of the Slurm step'} within {join_seconds} s"
     _last_words(late)
@@ -191,7 +193,7 @@ def _start(coordinator: str | None, num_processes: int | None, process_id: int |
 
 
 def _last_words(told: str) -> None:
-    """One plain line where JAX's C++ aborts the process: no Python handler of a signal runs any more by then."""
+    """Print one plain line when JAX's C++ aborts the process; a C handler, because Python's no longer run then."""
     line = f"crl: error: {told}\n".encode()
 
     def say(_signal: int) -> None:
@@ -210,12 +212,12 @@ _handler: Any = None
 def _leave(error: BaseException) -> None:
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RuntimeError | ValueError) and not isinstance(error, HostError) and _LOST_WORDS.search(told):
-        told = LOST  # JAX raises either
+        told = LOST  # JAX raises either type.
     elif not isinstance(error, HostError | ConfigError | SystemExit | KeyboardInterrupt):
         traceback.print_exception(error)
     print(f"crl: error: {told}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     if is_leader():
-        time.sleep(LEADER_SECONDS)  # Its end ends the others: what they have to say they say before.
+        time.sleep(LEADER_SECONDS)  # The leader's end ends the others: let them print first.
     os._exit(2)

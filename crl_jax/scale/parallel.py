@@ -1,7 +1,7 @@
 """Data parallelism: one program over a mesh of devices with an axis `data` (SPMD by `jax.shard_map`).
 
-Environments, ring, sampling and batches are split over the axis, parameters are copies, gradients are averaged. Inside
-the mapped functions an `axis` name travels as a value: None on a single device, where every helper does nothing.
+Environments, ring, sampling and batches are split over the axis, parameters are replicated, gradients are averaged.
+Mapped functions take the axis name as the argument `axis`. On a single device it is None: every helper does nothing.
 
 Axis letters: N devices, E environments, B batch.
 """
@@ -26,10 +26,10 @@ AXIS = "data"
 
 
 def make_mesh(config: Config) -> Mesh | None:
-    """The mesh of `config.train.devices` devices; None for one.
+    """The mesh of `config.train.devices` devices; None for one device.
 
     Raises:
-        ConfigError: fewer devices than asked for; or CPU devices whose callbacks would wait for each other for ever.
+        ConfigError: fewer devices than asked for; or CPU devices with callbacks that would wait for each other forever.
     """
     wanted, there = config.train.devices, jax.devices()
     if wanted > len(there):
@@ -63,7 +63,7 @@ def index(axis: str | None) -> jax.Array | int:
 
 
 def own(key: jax.Array, axis: str | None) -> jax.Array:
-    """A key of this device's own, from one that all share."""
+    """A key for this device, derived from a key that all devices share."""
     return key if axis is None else jax.random.fold_in(key, jax.lax.axis_index(axis))
 
 
@@ -75,7 +75,7 @@ def copied(value: jax.Array, mesh: Mesh | None) -> jax.Array:
 
 
 def mean(tree: Any, axis: str | None) -> Any:
-    """Mean over the devices, as one message: between hosts one for each leaf would wait for the network each time."""
+    """Mean over the devices, as one message: with a message per leaf, hosts would wait for the network each time."""
     if axis is None:
         return tree
     message, unravel = ravel_pytree(tree)
@@ -93,7 +93,7 @@ def largest(tree: Any, axis: str | None) -> Any:
 
 
 def gathered(axis: str | None, *parts: jax.Array) -> tuple[jax.Array, ...]:
-    """(B, F) arrays of this device -> (N * B, F) of all, in the devices' order, as one message; differentiable."""
+    """(B, F) arrays of this device -> (N * B, F) of all devices, in their order, as one message; differentiable."""
     if axis is None:
         return parts
     message = jax.lax.all_gather(jnp.concatenate(parts, axis=-1), axis, tiled=True)
@@ -101,7 +101,7 @@ def gathered(axis: str | None, *parts: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def shifted(rows: jax.Array, axis: str | None) -> jax.Array:
-    """The row after each of this device's (B, ...) in the (N * B, ...) of all devices; after the last, the first."""
+    """For each row of this device's (B, ...), the next row in the (N * B, ...) of all devices; the last takes row 0."""
     following = jnp.roll(gathered(axis, rows)[0], -1, axis=0)
     return jax.lax.dynamic_slice_in_dim(following, index(axis) * rows.shape[0], rows.shape[0])
 
@@ -117,10 +117,10 @@ def normal(key: jax.Array, shape: tuple[int, ...], axis: str | None) -> jax.Arra
 def jitted(
     function: Callable[..., Any], mesh: Mesh | None, in_specs: Any, out_specs: Any, donate: tuple[int, ...] = ()
 ) -> Any:
-    """Jitted: `function` on every device of the mesh, each with its part of what the specs split."""
+    """`function`, jitted, on every device of the mesh; each device has its part of the arrays that the specs split."""
     if mesh is None:
         return jax.jit(function, donate_argnums=donate)
-    # Said twice: of what is empty (a scene without joints) XLA would choose the sharding itself.
+    # jit gets the shardings too: for empty arrays (a scene without joints) XLA would otherwise choose its own.
     there, back = shardings(in_specs, mesh), shardings(out_specs, mesh)
     mapped = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
     return jax.jit(mapped, in_shardings=there, out_shardings=back, donate_argnums=donate)
@@ -132,7 +132,7 @@ def shardings(specs: Any, mesh: Mesh) -> Any:
 
 
 def shaped(template: Any, specs: Any, mesh: Mesh | None) -> Any:
-    """`template` (shapes) with the shardings that `specs`, a prefix of its tree, gives it."""
+    """`template` (shapes) with the shardings of `specs`, a prefix of its tree."""
     if mesh is None:
         return template
 

@@ -1,4 +1,4 @@
-"""Compiled programs, each only once: functions whose programs are the same share an executable."""
+"""Compiles each program only once: functions with the same program share an executable."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import jax
 class Programs:
     """Compiles functions ahead of time and remembers what it compiled by the program's text.
 
-    A program that calls back into Python is never shared: its text does not say what it calls.
+    A program that calls back into Python is never shared: its text does not say which function it calls.
 
     Attributes:
-        asked: how often `compile` was called. compiled: how many of them had to be compiled. seconds: it took.
+        asked: number of calls of `compile`. compiled: number of these that compiled. seconds: total time of the calls.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Programs:
         self._known: dict[str, Any] = {}
 
     def compile(self, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> Any:
-        """The executable of `function` for arguments of these shapes; `donate`: numbers of those it may overwrite."""
+        """The executable of `function` for arguments of these shapes; `donate`: which arguments it may overwrite."""
         started = time.perf_counter()
         lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
         text = lowered.as_text()
