@@ -7,6 +7,7 @@ import ctypes
 import functools
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,10 @@ os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Its handlers would ke
 import pytest
 from hypothesis import HealthCheck, settings
 
-LARGE = 1.5
-"""Gigabytes: a process larger than this drops its compiled scenes and programs between two tests."""
+LARGE, GROWTH = 1.5, 0.3
+"""Gigabytes of a process, and its growth, beyond which compiled scenes and programs are forgotten between two tests."""
+KEPT = [0.0]
+"""Gigabytes of the process when it last forgot."""
 OURS = ("crl_jax", "envs_mjx", "configs", "experiments", "benchmarks", "tests")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("local", max_examples=25, **_COMMON)
@@ -31,12 +34,17 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def _forget(*packages: str) -> None:
-    """Clear the caches of these packages' functions, and return the memory to the system."""
-    for cached in gc.get_objects():
-        if isinstance(cached, functools._lru_cache_wrapper) and cached.__module__.split(".")[0] in packages:
-            cached.cache_clear()
+    """Empty the caches of these packages' functions and JAX's, and give the memory back."""
+    import jax
+
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in packages:
+            for member in list(vars(module).values()):
+                if isinstance(member, functools._lru_cache_wrapper):
+                    member.cache_clear()
+    jax.clear_caches()
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # glibc keeps freed memory until asked.
+    with contextlib.suppress(OSError, AttributeError):  # glibc keeps freed memory until it is asked.
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
@@ -49,20 +57,16 @@ def _gigabytes() -> float:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_after_a_file() -> Iterator[None]:
-    """Drop programs, scenes and environments after each test file: over all files they would take gigabytes."""
+    """Programs, scenes and environments of one file are not kept for the next file: together they take gigabytes."""
     yield
-    import jax
-
-    jax.clear_caches()
     _forget(*OURS)
+    KEPT[0] = _gigabytes()
 
 
 @pytest.fixture(autouse=True)
 def _forget_when_large() -> Iterator[None]:
-    """Drop scenes and programs after a test if the process is larger than `LARGE`."""
+    """Compiled scenes and programs are not kept for the next test either, once the process is large and has grown."""
     yield
-    if _gigabytes() > LARGE:
-        import jax
-
-        jax.clear_caches()
+    if _gigabytes() > max(LARGE, KEPT[0] + GROWTH):
         _forget("envs_mjx")
+        KEPT[0] = _gigabytes()

@@ -24,6 +24,7 @@ from envs_mjx.metaworld import official
 from envs_mjx.metaworld.goals import GOALS
 from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.base import PhysicsState
+from tests.support.rotation import rotating
 
 ENVS, HORIZON = 3, 4
 FORMS = {
@@ -275,10 +276,11 @@ def test_order_of_calls() -> None:
 # -- rewards and pictures --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("task", "goal"), [(task, GOALS[index % len(GOALS)]) for index, task in enumerate(TASKS)])
-def test_relabelled_goals_are_scored_by_the_native_success(task: str, goal: str) -> None:
+@pytest.mark.parametrize("task", rotating(TASKS, count=10))
+def test_relabelled_goals_are_scored_by_the_native_success(task: str) -> None:
     """Over readouts with every point near the target, on both sides of the radius."""
     count, generator = 200, np.random.default_rng(0)
+    goal = GOALS[list(TASKS).index(task) % len(GOALS)]
     env = GoalVectorEnv(task, count, goal_dict=True, goal=goal, physics="c")
     parts, world = env.env.scene.parts, env.env
     target = generator.uniform(0, 1, (count, 3)).astype(np.float32)
