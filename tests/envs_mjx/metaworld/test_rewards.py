@@ -145,7 +145,7 @@ def test_formulas_are_the_official_ones(task_name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("task_name", "steps"), [("push", 4), ("sweep", 1), ("door-open", 1), ("dial-turn", 1)])
 def test_float32_is_off_where_the_official_formula_is_ill_conditioned(task_name: str, steps: int) -> None:
-    """The figures that `envs_mjx.metaworld.rewards` states; how many steps it is depends on the compiler's rounding a little."""
+    """The figures that `envs_mjx.metaworld.rewards` states; the number of steps depends a little on the rounding."""
     error = np.abs(evaluate(task_name, record(task_name), np.float32)[1] - record(task_name).rewards)
     beyond = error > TOLERANCE
     assert abs(beyond.sum() - steps) <= 1 and error.max() < 1e-4
