@@ -1,11 +1,12 @@
-"""What `peers` times, a process each: our loop on two engines, JaxGCRL's. (`python -m benchmarks._peer_sides`)
+"""The sides that `peers` times: our loop on two engines, and JaxGCRL's loop. (`python -m benchmarks._peer_sides`)
 
-A side builds itself, compiles, and then answers the commands on its standard input, a line each, with a line of JSON:
+Each side is a process. A side builds its loop and compiles it. It then reads one command per line from its standard
+input and answers each with one line of JSON:
 
-    loop     seconds of one iteration: unroll, insert, sample, relabel, all its updates
-    physics  seconds of as many env steps under fixed actions, and nothing else
+    loop     seconds of one iteration: unroll, insert, sample, relabel, all updates
+    physics  seconds of the same number of env steps under fixed actions, and nothing else
 
-Nothing of ours is imported by the other side: its process may run under another interpreter, with what it needs.
+JaxGCRL's side imports nothing of crl_jax: its process may run under another interpreter.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from types import ModuleType
 from typing import Any, Literal, TextIO
 
 MANY = 100_000
-"""Iterations that a side is told to make; the process is ended long before."""
+"""Number of iterations that JaxGCRL's run is configured for; `peers` ends the process long before."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What both sides are given. `updates` follow from JaxGCRL's schedule: see `updates`."""
+    """Sizes that all sides share."""
 
     num_envs: int
     unroll_length: int
@@ -40,15 +41,15 @@ class Sizes:
 
     @property
     def updates(self) -> int:
-        """SGD updates of an iteration: JaxGCRL cuts a window of an episode's length per environment into batches."""
+        """SGD updates per iteration: JaxGCRL cuts `episode_length - 1` transitions per environment into batches."""
         return self.num_envs * (self.episode_length - 1) // self.batch_size
 
 
 class Gate:
-    """Where a side stands still between two iterations, and answers.
+    """Stops a side between two iterations to answer commands.
 
     Args:
-        physics: seconds of the env steps of an iteration, compiled.
+        physics: runs the env steps of one iteration, compiled, and returns their seconds.
     """
 
     def __init__(self, answers: TextIO, physics: Callable[[], float]):
@@ -59,7 +60,7 @@ class Gate:
         self.answers.flush()
 
     def stand(self) -> None:
-        """Tell how long the iteration took, then do what is asked for; returns where the next is to begin."""
+        """Answer with the seconds of the last iteration, then serve commands; returns at the command `loop`."""
         self.answer(loop=time.perf_counter() - self.started)
         for line in sys.stdin:
             if line.strip() == "loop":
@@ -70,7 +71,7 @@ class Gate:
 
 
 def timed(function: Callable[[], Any]) -> Callable[[], float]:
-    """`function` compiled by a first call; then seconds of a call, waited for."""
+    """A function that calls `function`, waits for the result and returns the seconds. A first call here compiles."""
     import jax
 
     def run() -> float:
@@ -83,7 +84,7 @@ def timed(function: Callable[[], Any]) -> Callable[[], float]:
 
 
 def ours(sizes: Sizes, answers: TextIO, physics: Literal["spring", "c"] = "spring") -> None:
-    """The loop of crl_jax on the task `ant`, with JaxGCRL's plain networks and schedule."""
+    """The loop of crl_jax on the task `ant`, with JaxGCRL's schedule and networks (no LayerNorm)."""
     import jax
 
     from crl_jax import loop
@@ -117,10 +118,10 @@ def ours(sizes: Sizes, answers: TextIO, physics: Literal["spring", "c"] = "sprin
 
 
 def jaxgcrl(sizes: Sizes, answers: TextIO) -> None:
-    """`CRL.train_fn` of the checkout that is first on the path, unchanged; its evaluations, not timed, become the gate.
+    """JaxGCRL's `CRL.train_fn`, unchanged, from the first checkout on the path. The gate replaces its evaluations.
 
     Raises:
-        SystemExit: `train_fn` ended by itself.
+        SystemExit: `train_fn` returned.
     """
     import jax
     import numpy as np
@@ -140,7 +141,7 @@ def jaxgcrl(sizes: Sizes, answers: TextIO) -> None:
 
     evaluator.ActorEvaluator.run_evaluation = stand
     env = Ant(backend="spring")
-    env.goal_indices = np.asarray(env.goal_indices)  # train_fn hashes them, which a JAX newer than its own refuses
+    env.goal_indices = np.asarray(env.goal_indices)  # train_fn hashes them; newer JAX versions refuse that
     batched = envs.training.VmapWrapper(Ant(backend="spring"))
     start = jax.jit(batched.reset)(jax.random.split(jax.random.PRNGKey(0), sizes.num_envs))
     gate = Gate(answers, timed(_physics(batched.step, start, batched.action_size, sizes)))
@@ -174,7 +175,7 @@ SIDES: dict[str, Callable[[Sizes, TextIO], None]] = {
 
 
 def _physics(step: Callable[..., Any], state: Any, action_size: int, sizes: Sizes) -> Callable[[], Any]:
-    """An unroll of `step` (state, action) -> state under fixed random actions, jitted."""
+    """A jitted unroll of `step`, (state, action) -> state, under fixed random actions."""
     import jax
 
     shape = (sizes.num_envs, action_size)
@@ -188,7 +189,7 @@ def _physics(step: Callable[..., Any], state: Any, action_size: int, sizes: Size
 
 
 class _Anything(ModuleType):
-    """A module of which every name is a class."""
+    """A module in which every attribute is an empty class."""
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
@@ -197,7 +198,7 @@ class _Anything(ModuleType):
 
 
 def _stand_in(package: str, module: str) -> None:
-    """Where a module is not installed, an empty one: for imports that serve annotations and logs, not the loop."""
+    """Install an empty module if the real one is missing: JaxGCRL needs it for annotations and logs only."""
     try:
         importlib.import_module(f"{package}.{module}")
     except ImportError:
@@ -207,7 +208,7 @@ def _stand_in(package: str, module: str) -> None:
 
 
 def main(side: str, sizes: str) -> None:
-    """Be one side; answers go to the standard output as it was at the start, everything else printed to stderr."""
+    """Run one side. Answers go to the original standard output; everything else that is printed goes to stderr."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     SIDES[side](Sizes(**json.loads(sizes)), answers)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: where it was measured, medians of repeats, a table and a JSON file."""
+"""Code shared by the benchmarks: timing, medians, cases in processes of their own, tables and JSON files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from crl_jax.scale.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = {"c": "tab:blue", "warp": "tab:green", "jax": "tab:orange"}
-"""Of the engines, in every plot."""
+"""Colour of each engine in every plot."""
 _CASE = "--case"
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call; what it returns is waited for (`jax.block_until_ready`)."""
+    """Wall-clock seconds of one call, including the wait for its result (`jax.block_until_ready`)."""
     import jax
 
     start = time.perf_counter()
@@ -34,7 +34,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each case, `repeats` times in turn, so that a change of the machine's load meets all cases alike."""
+    """Seconds of each case. The cases take turns, `repeats` times, so that the machine's load affects all alike."""
     measured: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, function in cases.items():
@@ -43,15 +43,15 @@ def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
 
 
 def fresh_process(module: str, case: Mapping[str, Any], limit: float, **environment: str) -> dict[str, Any]:
-    """What `serve` answers to `case` in a process of its own, where nothing is compiled and memory is the case's alone.
+    """Measure `case` in a new process: no program is compiled there yet, and its memory is the case's own.
 
     Args:
         module: a benchmark whose `__main__` calls `serve`.
-        limit: seconds, after which the process is ended.
-        environment: variables put into the process's environment.
+        limit: seconds after which the process is killed.
+        environment: environment variables to add.
 
     Returns:
-        the case with the measurements; or with `not_measured`, the reason.
+        The case and its measurements; if it failed, the case and the reason under `not_measured`.
     """
     command = [sys.executable, "-m", module, _CASE, json.dumps(case)]
     try:
@@ -66,7 +66,7 @@ def fresh_process(module: str, case: Mapping[str, Any], limit: float, **environm
 
 
 def serve(measure: Callable[..., dict[str, Any]]) -> bool:
-    """In a process that `fresh_process` started: print what `measure` makes of the case, and return True."""
+    """In a process that `fresh_process` started, measure the case, print the result and return True; else False."""
     if sys.argv[1:2] != [_CASE]:
         return False
     print(json.dumps(measure(**json.loads(sys.argv[2]))))
@@ -74,7 +74,7 @@ def serve(measure: Callable[..., dict[str, Any]]) -> bool:
 
 
 def peak_memory() -> dict[str, float]:
-    """`resident_bytes`: the process's peak; `device_bytes`: JAX's peak on its first device, where the backend tells."""
+    """Peak bytes: `resident_bytes` of the process; `device_bytes` of JAX's first device if the backend reports it."""
     import resource
 
     import jax
@@ -91,14 +91,14 @@ def median(values: Sequence[float]) -> float:
 
 
 def here() -> str:
-    """The device and how busy the machine is, for the title of a plot."""
+    """Device, cores and load of the machine, for the title of a plot."""
     facts = machine()
     device = facts["processor"] if facts["devices"][0].startswith("cpu") else facts["devices"][0]
     return f"{device}, {facts['cores']} cores, load {facts['load_1min']:.0f}"
 
 
 def by_doublings(axes: Any, sizes: Sequence[int]) -> None:
-    """Both axes of a plot logarithmic, with a tick at every size, a grid and a legend."""
+    """Make both axes of a plot logarithmic, with a tick at every size, a grid and a legend."""
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     axes.minorticks_off()
@@ -117,8 +117,8 @@ def publish(
 
     Args:
         titles, table: column titles and, per row, one text per column.
-        rows: the measurements themselves, for the file.
-        settings: what was asked for; anything that JSON takes.
+        rows: the measurements, for the file.
+        settings: the benchmark's settings; anything that JSON can store.
     """
     printed = Table(title=name)
     for index, title in enumerate(titles):
@@ -126,7 +126,7 @@ def publish(
     for row in table:
         printed.add_row(*row)
     console = Console()
-    # In a file a table is as wide as it needs to be.
+    # Output to a file has no terminal width: let the table be wide.
     (console if console.is_terminal else Console(width=max(console.width, 200))).print(printed)
     path = write(name, rows, settings)
     Console(stderr=True).print(f"written: {path}")
@@ -134,7 +134,7 @@ def publish(
 
 
 def write(name: str, rows: Sequence[Mapping[str, Any]], settings: Any = None) -> Path:
-    """Write results/<name>.json (machine, settings, rows) and a line of the history; returns the file's path."""
+    """Write results/<name>.json (machine, settings, rows) and add a line to the history; returns the file's path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     content = {"name": name, "machine": machine(), "settings": settings, "rows": list(rows)}
@@ -144,13 +144,13 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], settings: Any = None) ->
 
 
 def read_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of results/<name>.json; none where there is no such file."""
+    """The rows of results/<name>.json; empty if the file does not exist."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def rows_from_here(name: str) -> list[dict[str, Any]]:
-    """`read_rows`; none where they come from another machine or from other versions."""
+    """`read_rows`, but empty if the rows come from another machine or from other versions of the packages."""
     path, fixed = RESULTS / f"{name}.json", ("processor", "cores", "devices", "versions")
     if not path.exists():
         return []

@@ -1,9 +1,12 @@
 """Seconds from a fresh process to the first env step, without and with the caches of compiled programs.
 
-Each start is a process of its own. "fresh": nothing compiled before, neither JAX's programs nor Warp's kernels;
-"no JAX cache": Warp's kernels are on disk, as always from the second start on; "JAX cache": JAX's persistent
-compilation cache holds the programs, too, as `crl` has it by default. CPU seconds stand beside wall-clock seconds,
-since a machine that does other work stretches only the latter.
+Each start is a process of its own:
+
+- "fresh": neither JAX's programs nor Warp's kernels are compiled.
+- "no JAX cache": Warp's kernels are on disk, as from the second start on.
+- "JAX cache": JAX's persistent compilation cache also holds the programs. This is the default of `crl`.
+
+The table shows CPU seconds beside wall-clock seconds, because other work on the machine stretches only the latter.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from benchmarks import common
 
 FRESH, KERNELS, CACHED = "fresh", "no JAX cache", "JAX cache"
 STARTS = {"c": (KERNELS, CACHED), "warp": (FRESH, KERNELS, CACHED), "jax": (KERNELS, CACHED)}
-"""What can be told apart on an engine: only `warp` has kernels of its own."""
+"""Engine -> starts that differ on this engine. Only `warp` compiles kernels of its own."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class Settings:
     cases: tuple[tuple[str, str], ...] = (("warp", "push"), ("jax", "reach"), ("c", "push"))
     """(engine, task) pairs."""
     num_envs: int = 16
-    """Environments; compilation hardly depends on it."""
+    """Environments; compile time hardly depends on their number."""
     limit: float = 900
-    """Seconds after which a start is given up."""
+    """Seconds after which a process is killed and counts as not measured."""
 
 
 def measure(engine: str, task: str, num_envs: int, **_: Any) -> dict[str, Any]:
@@ -64,11 +67,11 @@ def measure(engine: str, task: str, num_envs: int, **_: Any) -> dict[str, Any]:
 
 
 def measure_case(engine: str, task: str, settings: Settings) -> list[dict[str, Any]]:
-    """A row for each start of an engine; the first fills the caches."""
+    """One row per start of an engine. The first start fills the caches."""
     rows = []
     case = {"engine": engine, "task": task, "num_envs": settings.num_envs}
     with tempfile.TemporaryDirectory() as root:
-        # Warp's own cache stays the user's, but for the fresh start.
+        # Only engines with a fresh start get a cache of Warp's kernels of their own; the others use the user's cache.
         kernels = {"WARP_CACHE_PATH": str(Path(root) / "warp")} if FRESH in STARTS[engine] else {}
         cache = {
             "JAX_COMPILATION_CACHE_DIR": str(Path(root) / "xla"),
@@ -77,7 +80,7 @@ def measure_case(engine: str, task: str, settings: Settings) -> list[dict[str, A
         }
         off = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
         for index, start in enumerate(STARTS[engine]):
-            # The first start finds JAX's cache empty, and so compiles like one without.
+            # The first start finds JAX's cache empty and therefore compiles everything, as without a cache.
             environment = kernels | (off if start == KERNELS and index else cache)
             row = common.fresh_process("benchmarks.compile_time", case, settings.limit, **environment)
             rows.append({**row, "start": start})

@@ -1,8 +1,10 @@
 """Compile time and memory of a whole SGD update against depth (`python -m benchmarks.depth`).
 
-Every case is lowered and compiled from shapes in a process of its own: nothing is allocated, nothing is run. Seconds
-are the median of several processes, in turn. Host memory is the process's peak while compiling; device memory is what
-the compiled update asks for: arguments (parameters, moments, batch) and temporaries (activations, gradients).
+Every case is compiled from shapes in a process of its own: no array is allocated and no update is run. Seconds are the
+median over several processes; the cases take turns. Host memory is the peak of the process while it compiles. Device
+memory is what the compiled update needs: arguments (parameters, moments, batch) and temporaries (activations,
+gradients).
+
 Writes results/depth.json and docs/depth.png.
 """
 
@@ -27,7 +29,7 @@ FIGURE = Path(__file__).parent.parent / "docs" / "depth.png"
 
 @dataclass(frozen=True)
 class Case:
-    """One network: the critic's depth; the actor has the same up to 512, as the scaling paper needed."""
+    """One network. `depth` is the critic's; the actor's depth is the same, but at most 512 as in the scaling paper."""
 
     depth: int
     unrolled: bool = False
@@ -47,7 +49,7 @@ CASES = (
 
 
 def measure(width: int, batch_size: int, **fields: Any) -> dict[str, Any]:
-    """In a fresh process, for the `Case` of `fields`: seconds to trace and compile the update; its memory, bytes."""
+    """Trace and compile the update for `Case(**fields)`, in a fresh process; returns seconds and bytes of memory."""
     import jax
     import jax.numpy as jnp
 
@@ -72,7 +74,7 @@ def measure(width: int, batch_size: int, **fields: Any) -> dict[str, Any]:
 
     batch = jax.eval_shape(blank)
     warm = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((8, 8), jnp.float32))
-    warm.compile()  # XLA's own start-up is not the case's.
+    warm.compile()  # So that XLA's own start-up is not measured.
     before = common.peak_memory()["resident_bytes"]
     start = time.perf_counter()
     lowered = jax.jit(agent.update, donate_argnums=0).lower(state, batch, key)

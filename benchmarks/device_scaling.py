@@ -1,7 +1,7 @@
 """The same run on 1, 2, 4, 8 devices: success at the end, env steps/s, compile seconds (`crl bench device_scaling`).
 
-Each case is a process of its own. Where JAX sees fewer devices than asked for and the machine has no accelerator, the
-CPU is split into virtual ones: these share its cores, so that their speed shows the cost of the split, not a gain.
+Each number of devices is measured in a process of its own. On a machine without an accelerator, the CPU is split into
+virtual devices. They share the CPU's cores, so their speed shows the cost of the split, not a gain.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class Settings:
     """What is measured."""
 
     preset: str = "reach_cpu"
-    """The run; its batch is shared by the devices, the same for all of their numbers."""
+    """Preset of the run. The global batch is the same for every number of devices; the devices share it."""
     devices: tuple[int, ...] = (1, 2, 4, 8)
     """Numbers of devices."""
     seed: int = 0
-    """Of the run."""
+    """Seed of the run."""
     total_env_steps: int = 0
-    """Length of the run; 0: the preset's own."""
+    """Length of the run; 0: the length that the preset sets."""
     limit: float = 3600.0
     """Seconds that a run may take."""
 
 
 def measure(preset: str, devices: int, seed: int, total_env_steps: int, **_: Any) -> dict[str, Any]:
-    """Train in this process; the run's folder is thrown away."""
+    """Train in this process; the run's folder is deleted afterwards."""
     from configs import PRESETS
     from crl_jax.config import with_overrides
     from crl_jax.train import train
@@ -57,11 +57,11 @@ def measure(preset: str, devices: int, seed: int, total_env_steps: int, **_: Any
 
 
 def main(settings: Settings) -> int:
-    """Run every number of devices, print, write results/device_scaling.json; 1 where a run failed."""
+    """Run every number of devices, print, write results/device_scaling.json; returns 1 if a run failed."""
     console, rows = Console(stderr=True), []
     sizes = {"preset": settings.preset, "seed": settings.seed, "total_env_steps": settings.total_env_steps}
     for devices in settings.devices:
-        # Virtual devices exist on the CPU backend alone; their callbacks need a thread each (crl_jax/parallel.py).
+        # Only the CPU backend has virtual devices. The callback of each needs a thread (crl_jax/scale/parallel.py).
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         pool = str(max(16, 2 * devices))
         with console.status(f"{devices} devices"):

@@ -1,7 +1,7 @@
 """Env steps/s, memory and compile seconds of each engine at several numbers of environments, random actions.
 
-Each case is a process of its own, so that its peak memory is its own. The machine's CPU share is measured with it: on a
-machine that does other work, env steps per CPU second say what env steps/s do not.
+Each case runs in a process of its own, so that its peak memory can be measured. CPU seconds are measured, too: env
+steps per CPU second stay comparable when the machine does other work, env steps/s do not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIGURE = Path(__file__).parent.parent / "docs" / "env_scaling.png"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured. On a GPU: `--engines warp jax --num-envs 512 2048 8192`; GPUs have a column of their own."""
+    """What is measured. On a GPU: `--engines warp jax --num-envs 512 2048 8192`; GPU results have their own column."""
 
     task: str = "push"
     """The task."""
@@ -31,19 +31,19 @@ class Settings:
     num_envs: tuple[int, ...] = (64, 512, 4096)
     """Numbers of environments."""
     seconds: float = 10.0
-    """Length of one measurement: its env steps are chosen to take about this long, one at least."""
+    """Approximate length of one measurement in seconds; it makes at least one env step."""
     repeats: int = 3
     """Measurements; the median is reported."""
     limit: float = 120.0
-    """Seconds that a case's measurements may take; a case whose single env step takes longer is not measured."""
+    """Seconds that all measurements of a case may take. A case is not measured if one env step takes longer."""
     build_limit: float = 600.0
-    """Seconds for the build, the first step and its compilation, on top."""
+    """Additional seconds for the build, the first env step and its compilation."""
 
 
 def measure(
     engine: str, task: str, num_envs: int, seconds: float, repeats: int, limit: float, **_: Any
 ) -> dict[str, Any]:
-    """In a fresh process: build, compile, then `repeats` unrolls of about `seconds` each."""
+    """In a fresh process: build, compile, then measure `repeats` unrolls of about `seconds` each."""
     import jax
 
     from envs_mjx import make
@@ -88,7 +88,7 @@ def measure(
 
 
 def figure(rows: Sequence[Mapping[str, Any]], device: str, path: Path = FIGURE) -> Path:
-    """Env steps/s against environments, a line for each engine; what was not measured is left out."""
+    """Plot env steps/s against environments, a line for each engine; cases that were not measured are left out."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,10 @@
-"""Env steps/s: the official Meta-World in gymnasium's AsyncVectorEnv against our `c` engine, in turn, random actions.
+"""Env steps/s under random actions: official Meta-World in gymnasium's AsyncVectorEnv against our engine `c`.
 
-The second table, engines and numbers of environments, is `benchmarks/env_scaling.py`, which also runs alone.
+The two sides take turns. Both run episodes of the same horizon and reset them within the measured time. The official
+side runs with several numbers of worker processes, and its best result counts. Compilation and start-up are measured
+separately.
 
-Both run episodes of the same horizon and reset them within the measured time. The official side gets the better of
-several numbers of worker processes. Compilation and start-up are measured apart.
+Afterwards `benchmarks/env_scaling.py` prints a second table, engines by numbers of environments; it also runs alone.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Settings:
     tasks: tuple[str, ...] = ("push-back", "window-close", "hammer")
     """Tasks, one after the other."""
     num_envs: int = 512
-    """Environments of our engine."""
+    """Number of environments on our side."""
     unroll: int = 250
-    """Env steps of one measured unroll of ours."""
+    """Env steps of each of our environments in one measurement."""
     official_steps: int = 1000
     """Env steps of each official environment in one measurement (two episodes)."""
     horizon: int = 500
@@ -38,13 +39,13 @@ class Settings:
     repeats: int = 5
     """Measurements of each side, in turn; medians are reported."""
     workers: tuple[int, ...] = ()
-    """Numbers of official processes that are tried; empty: cores and twice the cores."""
+    """Numbers of worker processes to try on the official side; empty: the number of cores, and twice that."""
     scaling: bool = True
-    """Go on with `env_scaling`, with its defaults."""
+    """Also run `env_scaling` with its defaults."""
 
 
 def official_case(task: str, workers: int, steps: int, horizon: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """One measurement of `workers` official environments in processes, and how to close them."""
+    """(measure, close) for `workers` official environments, each in a process of its own."""
     import gymnasium
 
     from envs_mjx.metaworld.official import make_official
@@ -63,7 +64,7 @@ def official_case(task: str, workers: int, steps: int, horizon: int) -> tuple[Ca
 
 
 def our_case(task: str, settings: Settings) -> tuple[Callable[[], Any], float]:
-    """One measured unroll of our engine inside jit and scan, and the seconds of its first call."""
+    """A function that runs one unroll of our engine inside jit and scan, and the seconds of its first call."""
     import jax
 
     from envs_mjx import make
@@ -89,7 +90,7 @@ def our_case(task: str, settings: Settings) -> tuple[Callable[[], Any], float]:
 
 
 def measure_task(task: str, settings: Settings) -> dict[str, Any]:
-    """One row: medians of both sides in turn, and their ratio."""
+    """One row: the median of each side, and their ratio. The sides take turns."""
     cores = os.cpu_count() or 1
     counts = settings.workers or (cores, 2 * cores)
     ours, first = our_case(task, settings)

@@ -1,8 +1,8 @@
-"""How near engines `warp` and `jax` are to engine `c`, the official physics: steps, rollouts, scripted policies.
+"""How close engines `warp` and `jax` are to engine `c`, the official physics: steps, rollouts, scripted policies.
 
-All engines start from engine `c`'s own states, so that resets are not measured here. Each row, one task on one
-engine, is kept as soon as it is measured; `--missing` goes on with those that have none. Writes docs/fidelity.md and
-docs/fidelity.png from the rows.
+All engines start from states of engine `c`, so resets are not measured here. A row is one task on one engine. Each row
+is written as soon as it is measured; `--missing` continues with the tasks and engines that have no row yet. Writes
+docs/fidelity.md and docs/fidelity.png from the rows.
 
 Axis letters: E environments (one episode each), T time, K points, R reset vector.
 """
@@ -23,7 +23,7 @@ from benchmarks import common, fidelity_page
 from benchmarks.scripted_policies import draw_vectors, official_successes
 
 POINTS = 10
-"""Tolerance on scripted success against engine `c`, in points of a hundred episodes."""
+"""Tolerance on the scripted policy's success rate against engine `c`, in percentage points."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Settings:
     """What is measured."""
 
     engines: tuple[str, ...] = ("c", "scene", "warp", "jax")
-    """Engines; `c` is the reference: its rows hold the official scene's pairs alone. `scene`: the scene of `jax`,
-    stepped by MuJoCo's C engine in the official package: what the simplification alone costs."""
+    """Engines. `c`: the reference; its rows only count the official scene's geom pairs. `scene`: the simplified scene
+    of `jax` stepped by MuJoCo's C engine in the official package, which shows what the simplification costs."""
     tasks: tuple[str, ...] = ()
     """Tasks; empty: all."""
     missing: bool = False
-    """Only tasks and engines without a row in results/fidelity.json."""
+    """Measure only tasks and engines without a row in results/fidelity.json."""
     episodes: int = 16
     """Environments and scripted episodes per task and engine."""
     horizon: int = 200
@@ -44,7 +44,7 @@ class Settings:
     rollout: int = 50
     """Env steps of a rollout of random actions."""
     seed: int = 0
-    """Of reset vectors and actions."""
+    """Seed of reset vectors and actions."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Side:
 
 
 def make_side(task: str, engine: str, count: int) -> Side:
-    """E = count environments; raises EnvError where the engine does not take the scene."""
+    """The side with E = count environments; raises EnvError if the engine does not support the scene."""
     import jax
 
     from envs_mjx.metaworld import official
@@ -87,7 +87,7 @@ def begin(env: Any, vectors: np.ndarray) -> tuple[Any, Any]:
 
 
 def as_dynamics(env: Any, physics: Any) -> Any:
-    """A state of engine `c`, whose environment `env` is, as a state of `warp` and `jax`; what was read stays."""
+    """Convert a state of engine `c` to one of `warp` and `jax`; `env` is the environment on `c`. The readout stays."""
     import jax.numpy as jnp
 
     from envs_mjx.physics.mjx import Dynamics
@@ -102,9 +102,9 @@ def as_dynamics(env: Any, physics: Any) -> Any:
 
 
 def scripted(side: Side, physics: Any, target: Any, horizon: int, keep: tuple[int, ...] = ()) -> tuple[Any, list[Any]]:
-    """Successes (E,) at any step of the official scripted policy, and the states before the steps `keep`.
+    """Run the official scripted policy; returns success at any step (E,), and the states before the steps `keep`.
 
-    Stops at the horizon, or when all have succeeded and all of `keep` are kept.
+    The run stops at the horizon, or earlier if all environments have succeeded and all of `keep` are stored.
     """
     from envs_mjx.metaworld import official
 
@@ -127,7 +127,7 @@ def random_actions(seed: int, steps: int, count: int) -> np.ndarray:
 
 
 def rolled(side: Side, physics: Any, actions: np.ndarray) -> np.ndarray:
-    """(E, 3) where the achieved point is after `actions` (T, E, 4)."""
+    """(E, 3) the achieved point after `actions` (T, E, 4)."""
     for action in actions:
         physics = side.step(physics, action)
     return np.asarray(side.env.layout.point(physics, side.env.task.achieved))
@@ -135,13 +135,13 @@ def rolled(side: Side, physics: Any, actions: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Reference:
-    """Engine `c` on one task.
+    """Results of engine `c` on one task.
 
     Attributes:
-        start, target: state after the reset, goal (E, 3).
-        states: those along scripted episodes, at the steps KEPT.
+        start, target: state after the reset; goal (E, 3).
+        states: states along scripted episodes, at the steps KEPT.
         ends: (E, 3) achieved points after rollouts of random actions.
-        successes: (E,) of the scripted policy.
+        successes: (E,) success of the scripted policy.
     """
 
     side: Side
@@ -153,7 +153,7 @@ class Reference:
 
 
 KEPT = (0, 10, 20, 30, 40, 50, 60)
-"""Steps of the scripted episodes whose states the one-step error starts from: free flight, grasp, transport."""
+"""Steps of a scripted episode at which one-step errors are measured: free flight, grasp, transport."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -167,7 +167,7 @@ def reference(task: str, settings: Settings) -> Reference:
 
 
 def one_step_errors(side: Side, known: Reference, seed: int) -> np.ndarray:
-    """(len(KEPT) * E,) metres: the furthest of the points read, one step of random actions from the same states."""
+    """(len(KEPT) * E,) errors in metres after one step of random actions: the largest over the points of a task."""
     errors = []
     for state, action in zip(known.states, random_actions(seed, len(known.states), side.env.num_envs), strict=True):
         exact, ours = known.side.step(state, action), side.step(as_dynamics(known.side.env, state), action)
@@ -176,7 +176,7 @@ def one_step_errors(side: Side, known: Reference, seed: int) -> np.ndarray:
 
 
 def measure(task: str, engine: str, settings: Settings) -> dict[str, Any]:
-    """One row; EnvError where the engine does not take the scene."""
+    """One row; raises EnvError if the engine does not support the scene."""
     from envs_mjx.metaworld.jax_scenes import colliding_pairs, load_jax_model
     from envs_mjx.metaworld.scenes import load_model
     from envs_mjx.metaworld.tasks import TASKS
@@ -214,13 +214,13 @@ def measure(task: str, engine: str, settings: Settings) -> dict[str, Any]:
 
 
 def measure_scene(task: str, settings: Settings) -> dict[str, Any]:
-    """One row: scripted success in the official package, its scene replaced by the one of engine `jax`."""
+    """One row: success of the scripted policy in the official package, with the simplified scene of engine `jax`."""
     from envs_mjx.metaworld.jax_scenes import colliding_pairs, load_jax_model
     from envs_mjx.metaworld.scenes import load_model
     from envs_mjx.metaworld.tasks import TASKS
 
     row, official = TASKS[task], load_model(TASKS[task].scene)
-    # The official package reads bodies that our tasks do not: none is fused.
+    # The official package reads more bodies than our tasks do. So all bodies are kept, and none is fused.
     bodies = tuple(name for index in range(1, official.nbody) if (name := official.body(index).name))
     model, random = load_jax_model(row.scene, bodies), np.random.default_rng(settings.seed)
     vectors: list[np.ndarray] = []
@@ -244,7 +244,7 @@ def measure_scene(task: str, settings: Settings) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    """Measure, print, write results/fidelity.json and docs/fidelity.{md,png}; other rows stay."""
+    """Measure, print, write results/fidelity.json and docs/fidelity.{md,png}; rows of other cases stay."""
     from envs_mjx.base import EnvError
     from envs_mjx.metaworld.tasks import TASKS
 
@@ -259,7 +259,7 @@ def main(settings: Settings) -> None:
         except EnvError as error:
             console.print(f"{' '.join(case)}: left out: {error}")
             continue
-        rows = _kept() | {case: row}  # Read again: another run may have added its own.
+        rows = _kept() | {case: row}  # Read again: another process may have added rows.
         common.write("fidelity", _in_order(rows, tuple(TASKS)), asdict(settings))
         console.print(f"{' '.join(case)}: {row}")
     for written in fidelity_page.write(POINTS):

@@ -1,4 +1,4 @@
-"""docs/fidelity.md and docs/fidelity.png from results/fidelity.json and results/scripted_policies.json."""
+"""Write docs/fidelity.md and docs/fidelity.png from results/fidelity.json and results/scripted_policies.json."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _episodes(tables: dict[str, Rows], *engines: str) -> str:
 
 
 def _cells(known: dict[str, Any], tables: dict[str, Rows]) -> list[str]:
-    """Texts of one task's line."""
+    """The cells of one task's line in the table."""
     task = known["task"]
     pairs = [str(tables[engine][task]["pairs"]) if task in tables[engine] else "" for engine in ("c", "scene")]
     cells = [task, *pairs, f"{known['official']:.0f}", f"{known['ours']:.0f}"]
@@ -120,7 +120,7 @@ def _line(cells: Any) -> str:
 
 
 def _draw(tables: dict[str, Rows], path: Path, points: int) -> None:
-    """Three panels over the tasks: one-step error, rollout error, success against engine `c` within `points`."""
+    """Plot three panels over the tasks: one-step error, rollout error, success minus that of engine `c` in points."""
     import matplotlib
 
     matplotlib.use("Agg")

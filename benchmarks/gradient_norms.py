@@ -1,8 +1,8 @@
 """Gradient norm of every residual block at depth 1024, for each way to keep it trainable (`crl bench gradient_norms`).
 
-Real transitions of a task (random actions, engine `c`), the real agent and its losses: phi and psi 1024 deep, the actor
-512. Norms are taken at the first update and after the last; a flat curve is a network in which every block learns.
-Writes results/gradient_norms.json and docs/gradient_norms.png.
+The benchmark trains the real agent on real transitions of a task (random actions, engine `c`). phi and psi are 1024
+layers deep, the actor 512. Norms are measured at the first update and after the last one. A flat curve over the blocks
+means that every block learns. Writes results/gradient_norms.json and docs/gradient_norms.png.
 
 Axis letters: L blocks, U updates.
 """
@@ -55,9 +55,9 @@ class Settings:
     """What is measured."""
 
     task: str = "push"
-    """Task whose transitions are learned from."""
+    """Task that the transitions come from."""
     preset: str = "metaworld_cpu"
-    """Agent, exploration and schedule."""
+    """Preset that sets agent, exploration and schedule."""
     depth: int = 1024
     """Hidden layers of phi and psi; the actor has at most 512."""
     width: int = 64
@@ -65,9 +65,9 @@ class Settings:
     batch_size: int = 64
     """Transitions of an update."""
     updates: int = 100
-    """SGD updates between the two curves."""
+    """SGD updates between the two measurements."""
     seed: int = 0
-    """Of parameters, transitions and batches."""
+    """Seed of parameters, transitions and batches."""
 
 
 def block_norms(gradient: Any) -> np.ndarray:
@@ -104,7 +104,7 @@ def batches_of(settings: Settings) -> tuple[Any, Any, Any]:
 
 
 def measure(case: Case, settings: Settings, spec: Any, agent: Any, batches: Any) -> dict[str, Any]:
-    """Norms per block before and after, and how the updates between them went."""
+    """One row: norms per block before and after the updates, and the updates' losses and gradient norms."""
     import dataclasses
 
     import jax
@@ -146,7 +146,7 @@ def measure(case: Case, settings: Settings, spec: Any, agent: Any, batches: Any)
 
 
 def texts(row: dict[str, Any]) -> list[str]:
-    """One line of the table: largest block over smallest at both times, the largest gradient, and the loss."""
+    """One line of the table: ratio of largest to smallest block norm before and after, largest gradient, final loss."""
     spread = [f"{max(row[when][name]) / min(row[when][name]):.1f}" for when in ("begin", "end") for name in NETWORKS]
     tenth = max(1, len(row["critic_loss"]) // 10)
     loss = sum(row["critic_loss"][-tenth:]) / tenth
@@ -154,7 +154,7 @@ def texts(row: dict[str, Any]) -> list[str]:
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
-    """Curves over the blocks: networks across, before and after down."""
+    """Plot norms over the blocks: one column per network, one row before and one after the updates."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7), layout="constrained")

@@ -1,6 +1,7 @@
-"""One env step of engine `jax` on a CPU, with the levels of the body tree kept apart and as MJX traces it by itself.
+"""Time of one env step of engine `jax` on a CPU, with and without barriers between the levels of the body tree.
 
-`crl bench jax_levels`: the figure behind envs_mjx/physics/tracing.py. Compiled beforehand, both take turns.
+`crl bench jax_levels` measures the speed-up that envs_mjx/physics/tracing.py reports. Both forms are compiled first and
+then take turns.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ class Settings:
     num_envs: int = 8
     """Environments."""
     repeats: int = 5
-    """Steps of each form; the median is reported."""
+    """Timed env steps of each form; the median is reported."""
 
 
 def uncared(impl: str) -> Any:
-    """What `tracing.careful` does on other backends: precision alone."""
+    """Stands in for `tracing.careful`: sets the precision only, as on other backends, and adds no barriers."""
     del impl
     return jax.default_matmul_precision("highest")
 
 
 def compiled(settings: Settings, with_levels: bool) -> tuple[Callable[[], Any], float]:
-    """A call that steps once from the same fresh state, and the seconds that it took to compile."""
+    """A function that makes one env step, always from the same fresh state, and its compile seconds."""
     env = envs_mjx.make(settings.task, settings.num_envs, physics="jax", allow_unfaithful=True)
     state = jax.jit(env.reset)(jax.random.PRNGKey(0))
     action = jnp.zeros((settings.num_envs, env.spec.action_size))
@@ -52,7 +53,7 @@ def compiled(settings: Settings, with_levels: bool) -> tuple[Callable[[], Any], 
 
 
 def main(settings: Settings) -> int:
-    """Compile both, time them in turn, print, write results/jax_levels.json."""
+    """Compile both forms, time them in turn, print, write results/jax_levels.json."""
     if jax.default_backend() != "cpu":
         raise SystemExit(
             f"jax_levels: error: backend={jax.default_backend()!r}: the CPU's alone; set JAX_PLATFORMS=cpu"

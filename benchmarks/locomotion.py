@@ -1,7 +1,7 @@
-"""Env steps/s of bodies with motors on engine `c` and on Brax's backend of their published results, in turn.
+"""Env steps/s of the locomotion tasks on engine `c` and on the Brax backend of their published results.
 
-`crl bench locomotion`: random actions, episodes that restart as they end; compiled beforehand. Physics differ: this
-compares what a step costs, and nothing that is learned.
+`crl bench locomotion`: random actions, with auto-reset. Both engines are compiled first and then take turns. Their
+physics differ, so this compares the cost of an env step only, not learning.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Settings:
     tasks: tuple[str, ...] = ("ant", "ant_u_maze")
     """Tasks of `crl envs` that run on engine c."""
     num_envs: int = 256
-    """Environments of each side."""
+    """Environments on each engine."""
     unroll: int = 50
     """Env steps of one measurement."""
     repeats: int = 5
-    """Measurements of each side, in turn; the median counts."""
+    """Measurements of each engine, in turn; the median is reported."""
 
 
 def case(task: str, physics: str, settings: Settings) -> tuple[Callable[[], Any], float]:
-    """One measured unroll, and the seconds of its first call."""
+    """A function that runs one unroll, and the seconds of its first call."""
     import jax
 
     from envs_mjx import make
@@ -58,7 +58,7 @@ def case(task: str, physics: str, settings: Settings) -> tuple[Callable[[], Any]
 
 
 def measure_task(task: str, settings: Settings) -> dict[str, Any]:
-    """One row: medians of both sides in turn, and their ratio."""
+    """One row: the median of each engine, and their ratio. The engines take turns."""
     from envs_mjx import engine_of
 
     published = engine_of(task)

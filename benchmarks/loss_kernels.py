@@ -1,7 +1,7 @@
 """InfoNCE forward and backward: distances by one matmul, by a (B, B, D) difference, and in chunks of rows.
 
-All forms of a batch size run in turn, several times over. The difference form is that of JaxGCRL's and scaling-crl's
-critics. Memory is what the compiled form asks for beside its arguments. (`python -m benchmarks.loss_kernels`)
+At each batch size the forms take turns, several times. The critics of JaxGCRL and scaling-crl use the difference form.
+Memory is that of the compiled program's temporaries, without its arguments. (`python -m benchmarks.loss_kernels`)
 
 Axis letters: B batch, D embedding.
 """
@@ -25,26 +25,26 @@ PENALTY = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: every form at every batch that is in its list."""
+    """What is measured: each form at the batch sizes in its list."""
 
     matmul: tuple[int, ...] = (512, 2048, 8192)
-    """Batches of the whole matrix by matmul."""
+    """Batch sizes of the matmul form, which computes all (B, B) logits at once."""
     difference: tuple[int, ...] = (512, 2048)
-    """Batches of the difference form; at 8,192 its tensor alone would be 17 GB wherever XLA does not fuse it away."""
+    """Batch sizes of the difference form. At 8,192 its (B, B, D) tensor takes 17 GB unless XLA fuses it away."""
     chunked: tuple[int, ...] = (2048, 8192)
-    """Batches of the matmul form in chunks of rows."""
+    """Batch sizes of the matmul form in chunks of rows."""
     chunk: int = 512
     """Rows of a chunk."""
     width: int = 64
     """D, size of the embeddings."""
     loss: str = "fwd_infonce"
-    """A loss of crl_jax/losses.py."""
+    """A loss of crl_jax/contrastive/losses.py."""
     repeats: int = 15
     """Times that every form is run, in turn; medians are reported."""
 
 
 def _difference(phi: Any, psi: Any) -> Any:
-    """(B, B) negative distances through the difference of all pairs, as JaxGCRL writes it."""
+    """(B, B) negative distances, computed from the differences of all pairs as in JaxGCRL."""
     import jax.numpy as jnp
 
     return -jnp.sqrt(jnp.sum(jnp.square(phi[:, None, :] - psi[None, :, :]), axis=-1) + 1e-6)
@@ -66,7 +66,7 @@ def forms(settings: Settings) -> dict[str, Callable[[Any, Any], Any]]:
 
 
 def measure(batch: int, settings: Settings) -> list[dict[str, Any]]:
-    """Every form of this batch: median milliseconds of value and gradient, bytes of temporaries, the loss itself."""
+    """One row per form at this batch size: median ms of value and gradient, bytes of temporaries, value of the loss."""
     import jax
 
     phi, psi = jax.random.normal(jax.random.PRNGKey(0), (2, batch, settings.width))
@@ -92,13 +92,13 @@ def measure(batch: int, settings: Settings) -> list[dict[str, Any]]:
 
 
 def with_ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with `ratio`, each form's time over matmul's at the same batch; absent where matmul was not measured."""
+    """Add `ratio`, a form's time over that of matmul at the same batch size, where matmul was measured."""
     base = {row["batch"]: row["ms"] for row in rows if row["form"] == "matmul"}
     return [{**row, "ratio": row["ms"] / base[row["batch"]]} if row["batch"] in base else dict(row) for row in rows]
 
 
 def figure(rows: Sequence[Mapping[str, Any]], title: str, path: Path = FIGURE) -> Path:
-    """Milliseconds and temporaries against the batch, a line for each form."""
+    """Plot milliseconds and temporaries against the batch size, a line for each form."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,10 +1,10 @@
 """Our loop against a JaxGCRL checkout: the same ant, networks, batch and updates (`crl bench peers --path CHECKOUT`).
 
-Ours on Brax's spring, as theirs, and on MuJoCo's C engine (ours_c): other physics, there for its speed alone. Each side
-lives in a process of its own, compiled beforehand, and they take turns: an iteration of each, the env steps alone of
-each, and again. Time outside physics is the one less the other, of the same side. All run on this interpreter's JAX and
-Brax, unless `--python` names another for the checkout. It needs no installation, and is neither vendored nor a
-dependency.
+There are three sides: `jaxgcrl`; `ours`, also on Brax's spring; and `ours_c`, on MuJoCo's C engine. The physics of
+`ours_c` differ, so it compares speed only. Each side runs in a process of its own and compiles first. Then the sides
+take turns: each runs one iteration, then each runs the env steps of an iteration only, and so on. Time outside physics
+is a side's iteration minus its env steps. All sides use this interpreter's JAX and Brax; `--python` names another
+interpreter for the checkout. The checkout needs no installation, and is neither vendored nor a dependency.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MODULE = "jaxgcrl/agents/crl/crl.py"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, on which checkout."""
+    """What is measured, and the checkout."""
 
     path: Path
     """Folder of a JaxGCRL checkout (the one that holds `jaxgcrl/`)."""
@@ -43,15 +43,15 @@ class Settings:
     batch_size: int = 256
     """Transitions of an update."""
     episode_length: int = 1001
-    """Env steps that JaxGCRL learns from at a time; updates of an iteration are num_envs * (this - 1) / batch_size."""
+    """Env steps of an episode. Updates per iteration are num_envs * (episode_length - 1) / batch_size."""
     replay_rows: int = 2046
-    """Env steps of every environment that the replay holds."""
+    """Env steps per environment that the replay buffer holds."""
     warm_up_rows: int = 1054
-    """Env steps of every environment before the first update."""
+    """Env steps per environment before the first update."""
     width: int = 256
     """Units of every hidden layer."""
     depth: int = 2
-    """Hidden layers of phi, psi and the actor, without LayerNorm: 1, 2 or 3, where all sides build the same."""
+    """Hidden layers of phi, psi and the actor, without LayerNorm: 1, 2 or 3, where all sides build equal networks."""
     repeats: int = 7
     """Rounds of all sides; medians are reported."""
 
@@ -59,7 +59,7 @@ class Settings:
         """The sizes for all sides.
 
         Raises:
-            SystemExit: a bad setting, in one line.
+            SystemExit: a bad setting; the message is one line.
         """
         sizes = Sizes(**{name: getattr(self, name) for name in Sizes.__dataclass_fields__})
         windows = self.num_envs * (self.episode_length - 1)
@@ -90,14 +90,14 @@ class Settings:
 
 
 class Side:
-    """A side's process, ready once built: see `_peer_sides`.
+    """The process of one side, see `_peer_sides`. Its first answer tells that the side is built and compiled.
 
     Raises:
-        SystemExit: it ended instead of answering.
+        SystemExit: the process ended instead of answering.
     """
 
     def __init__(self, name: str, sizes: Sizes, python: Path, paths: Sequence[Path], log: IO[str]):
-        # -P: only what is named is on the path, so that no module is taken for another of the same name
+        # -P keeps the working directory off the path, so that no module hides another of the same name
         command = [str(python), "-P", "-m", "benchmarks._peer_sides", name, json.dumps(asdict(sizes))]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(path.resolve()) for path in paths)}
         self.name, self.log = name, log
@@ -116,7 +116,7 @@ class Side:
         return answer
 
     def ask(self, what: str) -> float:
-        """Seconds of `loop` or `physics`."""
+        """Run the command `loop` or `physics`; returns its seconds."""
         assert self.process.stdin is not None
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
@@ -153,7 +153,7 @@ def measure(settings: Settings, console: Console) -> dict[str, dict[str, list[fl
 
 
 def rows_of(measured: Mapping[str, Mapping[str, Sequence[float]]], env_steps: int) -> list[dict[str, Any]]:
-    """Per side: microseconds per env step, whole, physics alone and the rest, and each over JaxGCRL's."""
+    """One row per side: microseconds per env step of the whole, of physics, of the rest; each also over JaxGCRL's."""
     rows: list[dict[str, Any]] = []
     for name, took in measured.items():
         loop, physics = (1e6 * common.median(took[what]) / env_steps for what in ("loop", "physics"))

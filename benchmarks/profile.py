@@ -1,7 +1,8 @@
 """Where an iteration's time goes: a table of stages, and a trace for XProf (`crl profile TASK [options]`).
 
-Stages are those of `train_throughput`, each compiled by itself; below a stage stand the shares of it that can be run
-alone. The trace is of whole training iterations, as `crl train` runs them; operations carry the names of the loop.
+The stages are those of `train_throughput`, each compiled separately. Under a stage, the table lists those of its parts
+that can run alone. The trace covers whole training iterations, as `crl train` runs them. Its operations carry the names
+of the loop's stages.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from crl_jax.types import Batch
 ABOUT = "Profile the training of a task. Besides the options below: --out FOLDER of the trace, --repeats N (5)."
 WHOLE = "whole"
 INSIDE = {"relabelling": "sampling", "critic gradient": "updates", "actor gradient": "updates"}
-"""What is run alone of a stage."""
+"""Part that is also timed alone -> stage that it belongs to."""
 
 
 def inside(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
-    """The parts of stages that `INSIDE` names, over the batches of one iteration from `state`."""
+    """Functions that run the parts of `INSIDE`, by name, over the batches of one iteration from `state`."""
     config, env, key = setup.config, setup.env, jax.random.PRNGKey(2)
     discount = config.agent.discount
     batches = jax.jit(lambda state: loop.sample_batches(env, state, config.train, discount)[1])(state)
@@ -51,7 +52,7 @@ def inside(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
         return env.achieved_goal(obs[row % obs.shape[0], batches.env])
 
     def summed(gradient: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
-        """The sum of the gradients over the U batches, so that none is left out."""
+        """Sums the gradients over the U batches, so that XLA drops none of them."""
 
         def add(total: Any, batch: Batch) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, gradient(batch)), None
@@ -76,7 +77,7 @@ def inside(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
 
 
 def stages(setup: Setup, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
-    """A row per stage (median ms of one iteration, share of the stages' sum), and the whole iteration to be traced."""
+    """One row per stage (median ms per iteration, share of the stages' sum), and the whole iteration as a function."""
     with console.status("Filling the ring with random actions ..."):
         state = warmed(setup)
         functions = parts(setup, state) | inside(setup, state)
@@ -125,7 +126,7 @@ def show(rows: Sequence[dict[str, Any]], config: Config, console: Console) -> No
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Profile as `arguments` ask; 2 after a user's error."""
+    """Run `crl profile` with these arguments; returns 0, or 2 after a user's error."""
     first = argparse.ArgumentParser(prog="crl profile", add_help=False, allow_abbrev=False)
     first.add_argument("--out", type=Path)
     first.add_argument("--repeats", type=int, default=5)

@@ -1,7 +1,7 @@
-"""The matmul floor of a function: the time of its matrix products alone, each shape measured by itself.
+"""The matmul floor of a function: the time of its matrix products only, each shape measured separately.
 
-The products are read from the function's own program (its jaxpr), with the trip counts of the scans around them.
-Products with a vector (LayerNorm's means) are not counted: they belong to what the floor leaves out.
+The products are read from the function's jaxpr, with the trip counts of the scans around them. Products with a vector
+(LayerNorm's means) are not counted.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from benchmarks import common
 
 COPIES = 16
-"""Products in one timed call: the call itself is then no part of the time."""
+"""Products in one timed call, so that the overhead of the call hardly counts."""
 
 
 class Product(NamedTuple):
-    """(m, k) @ (k, n), as often as it is in a batch."""
+    """A matrix product (batch, m, k) @ (batch, k, n)."""
 
     batch: int
     m: int
@@ -35,10 +35,10 @@ class Product(NamedTuple):
 
 
 def products(function: Callable[..., Any], *shapes: Any) -> collections.Counter[Product]:
-    """How often `function` of arguments like `shapes` computes each matrix product; nothing is run.
+    """Count the matrix products of `function` for arguments like `shapes`, without running it.
 
     Raises:
-        ValueError: products within a while loop, whose trip count no program tells.
+        ValueError: a product within a while loop, because its trip count is unknown.
     """
     found: collections.Counter[Product] = collections.Counter()
     _collect(jax.make_jaxpr(function)(*shapes).jaxpr, 1, found)
@@ -75,7 +75,7 @@ def _product(equation: Any) -> Product:
 
 
 def seconds_each(product: Product, repeats: int) -> float:
-    """Median seconds of one product, of `COPIES` in a loop on different operands."""
+    """Median seconds of one product, timed as `COPIES` products in a loop on different operands."""
     shape = (COPIES, product.batch)
     left = jnp.ones((*shape, product.m, product.k), product.dtype)
     right = jnp.ones((*shape, product.k, product.n), product.dtype)

@@ -1,8 +1,8 @@
-"""The official scripted policies, in the official package and through our batched `c` engine, from the same starts.
+"""Success of the official scripted policies in the official package and in our engine `c`, from the same starts.
 
-A positive control: if the physics, the observation or the resets were wrong, the policies would fail. Reset vectors
-are drawn by our environments and given to both sides; success is the native predicate at any step. Each task's row is
-kept as soon as it is measured; `--missing` goes on with the tasks that have none.
+This is a positive control: with wrong physics, observations or resets, the policies would fail. Our environments draw
+the reset vectors, and both sides use them. An episode succeeds if the task's native predicate holds at any step. Each
+task's row is written as soon as it is measured; `--missing` continues with the tasks that have no row yet.
 
 Axis letters: E environments (one episode each), R reset vector.
 """
@@ -31,19 +31,19 @@ class Settings:
     tasks: tuple[str, ...] = ()
     """Tasks; empty: all."""
     missing: bool = False
-    """Only tasks without a row in results/scripted_policies.json."""
+    """Measure only tasks without a row in results/scripted_policies.json."""
     episodes: int = 100
     """Episodes per task and side."""
     horizon: int = 500
     """Env steps of an episode."""
     seed: int = 0
-    """Of the reset vectors."""
+    """Seed of the reset vectors."""
     workers: int = 0
-    """Processes of the official side; 0 takes every core."""
+    """Processes of the official side; 0: one per core."""
 
 
 def official_successes(task: str, vectors: np.ndarray, horizon: int, model: Any = None) -> np.ndarray:
-    """(E,) success at any step of the official package, in its own scene or in `model`; stops at a success."""
+    """(E,) success at any step in the official package, in its own scene or in `model`; an episode ends at success."""
     import mujoco
 
     from envs_mjx.metaworld import official
@@ -76,7 +76,7 @@ def draw_vectors(task: str, count: int, seed: int) -> np.ndarray:
 
 
 def our_successes(task: str, vectors: np.ndarray, horizon: int) -> np.ndarray:
-    """(E,) success at any step of E environments of our `c` engine, stepped together."""
+    """(E,) success at any step in E environments of our engine `c`, stepped together."""
     import jax
 
     from envs_mjx.metaworld import official

@@ -1,7 +1,7 @@
-"""A soak: millions of steps of random actions through engine `c`; what must never happen is counted.
+"""Soak test: millions of env steps of random actions on engine `c`, with a count of everything that must not happen.
 
-The tasks take turns, so that memory is watched while nothing new is compiled. At every turn some simulations are broken
-on purpose (an object's velocity is made NaN) beside those that break by themselves. One line and exit code 1 where
+The tasks take turns, so that nothing is compiled while memory is measured. Each turn also breaks some simulations on
+purpose (an object's velocity is set to NaN). The benchmark prints one line and exits with code 1 if
 
 - an observation, a goal, a reward or another metric is not finite,
 - a divergence is missed, or its environment is not restarted at once,
@@ -47,7 +47,7 @@ FAULTS = {
     "stale_goals": "episodes with the goal of the one before",
     "lost_goals": "goals that changed within an episode",
 }
-"""Counts that must be 0, in words."""
+"""Count that must be 0 -> its name in messages."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Settings:
     tasks: tuple[str, ...] = splits.MT10
     """Tasks, in turns."""
     env_steps: int = 5_000_000
-    """Env steps of all tasks together, at least."""
+    """Least number of env steps, over all tasks."""
     num_envs: int = 512
     """Environments of each task."""
     unroll: int = 50
@@ -71,11 +71,11 @@ class Settings:
     memory_bound: float = 16.0
     """MiB by which resident memory may grow from the warm-up to the end."""
     seed: int = 0
-    """Of starts, goals and actions."""
+    """Seed of starts, goals and actions."""
 
 
 class Steps(NamedTuple):
-    """T env steps of E environments, each as it is after the step and its restart."""
+    """T env steps of E environments: values after the step and the auto-reset, (T, E, ...)."""
 
     finite: jax.Array
     diverged: jax.Array
@@ -86,7 +86,7 @@ class Steps(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What T steps began from, (E, ...)."""
+    """Values before the first of T steps, (E, ...)."""
 
     time: Any
     episode: Any
@@ -94,7 +94,7 @@ class Before(NamedTuple):
 
 
 def make_unroll(env: MetaWorld, length: int) -> Callable[[State, jax.Array], tuple[State, Steps]]:
-    """Jitted: `length` steps of uniform random actions."""
+    """A jitted unroll of `length` steps under uniform random actions."""
 
     @jax.jit
     def unroll(state: State, key: jax.Array) -> tuple[State, Steps]:
@@ -120,7 +120,7 @@ def broken(env: MetaWorld, state: State, rows: np.ndarray) -> State:
 
 
 def judge(before: Before, planted: np.ndarray, steps: Steps, horizon: int) -> dict[str, int]:
-    """`COUNTS` and `FAULTS` of T steps that follow `before`, in which the simulations `planted` are broken."""
+    """`COUNTS` and `FAULTS` of T steps after `before`, where the simulations `planted` were broken on purpose."""
     finite, diverged, done, time, episode, goal = (np.asarray(part) for part in steps)
     earlier = np.concatenate([np.asarray(before.episode)[None], episode[:-1]])
     aims = np.concatenate([np.asarray(before.goal)[None], goal[:-1]])
@@ -141,10 +141,10 @@ def judge(before: Before, planted: np.ndarray, steps: Steps, horizon: int) -> di
 
 
 def resident() -> float:
-    """MiB of memory that this process holds, less what glibc kept of freed memory; without /proc, the most ever held.
+    """Resident memory of this process in MiB, after glibc has returned freed memory; without /proc, the peak.
 
-    The callbacks of many threads leave free pieces in malloc's pools, which grow by some MiB over a soak and are no
-    leak: malloc_trim hands them back first.
+    The callbacks of many threads leave free memory in malloc's pools. The pools grow by some MiB over a soak, which is
+    not a leak, so malloc_trim returns them to the system first.
     """
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
@@ -158,7 +158,7 @@ def resident() -> float:
 
 
 class Soak:
-    """One task under way: its environments, how far they are, and what has been counted."""
+    """One task: its environments, their current state, and the counts so far."""
 
     def __init__(self, task: str, settings: Settings):
         self.task, self.settings = task, settings
@@ -172,7 +172,7 @@ class Soak:
         self.goals = [np.array(self.state.goal)]
 
     def turn(self) -> None:
-        """Break some simulations, step them all, count."""
+        """Break some simulations, step all of them, and add to the counts."""
         settings = self.settings
         planted = self.generator.choice(settings.num_envs, settings.planted, replace=False)
         before = broken(self.env, self.state, planted)
@@ -184,7 +184,7 @@ class Soak:
         self.goals.append(np.asarray(steps.goal)[np.asarray(steps.done)])
 
     def row(self) -> dict[str, Any]:
-        """The task's measurements; goals are those of all episodes begun."""
+        """The task's counts, and the number of goals and distinct goals over all started episodes."""
         goals = np.concatenate(self.goals)
         return {
             "task": self.task,
@@ -195,14 +195,14 @@ class Soak:
 
 
 def soak(settings: Settings) -> tuple[list[dict[str, Any]], list[float]]:
-    """Every task's row, and resident memory (MiB) at the end of the warm-up and of every turn of all tasks after it."""
+    """One row per task, and resident memory (MiB) after the warm-up and after each later turn of all tasks."""
     turns = math.ceil(settings.env_steps / (len(settings.tasks) * settings.num_envs * settings.unroll))
     if turns <= settings.warm_up:
         raise SystemExit(
             f"soak: env_steps={settings.env_steps}: {turns} turns, more than warm_up={settings.warm_up} wanted"
         )
     console, memory = Console(stderr=True), []
-    # MuJoCo writes MUJOCO_LOG.TXT of what diverges.
+    # MuJoCo logs divergences to MUJOCO_LOG.TXT in the working directory.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         soaks = [Soak(task, settings) for task in track(settings.tasks, "building", console=console)]
         for turn in track(range(turns), "soaking", console=console):
@@ -214,7 +214,7 @@ def soak(settings: Settings) -> tuple[list[dict[str, Any]], list[float]]:
 
 
 def faults(rows: list[dict[str, Any]], memory: list[float], bound: float) -> list[str]:
-    """What went wrong, in words; empty where nothing did."""
+    """Messages about faults; empty if there are none."""
     found = [f"{row['task']}: {row[name]} {words}" for row in rows for name, words in FAULTS.items() if row[name]]
     grown = memory[-1] - memory[0]
     return [*found, f"memory grew by {grown:.1f} MiB, {bound:g} allowed"] if grown > bound else found
@@ -224,7 +224,7 @@ def main(settings: Settings) -> int:
     """Soak, print, write results/soak.json.
 
     Returns:
-        0, or 1 after one line that says what went wrong.
+        0; or 1 after one line that names the faults.
     """
     rows, memory = soak(settings)
     titles = ["task", "env steps", "episodes", "goals", "distinct", "diverged", "planted", "faults"]

@@ -1,11 +1,11 @@
-"""Where an iteration's time goes, what 100 M env steps cost, and how far the updates are from their matrix products.
+"""Time per part of a training iteration, hours per 100 M env steps, and updates against their matrix products.
 
-Each part (physics, acting, buffer, sampling, updates) is compiled by itself from the same functions that the training
-iteration is made of, and timed in turn with the whole iteration, several times over. Compilation is not timed.
+Each part (physics, acting, buffer, sampling, updates) is compiled separately, from the functions of the training
+iteration. The parts and the whole iteration take turns, several times. Compilation is not timed.
 
-- *overhead*: the whole iteration over the sum of its parts.
-- *floor*: the update's time over that of its matrix products alone (`benchmarks/roofline.py`).
-- hours per 100 M env steps: the cost model, each part's seconds scaled up.
+- *overhead*: time of the whole iteration over the sum of its parts.
+- *floor*: time of an update over the time of its matrix products only (`benchmarks/roofline.py`).
+- hours per 100 M env steps: the cost model, which scales up each part's seconds.
 
 Writes results/train_throughput.json and docs/train_throughput.png.
 """
@@ -34,7 +34,7 @@ from envs_mjx.physics import resolve
 FIGURE = Path(__file__).parent.parent / "docs" / "train_throughput.png"
 PARTS = ("physics", "acting", "buffer", "sampling", "updates")
 ENV_STEPS = 100e6
-"""Of the cost model."""
+"""Env steps of the cost model."""
 PUBLISHED = {"depth 4": 1.48, "depth 16": 3.40, "depth 64": 10.99}
 """Hours per 100 M env steps on an A100, Humanoid ("1000 Layer Networks for Self-Supervised RL", arXiv:2503.14858)."""
 NOT_MEASURED = "not measured"
@@ -45,7 +45,7 @@ class Case:
     """One row: a preset with changes.
 
     Attributes:
-        large: left out on a CPU unless asked for by name.
+        large: the case is skipped on a CPU, unless `only` names it or `large` is set.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Case:
 
 
 def scaled(name: str, large: bool = False, num_envs: int = 512, depth: int = 4, **changes: Any) -> Case:
-    """512 envs, width 256, depth 4, batch 256, one update per 40 transitions, with one of them changed."""
+    """A case with 512 envs, depth 4, batch 256 and 1 update per 40 transitions, apart from the given changes."""
     length = changes.get("unroll_length", 20)
     schedule = {
         "num_envs": num_envs,
@@ -97,26 +97,26 @@ class Settings:
     repeats: int = 5
     """Times that every part is run; medians are reported."""
     only: tuple[str, ...] = ()
-    """Cases by name, put beside those kept from this machine; empty: all, without the large ones unless `large`."""
+    """Names of the cases to measure; kept rows of other cases on this machine stay. Empty: all cases (see `large`)."""
     large: bool = False
-    """The large cases too."""
+    """Also measure the large cases, which are otherwise skipped on a CPU."""
 
 
 def configured(case: Case, settings: Settings) -> Config:
-    """The whole configuration of a case, one iteration a round."""
+    """The complete configuration of a case, with one iteration per round."""
     changes = dict(case.changes) | {"task": settings.task, "physics": settings.physics, "iterations_per_round": 1}
     return with_overrides(PRESETS[case.preset], **changes)
 
 
 def warmed(setup: Setup, seed: int = 0) -> loop.LoopState:
-    """The state after the warm-up: a ring with random actions, of one device."""
+    """The state after the warm-up on one device; its ring holds transitions under random actions."""
     warm_up = jax.jit(loop.make_warm_up(setup.env, setup.config.train), donate_argnums=0)
     state: loop.LoopState = warm_up(setup.init(jax.random.PRNGKey(seed)))
     return state
 
 
 def parts(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
-    """Parts of one iteration by name, to be compiled, and the whole of it, from a state that is `warmed`."""
+    """Functions that run each part of one iteration, and the whole of it, by name; `state` comes from `warmed`."""
     env, agent, config = setup.env, setup.agent, setup.config
     schedule, length = config.train, config.train.unroll_length
     key = jax.random.PRNGKey(1)
@@ -125,7 +125,7 @@ def parts(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
     @jax.jit
     def act(key: jax.Array) -> jax.Array:
         def step(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-            # The sum ties every step to the one before, so that none is hoisted out of the loop.
+            # The sum makes each step depend on the one before, so that XLA hoists none out of the loop.
             env_state = state.env.replace(obs=state.env.obs + 1e-9 * total.sum())
             return total + loop.exploring_policy(env, agent, state, config)(env_state, key), None
 
@@ -161,7 +161,7 @@ def parts(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
 
 
 def update_floor(setup: Setup) -> float:
-    """Seconds of the matrix products of one update."""
+    """Seconds of the matrix products of one update, see `roofline`."""
     config = setup.config
     one = with_overrides(config, updates_per_iteration=1).train
     batches = jax.eval_shape(
@@ -173,7 +173,7 @@ def update_floor(setup: Setup) -> float:
 
 
 def measure(case: Case, settings: Settings) -> dict[str, Any]:
-    """Median seconds of every part and of the whole, and what follows from them."""
+    """One row: median seconds of each part and of the whole iteration, and the numbers derived from them."""
     setup = build(configured(case, settings))
     functions, config = parts(setup, warmed(setup)), setup.config
     common.interleaved(functions, 1)  # compiles
@@ -200,7 +200,7 @@ def measure(case: Case, settings: Settings) -> dict[str, Any]:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], where: str, path: Path) -> Path:
-    """Stacked bars: hours per 100 M env steps by part."""
+    """Plot stacked bars: hours per 100 M env steps by part."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.5 + 0.35 * len(rows)), layout="constrained")
@@ -218,7 +218,7 @@ def plot(rows: Sequence[Mapping[str, Any]], where: str, path: Path) -> Path:
 
 
 def texts(row: Mapping[str, Any], on_cpu: bool) -> list[str]:
-    """One line of the table: the cost model, and how near to the floor."""
+    """One line of the table: the cost model, and the update over its floor."""
     hours = {name: f"{value:.2f}" for name, value in row["hours_per_100m"].items()}
     whole = [hours["whole"], NOT_MEASURED] if on_cpu else ["", hours["whole"]]
     speeds = [f"{row['env_steps_per_s']:,.0f}", f"{row['ms_per_update']:.2f}"]
@@ -241,7 +241,7 @@ def main(settings: Settings) -> int:
     for number, case in enumerate(cases, 1):
         with console.status(f"{number}/{len(cases)} {case.name}"):
             rows.append(measure(case, settings))
-    if settings.only:  # beside what was measured here before
+    if settings.only:  # keep this machine's rows of the other cases
         rows += [row for row in common.rows_from_here("train_throughput") if row["case"] not in settings.only]
         rows.sort(key=lambda row: [case.name for case in CASES].index(row["case"]))
     left_out = [case for case in CASES if not settings.only and case not in cases]

@@ -1,4 +1,4 @@
-"""Named presets: values only. `PRESETS[name]` is a whole `Config`; `crl train TASK --preset NAME` starts from it."""
+"""Named presets. `PRESETS[name]` is a complete `Config`; `crl train TASK --preset NAME` starts from this config."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOUCH = ExploreConfig(
 )
 
 PRESETS: dict[str, Config] = {
-    # A laptop's minute: reach on 2 CPU cores.
+    # Reach on 2 CPU cores: about a minute on a laptop.
     "reach_cpu": Config(
         env=EnvConfig(task="reach", num_envs=128),
         network=_SMALL,
@@ -34,8 +34,8 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=250_000),
         evaluation=EvalConfig(eval_every=30_000),
     ),
-    # Point mazes on a CPU: a small network, 1 update per 9.9 transitions, noise that keeps its direction for some
-    # steps, half of the actor's goals those that the episodes were asked for.
+    # Point mazes on a CPU: a small network and 1 update per 9.9 transitions. The action noise is correlated in time.
+    # Half of the goals in the actor's loss are commanded goals.
     "point_cpu": Config(
         env=EnvConfig(task="point_Spiral11x11", num_envs=128),
         network=NetworkConfig(width=128, critic_depth=2, actor_depth=2),
@@ -46,10 +46,10 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=500_000, min_replay=63_488, updates_per_iteration=800),
         evaluation=EvalConfig(eval_every=30_000),
     ),
-    # Manipulation on a few CPU cores: 1 update per 39.7 transitions, larger steps than on a GPU, goals that make the
-    # hand touch the object first, and say where it is as seen from an object that can be put anywhere, half of the
-    # actor's goals those that the episodes were asked for, a critic that resolves no finer than 5 mm, and a ring that
-    # keeps every step.
+    # Manipulation on a few CPU cores: 1 update per 39.7 transitions, and higher learning rates than on a GPU. Behaviour
+    # goals make the hand touch the object first. If the object is free, goals give the hand's position relative to it.
+    # Half of the goals in the actor's loss are commanded goals. Noise on its goals limits the critic's resolution to
+    # about 5 mm. The ring keeps every env step.
     "metaworld_cpu": Config(
         env=EnvConfig(task="push", num_envs=128, goal="auto"),
         network=NetworkConfig(width=128, critic_depth=4, actor_depth=4),
@@ -58,8 +58,8 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=3_000_000, replay_capacity=2_999_808),
         evaluation=EvalConfig(eval_every=100_000),
     ),
-    # Ant in the open on a few CPU cores, MuJoCo's C engine: the schedule of metaworld_cpu and JaxGCRL's learner, with
-    # larger steps and the networks of metaworld_cpu. Episodes of 1,000 steps make evaluations dear.
+    # Ant without a maze on a few CPU cores, MuJoCo's C engine: JaxGCRL's learner, with the schedule, the networks and
+    # the higher learning rates of metaworld_cpu. Evaluations are rare because episodes of 1,000 env steps are slow.
     "ant_cpu": Config(
         env=EnvConfig(task="ant", num_envs=128, physics="c"),
         network=NetworkConfig(width=128, critic_depth=4, actor_depth=4),
@@ -67,8 +67,8 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=8_000_000, replay_capacity=2_999_808, min_replay=126_976),
         evaluation=EvalConfig(eval_every=250_000, eval_episodes=64),
     ),
-    # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, 800 updates of 512) with the goals of
-    # metaworld_cpu. Not yet run on a GPU.
+    # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, then 800 updates of 512 transitions), with
+    # the goals of metaworld_cpu. Not yet run on a GPU.
     "metaworld_gpu": Config(
         env=EnvConfig(task="push", num_envs=512, goal="auto"),
         network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
@@ -89,8 +89,8 @@ PRESETS: dict[str, Config] = {
 
 PRESETS |= BASELINES | PUBLISHED
 
-# Tasks one after another on a CPU (`crl continual`): metaworld_cpu scored with the last parameters, with a ring for one
-# task's steps.
+# Tasks one after another on a CPU (`crl continual`): metaworld_cpu, but evaluated with the last parameters instead of
+# their running mean. The ring holds the env steps of one task.
 PRESETS["continual_cpu"] = with_overrides(
     PRESETS["metaworld_cpu"],
     actor_average=0.0,

@@ -1,4 +1,4 @@
-"""Settings that every test shares; they must be in place before JAX is imported."""
+"""Settings shared by all tests. They must be set before JAX is imported."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 LARGE, GROWTH = 1.5, 0.3
-"""Gigabytes of a process, and its growth, beyond which compiled scenes and programs are forgotten between two tests."""
+"""Gigabytes: a process larger than LARGE that grew by GROWTH drops scenes and programs between two tests."""
 KEPT = [0.0]
-"""Gigabytes of the process when it last forgot."""
+"""Gigabytes of the process when its caches were last cleared."""
 OURS = ("crl_jax", "envs_mjx", "configs", "experiments", "benchmarks", "tests")
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("local", max_examples=25, **_COMMON)
@@ -34,7 +34,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def _forget(*packages: str) -> None:
-    """Empty the caches of these packages' functions and JAX's, and give the memory back."""
+    """Clear JAX's caches and the caches of these packages' functions; return the memory to the system."""
     import jax
 
     for name, module in list(sys.modules.items()):
@@ -57,7 +57,7 @@ def _gigabytes() -> float:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_after_a_file() -> Iterator[None]:
-    """Programs, scenes and environments of one file are not kept for the next file: together they take gigabytes."""
+    """Drop programs, scenes and environments after each test file; those of all files together take gigabytes."""
     yield
     _forget(*OURS)
     KEPT[0] = _gigabytes()
@@ -65,7 +65,7 @@ def _forget_after_a_file() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _forget_when_large() -> Iterator[None]:
-    """Compiled scenes and programs are not kept for the next test either, once the process is large and has grown."""
+    """Drop compiled scenes and programs after a test if the process is larger than `LARGE` and grew by `GROWTH`."""
     yield
     if _gigabytes() > max(LARGE, KEPT[0] + GROWTH):
         _forget("envs_mjx")

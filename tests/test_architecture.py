@@ -1,4 +1,4 @@
-"""The shape of the code itself: imports point one way, functions stay short, importing initialises nothing."""
+"""Structure of the code: imports point one way, functions stay short, importing initialises nothing."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ FLOORS: dict[str, list[str]] = {
         "brax_env",
     ],
 }
-"""Package -> its wings and files, floor by floor: each may import those of lower floors alone (CONTRIBUTING.md)."""
+"""Package -> its wings and files by floor. A floor may import only from lower floors (CONTRIBUTING.md)."""
 
 KNOW_METAWORLD = {"__init__", "film", "metaworld", "registry"}
-"""Of `envs_mjx`: those that may know Meta-World. `__init__` only hands `official` and `splits` on."""
+"""Parts of `envs_mjx` that may import Meta-World. `__init__` only re-exports `official` and `splits`."""
 
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAX_LINES = 50
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names that a file imports; of `from a import b`, `a.b`."""
+    """Dotted names that a file imports; `from a import b` gives `a.b`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -63,7 +63,7 @@ def imported(path: Path) -> set[str]:
 
 
 def room_of(path: Path) -> tuple[str, str]:
-    """Package, and wing or file in it: crl_jax/runs/folder.py -> crl_jax, runs."""
+    """The package, and the wing or file in it: crl_jax/runs/folder.py -> crl_jax, runs."""
     package, room, *_ = path.relative_to(ROOT).with_suffix("").parts
     return package, room
 
@@ -99,7 +99,7 @@ def test_imports_never_run_up_the_floors(package: str) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_metaworld_is_one_world_among_others(path: Path) -> None:
-    """The learner and the rest of the world reach it by the registry, and no code outside it names one of its tasks."""
+    """In crl_jax and envs_mjx, only KNOW_METAWORLD imports Meta-World; the rest of envs_mjx names none of its tasks."""
     package, room = room_of(path)
     if package not in FLOORS or (package == "envs_mjx" and room in KNOW_METAWORLD):
         return
@@ -120,7 +120,7 @@ def test_the_loop_knows_no_algorithm() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_function_is_long(path: Path) -> None:
-    """Lines of a function, its docstring aside."""
+    """A function has at most MAX_LINES lines without its docstring."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0]

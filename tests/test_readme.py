@@ -1,4 +1,4 @@
-"""The README's Python examples run as they stand, and what the pages name is there."""
+"""The README's Python examples run unchanged, and everything that the pages name exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks say of a case: measured in a process of its own, or why it was not."""
+"""Cases of the benchmarks: measured in a process of their own, or reported with the reason why not."""
 
 from __future__ import annotations
 

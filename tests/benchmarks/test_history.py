@@ -1,4 +1,4 @@
-"""The history of speed: a line for each commit, run and compile apart, and one figure."""
+"""The history of speed: one line per commit with separate run and compile numbers, and one figure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_what_is_not_tracked_or_has_no_commit_leaves_no_line(tmp_path: Path) -> 
 
 
 def test_every_tracked_field_is_in_the_kept_results() -> None:
-    """A renamed field would silently leave the history."""
+    """Without this test, a renamed field would silently drop out of the history."""
     for name, tracked in history.TRACKED.items():
         row = common.read_rows(name)[0]
         assert row.keys() >= {*tracked.label, *tracked.compile, *filter(None, [tracked.run])}, name

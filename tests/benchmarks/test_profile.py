@@ -1,4 +1,4 @@
-"""Benchmarks of speed: what `crl profile` leaves behind, loss kernels, and our side and refusals of `peers`."""
+"""Benchmarks of speed: files of `crl profile`, loss kernels, and our side and the error messages of `peers`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY = (
 
 
 def _crl(tmp_path: Path, arguments: str) -> subprocess.CompletedProcess[str]:
-    """`crl`, from a folder that is not the repository."""
+    """Run `crl` in a folder outside the repository."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
     command = [sys.executable, "-m", "configs.main", *arguments.split()]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The soak, tiny; and that it sees each of the faults that it is there to see."""
+"""A tiny soak, and one test for each fault that the soak must detect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_soak_passes_and_is_kept(tmp_path, monkeypatch, capsys) -> None:
 
 
 def _steps(**changes) -> tuple[soak.Before, soak.Steps]:
-    """Three healthy steps of two environments whose episodes end at the second, with parts overwritten."""
+    """Three faultless steps of two environments, with episode ends at the second step; `changes` overwrite values."""
     before = soak.Before(time=np.array([1, 1]), episode=np.array([0, 4]), goal=np.zeros((2, 1)))
     parts = {
         "finite": np.ones((3, 2), bool),

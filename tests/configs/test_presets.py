@@ -1,4 +1,4 @@
-"""Every preset trains: its own losses, networks and sampling, shrunk, on a point maze."""
+"""Every preset trains: with its own losses, networks and sampling, but reduced sizes, on a point maze."""
 
 from __future__ import annotations
 

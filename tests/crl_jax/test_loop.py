@@ -218,7 +218,7 @@ def test_to_touch_is_to_have_the_open_hand_at_the_object(task):
 
 @pytest.mark.parametrize("task", ["assembly", "disassemble", "push"])
 def test_the_way_leads_to_the_point_that_episodes_command(task):
-    """Where that is not the official target (`TaskSpec.goal_shift`), too; push has no shift."""
+    """This also holds if the commanded point is not the official target (`TaskSpec.goal_shift`); push has no shift."""
     env = envs_mjx.make(task, 64, physics="c")
     state = jax.jit(env.reset)(KEY)
     config = ExploreConfig("touch_then_near", explore_share=1.0, near_radius=0.0)

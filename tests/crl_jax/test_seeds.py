@@ -1,4 +1,4 @@
-"""A run for each seed as one program: each is the run that its seed alone gives, and goes on alone."""
+"""Several seeds in one program: each run equals a run with its seed only, and can be resumed by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences of tasks: the runner on point mazes, resumed anywhere; aligned environments; programs that are shared."""
+"""Sequences of tasks: runs on point mazes, resumed at any point; aligned environments; shared programs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SMALL = SequenceConfig(
 
 
 def scored(folder: Path) -> dict[int, dict[str, float]]:
-    """Env steps -> what the last evaluation there scored."""
+    """Env steps -> scores of the last evaluation at these env steps."""
     rows = (record for record in read_metrics(folder) if "eval/success_any" in record)
     return {
         int(record["env_steps"]): {name: value for name, value in record.items() if name.startswith("eval/")}
@@ -73,7 +73,7 @@ def run(tmp_path: Path, name: str, **changes) -> Path:
 
 
 def command(runs_folder: Path) -> list[str]:
-    """The command line of a run of packnet over the three tasks."""
+    """The command line that trains packnet on the three tasks."""
     options = {
         "learner": "packnet", "retrain-updates": 4, "num-envs": 8, "width": 8, "critic-depth": 1, "actor-depth": 2,
         "embedding": 4,
@@ -87,7 +87,7 @@ def command(runs_folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """That run, finished."""
+    """The folder of the finished run of `command`."""
     runs_folder = tmp_path_factory.mktemp("runs")
     assert main(PRESETS, command(runs_folder)) == 0
     assert (runs_folder / "ft" / "report.html").exists()
@@ -195,7 +195,7 @@ def test_every_method_learns_a_sequence(learner: str, tmp_path: Path) -> None:
 
 
 def resumed_equals(whole: Path) -> None:
-    """Forget what came after a checkpoint in the middle of the last task, go on from there, and compare."""
+    """Delete all checkpoints after one in the middle of the last task, resume there, and compare the scores."""
     checkpoints, expected = whole / runs.CHECKPOINTS, scored(whole)
     steps = sorted(int(path.name) for path in checkpoints.iterdir())
     middle = next(step for step in steps if step > 2 * 4 * STEPS)

@@ -1,8 +1,8 @@
 """The learned critic against the theory, on a finite MDP whose discounted occupancy is a matrix inverse.
 
-p(g | s, a) = (1 - gamma) P_sa (I - gamma P_pi)^-1 is the law of the future state at an offset Geom(1 - gamma) >= 1, and
-the optimum of InfoNCE is log p(g | s, a) / p(g) ("Contrastive Learning as Goal-Conditioned RL", arXiv:2206.07568).
-The data come through the real Ring, its sampler, energies and losses.  Axis letters: S states, A actions.
+p(g | s, a) = (1 - gamma) P_sa (I - gamma P_pi)^-1 is the distribution of the future state at an offset
+Geom(1 - gamma) >= 1. The optimum of InfoNCE is log p(g | s, a) / p(g) ("Contrastive Learning as Goal-Conditioned RL",
+arXiv:2206.07568). The tests use the real ring, sampler, energies and losses.  Axis letters: S states, A actions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _mdp() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @cache
 def _ring() -> buffer.Ring:
-    """ENVS chains of ROWS steps under uniform actions, one-hot states and actions."""
+    """A ring with ENVS trajectories of ROWS steps under uniform actions; states and actions are one-hot."""
     transition = jnp.asarray(_mdp()[0], jnp.float32)
 
     def step(state: jax.Array, key: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -69,14 +69,14 @@ def test_sampler_reproduces_the_occupancy() -> None:
     counts = np.zeros((S, A, S))
     np.add.at(counts, (state, action, goal), 1)
     measured = counts / counts.sum(-1, keepdims=True)
-    # samples share 131,072 transitions, hence a bound on the distance and not a chi-square of independent draws
+    # samples share 131,072 transitions and are not independent: the test bounds the distance, without a chi-square
     assert 0.5 * np.abs(measured - occupancy).sum(-1).max() < 0.02
     assert 0.5 * np.abs(counts.sum((0, 1)) / counts.sum() - marginal).sum() < 0.01
 
 
 @cache
 def _trained(loss: str, penalty: float) -> np.ndarray:
-    """(S, A, S) values f(s, a, g) of a critic with one embedding per (s, a) and per g, dot energy."""
+    """(S, A, S) values f(s, a, g) of a trained critic: one embedding per (s, a) and one per g, with the dot energy."""
     keys = jax.random.split(jax.random.key(2), 4)
     critic = {
         "phi": 0.1 * jax.random.normal(keys[0], (S, A, S + 1)),
@@ -128,7 +128,7 @@ def test_backward_infonce_recovers_them_up_to_a_goal_constant() -> None:
 
 
 def _agreement(learned: np.ndarray) -> tuple[float, int]:
-    """Share of pairs (s, g) with a clear best action on which arg max_a agrees with the true Q, and their number."""
+    """(share with the arg max_a of the true Q, count) over the pairs (s, g) that have a clear best action."""
     value = np.log(_mdp()[1])
     best = np.sort(value, axis=1)
     clear = best[:, -1] - best[:, -2] > MARGIN
@@ -144,7 +144,7 @@ def test_penalty_pins_the_constant_so_that_the_best_action_is_right() -> None:
 
 
 def test_without_the_penalty_the_constant_is_free() -> None:
-    """Why the penalty is there: the same loss without it leaves constants that differ between actions."""
+    """Shows why the penalty is needed: without it, the learned constants differ between actions."""
     free = (_trained("fwd_infonce", 0.0) - _log_ratio()).mean(-1)
     pinned = (_trained("fwd_infonce", 0.1) - _log_ratio()).mean(-1)
     assert free.std() > 2 * pinned.std()
@@ -152,7 +152,7 @@ def test_without_the_penalty_the_constant_is_free() -> None:
 
 @pytest.mark.parametrize("loss", [pytest.param("c_learning"), pytest.param("nce_c_learning", marks=pytest.mark.slow)])
 def test_c_learning_recovers_them_from_next_states_with_no_constant_free(loss: str) -> None:
-    """The policy is the data's, uniform actions; c_learning never sees a future beyond the next state."""
+    """The policy is that of the data, uniform actions. c_learning learns from next states only."""
     keys = jax.random.split(jax.random.key(4), 4)
     row, dot = TD_LOSSES[loss](DISCOUNT), ENERGIES["dot"]
     first = 0.1 * jax.random.normal(keys[0], (S, A, S + 1)), 0.1 * jax.random.normal(keys[1], (S, S + 1))

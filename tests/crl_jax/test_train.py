@@ -1,4 +1,4 @@
-"""The loop end to end on the real thing: a run's folder, resume to the last bit, signals, bad input, full disk."""
+"""Training end to end on a real task: the run folder, bitwise resume, signals, bad input, full disk."""
 
 import json
 import os
@@ -40,7 +40,7 @@ SMALL = {
     "total_env_steps": 880,
     "video": False,
 }
-"""A run of seconds that touches everything."""
+"""Settings of a run that takes seconds and uses every part."""
 TASK = "faucet-close"
 
 

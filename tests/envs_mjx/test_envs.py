@@ -38,7 +38,7 @@ def jitted_push():
 
 
 def unroll(env: MetaWorld, seed: int, steps: int) -> State:
-    """States (T+1, E, ...) of random actions, the reset's first."""
+    """States (T+1, E, ...) under random actions; the first is that of the reset."""
     return jax.tree.map(np.asarray, _unroll(env, steps)(jax.random.PRNGKey(seed)))
 
 
@@ -58,7 +58,7 @@ def _unroll(env: MetaWorld, steps: int):
 
 
 def assert_equal(first: State, second: State) -> None:
-    """Every leaf, to the last bit."""
+    """Check that all leaves are equal to the last bit."""
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
@@ -139,7 +139,7 @@ def test_the_commanded_position_is_a_success(task_name: str) -> None:
 
 @pytest.mark.parametrize("task_name", ["assembly", "disassemble", "basketball"])
 def test_commanded_goals_of_unusual_predicates_are_successes(task_name: str) -> None:
-    """The official targets themselves are not: at the edge (the nuts), or 5 cm too low (the ball)."""
+    """The official targets are no successes: they lie at the edge (the nuts) or 5 cm too low (the ball)."""
     env = make(task_name, 2, physics="c", goal="object")
     state = jax.jit(env.reset)(jax.random.PRNGKey(0))
 
@@ -164,7 +164,7 @@ def test_what_crl_envs_says_is_what_make_makes() -> None:
 
 
 def test_every_episode_has_a_start_and_goal_of_its_own() -> None:
-    """Not so where an auto-reset restores the first start and goal for the whole run."""
+    """Fails if an auto-reset restores the first start and goal for the whole run."""
     steps = 4 * HORIZON + 2
     states = unroll(push(), seed=0, steps=steps)
     assert_equal(states, unroll(push(), seed=0, steps=steps))
@@ -206,7 +206,7 @@ def test_one_environment_works() -> None:
 
 
 def test_a_reset_that_settles_leaves_the_other_environments_alone() -> None:
-    """disassemble settles at every reset: with the peg where the vector puts it the nut comes to rest turned."""
+    """disassemble settles at every reset, because the nut's resting pose depends on where the vector puts the peg."""
     env = make("disassemble", ENVS, physics="c")
     keys = jax.random.split(jax.random.PRNGKey(0), ENVS)
     vectors = np.array([[x, 0.65, 0.025, -0.1, 0.7, 0.17] for x in (0.03, 0.06, 0.09)], np.float32)
@@ -251,7 +251,7 @@ def test_actions_are_clipped(action: list[float]) -> None:
 
 
 def _plant(state: State, env: MetaWorld, row: int, value: float) -> State:
-    """The state with the object's velocity in simulation `row` set to `value`."""
+    """Set the object's velocity in simulation `row` to `value`."""
     rows = np.array(state.physics.engine.state).view(np.float64)
     rows[row, 1 + env.scene.model.nq + 9] = value
     engine = state.physics.engine.replace(state=jnp.asarray(rows.view(np.uint32)))
@@ -297,7 +297,7 @@ def test_the_engine_undoes_a_diverged_step(tmp_path, monkeypatch) -> None:
 
 
 def test_goals_say_where_the_hand_is_by_what_the_object_is() -> None:
-    """`goal="auto"`: as seen from an object that can be put anywhere, in the room where it is part of a fixture."""
+    """`goal="auto"`: the hand's position is relative to a free object, and absolute if a fixture holds the object."""
     assert {contract_of(task) for task in ("push", "pick-place", "peg-unplug-side")} == {"object_relative"}
     assert {contract_of(task) for task in ("hammer", "faucet-close", "door-open")} == {"hand_object"}
     assert contract_of("push", "object") == "object"

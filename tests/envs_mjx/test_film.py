@@ -1,4 +1,4 @@
-"""Films of tasks and the contact sheet, small; what users type is in test_train.py.
+"""Small films of tasks and the contact sheet. test_train.py tests their command line.
 
 Axis letters: T frames, H height, W width.
 """
@@ -57,7 +57,7 @@ def test_a_maze_is_filmed_by_its_own_frames() -> None:
 
 
 def test_close_is_nearer_than_the_scenes_own_cameras() -> None:
-    """A finger, cyan, takes more of the picture."""
+    """A cyan finger covers more of the picture."""
     env = envs_mjx.make("push", 1, physics="c")
     state = jax.jit(env.reset)(jax.random.PRNGKey(0))
     snapshot = (state.physics, np.asarray(state.target), 0)

@@ -1,4 +1,4 @@
-"""The study of depth: grids whose cells validate, counts by hand, and a report whose numbers are those of the runs."""
+"""The study of depth: valid grid cells, parameter counts by hand, and a report with the numbers of the runs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_published_values_have_their_depths_and_epochs() -> None:
 
 
 def made_up(folder: Path, found: list[study.Cell]) -> None:
-    """Runs of cells with a time at goal that grows with their place in the list, and a speed."""
+    """Write made-up runs of the cells: time at goal grows with a cell's place in the list, and speed is recorded."""
     kept_cells(folder, depth_scaling.STUDY, found)
     for index, one in enumerate(found):
         for seed in range(2):

@@ -1,4 +1,4 @@
-"""Shortest paths against mazes solved by hand, and what holds of any maze."""
+"""Shortest paths: compared with mazes solved by hand, and properties that hold in any maze."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of a cluster: the script, the names, a job that is stopped, requeued and continued by submitit's executor."""
+"""Cluster jobs: the script, the names, and a job that submitit's executor stops, requeues and continues."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_run_without_a_checkpoint_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_the_dry_run_prints_what_would_be_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """sbatch and srun here are two lines of shell that keep the script: there need be no Slurm to compare with."""
+    """Fake sbatch and srun scripts store the submitted script, so the test runs without Slurm."""
     cluster = slurm.Cluster(partition="gpu", gpus_per_node=4, tasks_per_node=4, nodes=2, minutes=60, parallel=2)
     arguments = {"tasks": ("reach",), "presets": ("reach_cpu",), "runs_folder": tmp_path / "runs", "cluster": cluster}
     assert slurm.main(**arguments, dry_run=True) == 0

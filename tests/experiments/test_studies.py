@@ -1,4 +1,4 @@
-"""The studies: cells that validate, a real run that is stopped, continued, kept and skipped, and what is reported."""
+"""The studies: valid cells; a real run that is stopped, continued, kept and skipped; and their reports."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_keeping_is_all_or_nothing(tmp_path: Path) -> None:
 
 
 def kept_cells(folder: Path, name: str, cells: list[study.Cell]) -> None:
-    """Made-up metrics under each cell's real config; later cells were evaluated longer, and reached more."""
+    """Write made-up metrics under each cell's real config; later cells have more evaluations and higher success."""
     for index, cell in enumerate(cells):
         for seed in range(2):
             run = make_run(folder / name / f"{cell.name}-s{seed}", seed, evaluations=3 + index)
@@ -191,7 +191,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_kept_runs_are_those_that_their_presets_would_make() -> None:
-    """A preset that changes leaves no table of another's runs behind."""
+    """Fails if a preset has changed since its kept runs were made."""
     for preset in {*metaworld_suite.PRESETS, *metaworld_suite.BASELINES}:
         for kept in (study.RESULTS / preset).glob("*"):
             known = runs.load(kept)

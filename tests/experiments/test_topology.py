@@ -1,4 +1,4 @@
-"""Critics of a maze with known answers, plans of known lengths, a report of kept files, and a real run."""
+"""Maze critics with known answers, plans of known length, a report from kept files, and a real run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_plans_in_a_known_embedding() -> None:
 
 
 def between_ends(grid: Grid, start: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of a plan, start first and goal last, and env steps of the shortest path between any two of them."""
+    """Places from start to goal, and env steps of the shortest path between any two of them."""
     places = [grid.nearest(start), *range(len(grid.places)), grid.nearest(goal)]
     return grid.positions[places], np.stack([grid.distances(place)[places] for place in places])
 
@@ -86,7 +86,7 @@ def test_embeddings_by_path_length_give_a_plan_along_the_path() -> None:
 
 
 def test_midpoints_need_only_the_order_of_distances() -> None:
-    """Embeddings whose distances grow with the square root of a corridor, and more slowly: the line jumps at last."""
+    """Embedding distances grow as the path length to the power 1, 0.5, 0.3: at 0.3 the line jumps, midpoints do not."""
     corridor = Grid(np.zeros((1, 33), bool))
     apart = np.abs(np.subtract.outer(np.arange(33), np.arange(33)))
     longest = {}
@@ -106,7 +106,7 @@ def test_midpoints_need_only_the_order_of_distances() -> None:
 
 
 def keep_made_up(folder: Path, task: str, depth: int, seed: int) -> None:
-    """A critic of Euclidean distance, or, if it is deep, of the shortest path."""
+    """Write results of a made-up critic: Euclidean distance at depth 4, else the length of the shortest path."""
     walls = MAZES[task].walls
     grid, (start, goal) = Grid(walls, topology.PER_CELL), deceptive_pair(walls)
     at = grid.nearest(goal)

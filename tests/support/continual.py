@@ -37,7 +37,7 @@ PROBE_KEY, DATA_KEY, INIT_KEY = 1, 2, 3
 
 
 class Finished(NamedTuple):
-    """Results of one task: losses, policies of all N tasks on a probe (N, 2, B, A), parameters and memory.
+    """Results of one task: losses, parameters, memory, and the policies (N, 2, B, A) of all N tasks on probe inputs.
 
     Attributes:
         trained, ended, settled, started: policies after the updates, after `end`, after retraining, after `start`.
@@ -53,7 +53,7 @@ class Finished(NamedTuple):
 
 
 def policies(method: Method, params: Any, memory: Any) -> jax.Array:
-    """(N, 2, B, A): mean and log_std of every task's policy on a probe."""
+    """(N, 2, B, A): mean and log_std of every task's policy on B probe inputs."""
     probe = inputs(jax.random.key(PROBE_KEY), 4)
     return jax.lax.map(
         lambda task: jnp.stack(method.apply(*method.view(params, memory, task), probe)), jnp.arange(SIZES.tasks)
@@ -119,7 +119,7 @@ def compiled(name: str, network: NetworkConfig, config: ContinualConfig):
 def sequence(
     name: str, network: NetworkConfig = PLAIN, reset: bool = True, config: ContinualConfig = SMALL
 ) -> tuple[Method, list[Finished]]:
-    """The method and the results of each of N tasks; without `reset`, Adam's moments carry over to the next task."""
+    """The method and the results of N tasks in order. Without `reset`, Adam's moments carry over to the next task."""
     method, optimiser, task = compiled(name, network, config)
     params, memory = jax.jit(method.init)(jax.random.key(INIT_KEY))
     carry: Any = (params, memory, optimiser.init(params))

@@ -1,4 +1,4 @@
-"""Probe environments with known solutions, in pure jnp: a point on a line, and five with one simple reward each."""
+"""Probe environments with known solutions, in pure jnp: a point on a line, and five probes with a simple reward."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -84,7 +84,7 @@ class Line:
 
 
 class Probe(NamedTuple):
-    """A probe's dynamics, (action, coin 1 or -1) -> next observation, and reward of (observation, action, goal)."""
+    """A probe. after: (action, coin 1 or -1) -> next observation. reward: (observation, action, goal) -> reward."""
 
     after: Callable
     reward: Callable
@@ -106,7 +106,7 @@ PROBES = {
 
 
 class Paying(Line):
-    """Environments that run row `State.memory["probe"]` (E,) of `PROBES`, with metric `official_reward` as reward."""
+    """Environments that run the probes `State.memory["probe"]` (E,), indices into PROBES; reward: `official_reward`."""
 
     def _start(self, keys, episode):
         state = super()._start(keys, episode)

@@ -1,4 +1,4 @@
-"""Recordings of the official package, against which the ported rewards are tested.
+"""Recordings of the official package. Tests compare the ported rewards with them.
 
 Axis letters: T time, E environments, K points, Q rotations, J joints, R reset vector.
 """
@@ -37,7 +37,7 @@ OTHERWISE = {
 
 @dataclass
 class Readout:
-    """Arrays of `all_points`, `rotations` and `joints` of a spec, float64; (..., K, 3), (..., Q, 9), (..., J)."""
+    """Values of a spec's `all_points` (..., K, 3), `rotations` (..., Q, 9) and `joints` (..., J), float64."""
 
     points: np.ndarray
     rotations: np.ndarray
@@ -46,12 +46,12 @@ class Readout:
 
 @dataclass
 class Recording:
-    """Episodes of E official environments. Arrays of steps lead with (T, E), arrays of resets with E.
+    """Episodes of E official environments. Arrays of steps begin with axes (T, E), arrays of resets with E.
 
     Attributes:
-        remembered: name in our memory -> (E, ...) what the official environments remember.
-        begin: readout of the starts, by the scene of our environment. rows, fixture: states of the starts, float64, as
-            in engine `c`.
+        remembered: name in our memory -> (E, ...) the official environments' value.
+        begin: readout of the starts, with the scene of our environment.
+        rows, fixture: states of the starts, float64, as in engine `c`.
     """
 
     start: Readout
@@ -93,7 +93,7 @@ def stack(readouts: list[Readout], axis: int = 0) -> Readout:
 
 
 def mixed(index: int, step: int, scripted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(4,) action: episode 0 random, out of bounds; 1 scripted; 2 scripted with noise; 3 alternating every 25 steps."""
+    """(4,) action of episode 0: random, also out of bounds; 1: scripted; 2: with noise; 3: 0 and 1, 25 steps each."""
     noise = generator.uniform(-1.5, 1.5, 4)
     turn = noise if step // 25 % 2 else scripted
     return (noise, scripted, scripted + 0.5 * noise, turn)[index % 4].astype(np.float32)
@@ -137,7 +137,7 @@ def record(task_name: str) -> Recording:
 
 
 def play(task_name: str, env: Any, obs: np.ndarray, index: int, generator: np.random.Generator) -> tuple:
-    """Readout, actions, targets and rewards of one episode; every array leads with T."""
+    """Readout, actions, targets and rewards of one episode; the first axis of every array is T."""
     spec, policy = REWARDS[task_name], official.scripted_policy(task_name)
     readouts, actions, targets, rewards = [], [], [], []
     for step in range(STEPS):
@@ -150,7 +150,7 @@ def play(task_name: str, env: Any, obs: np.ndarray, index: int, generator: np.ra
 
 
 def reading(spec: RewardSpec, points, rotations, joints) -> Reading:
-    """A `Reading` by name from arrays (E, K, 3), (E, Q, 9), (E, J)."""
+    """A `Reading`, which is indexed by name, from arrays (E, K, 3), (E, Q, 9), (E, J)."""
     return Reading(
         {part: points[:, index] for index, part in enumerate(spec.all_points)},
         {part: rotations[:, index] for index, part in enumerate(spec.rotations)},

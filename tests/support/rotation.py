@@ -1,4 +1,4 @@
-"""Tests of every task: `make test-all` runs all, the quick suite a few, others every day and all within two weeks."""
+"""Tests of every task: `make test-all` runs all. The quick suite runs a few, which change daily: all in two weeks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAC and TD3: what each part does, probes with known answers, rewards and hindsight, and whole runs of the presets."""
+"""SAC and TD3: their parts, probes with known answers, rewards and hindsight, and whole runs of the presets."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _batch(seed: int = 0) -> Batch:
 
 @cache
 def _after(method: str, updates: int) -> list[Any]:
-    """States of an agent before and after each of some updates, and the last metrics."""
+    """The agent's states [before the first update, after each of the `updates`], and then the last metrics."""
     agent = _agent(method)
     update = jax.jit(agent.update)
     states = [jax.jit(agent.init)(KEY)]
@@ -201,7 +201,7 @@ def test_hindsight_pays_for_its_goals_and_leaves_the_others(seed: int, share: fl
 
 
 def test_the_ring_keeps_the_reward_of_each_step_only_where_something_learns_from_it() -> None:
-    """Reward and next_obs belong together: success at `next_obs` is what the sampled transition was paid."""
+    """A sampled transition's reward is its success at `next_obs`."""
     env, config = Line(8, horizon=5), TrainConfig(unroll_length=6, replay_capacity=8 * 24, min_replay=8 * 24)
     paying = agents.make(_config("sac", width=4), env.spec)
     state = loop.init(env, paying, config, KEY)
@@ -237,7 +237,7 @@ LEARNER = Config(
 
 @cache
 def _probed(method: str) -> tuple[Any, Any]:
-    """An agent and its state after 1,200 updates on each probe, all as one program; leading axis: the probes."""
+    """An agent, and its states after 1,200 updates on each probe. One program trains all; leading axis: the probes."""
     changes = {"alpha_lr": 3e-2} if method == "sac" else {}
     config = with_overrides(LEARNER, method=method, **changes).validate()
     env = Paying(config.env.num_envs, horizon=20)
@@ -255,7 +255,7 @@ def _probed(method: str) -> tuple[Any, Any]:
 
 
 def _answers(method: str, probe: str) -> tuple[Any, Any]:
-    """Functions of observation, (action) and goal: the mean of both Q, and the policy's mode."""
+    """Two functions: (obs, action, goal) -> mean of both Q, and (obs, goal) -> the policy's mode."""
     agent, states = _probed(method)
     state = jax.tree.map(lambda leaf: leaf[list(PROBES).index(probe)], states)
 
@@ -306,7 +306,7 @@ def test_probe_reward_by_goal(method: str) -> None:
     ("method", "reward"), [("sac", "sparse"), pytest.param("td3", "negative", marks=pytest.mark.slow)]
 )
 def test_hindsight_learns_to_reach_without_a_dense_reward(method: str, reward: str) -> None:
-    """Line's goals, paid by success alone, 80% relabelled: every episode ends at its goal."""
+    """On `Line` with only a success reward and 80% relabelled goals, at least 95% of episodes end at their goal."""
     config = with_overrides(LEARNER, method=method, reward=reward, her_share=0.8).validate()
     env = Line(config.env.num_envs, horizon=12)
     agent = agents.make(config, env.spec)
@@ -365,7 +365,7 @@ def test_a_reward_that_the_task_lacks_is_refused(task: str, changes: dict[str, A
 
 @methods
 def test_a_field_that_a_method_does_not_read_is_refused(method: str) -> None:
-    """READERS is what the agents' files show: a field of these sections that they never name is not theirs."""
+    """READERS must agree with the source files: a method reads exactly those config fields that its files name."""
     folder = Path(agents.__file__).parent
     sources = [folder / f"{method}.py", folder / "common.py", folder.parent / "experience" / "rewards.py"]
     named = {

@@ -1,4 +1,4 @@
-"""Agents whose actor is a continual method's: updates of CRL and SAC keep the method's rules; what is refused."""
+"""CRL and SAC with the actor of a continual method: updates keep the method's rules; bad settings raise errors."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_actor_gradient_goes_through_phi_and_the_action(energy: str) -> None:
 
 
 def test_actor_loss_does_not_move_the_critic() -> None:
-    """The critic after an update is that of the critic loss alone, whatever the actor is."""
+    """The critic after an update depends on the critic's loss only, not on the actor."""
     agent, batch = _crl(), _batch()
     state = _state()
     other = state.replace(actor=jax.tree.map(lambda x: 3 * x + 1, state.actor), log_alpha=jnp.ones(()))
@@ -205,7 +205,7 @@ def test_the_step_size_halves_over_its_half_life() -> None:
 
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_training_tells_goals_apart(loss: str) -> None:
-    """Goals that are a function of (s, a): accuracy rises from 1/B."""
+    """With goals that are a function of (s, a), accuracy rises from 1/B."""
     agent = crl.make(AgentConfig(loss=loss, critic_lr=3e-3), NETWORK, SPEC)
 
     def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:

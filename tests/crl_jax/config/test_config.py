@@ -1,4 +1,4 @@
-"""Settings: presets construct, bad values are refused by name with the nearest ones that would do."""
+"""Settings: presets are valid; errors about bad values name the field and the nearest valid values."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What crosses the boundary between two tasks."""
+"""Which parts of the agent's state are kept at the boundary between two tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crl_jax.continual.boundary import crossed
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The fields of an agent's state, each told by its value."""
+    """Stand-in for an agent's state: each field is a string that names it."""
 
     phi: str
     psi: str

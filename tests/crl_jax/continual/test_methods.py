@@ -133,7 +133,7 @@ def actor_in_numpy(params, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def componet_in_numpy(units: list, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The equations of the paper, module by module, for states (B, D)."""
+    """CompoNet's mean and log_std for states (B, D), by the equations of the paper, module by module."""
     phi: list[np.ndarray] = []
     for unit in units:
         weights = {

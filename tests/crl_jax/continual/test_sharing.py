@@ -1,4 +1,4 @@
-"""Continual methods: what is frozen does not move by a bit, what is shared is, one program serves all tasks."""
+"""Continual methods: frozen parameters stay equal to the last bit, shared ones move, one program serves all tasks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.continual import PLAIN, RESIDUAL, SIZES, SMALL, TRACES, seque
 from tests.support.rotation import rotating
 
 KEPT = ("scratch", "ftn", "cka_rl", "packnet", "componet", "prognet", "masknet")
-"""Methods whose finished policies are fixed."""
+"""Methods in which the policies of finished tasks never change."""
 LAST = SIZES.tasks - 1
 QUICK = {"ft1", "packnet"} | {one.values[0] for one in rotating(NAMES) if not one.marks}
 
 
 def slow_unless_quick(names: Iterable[str]) -> list:
-    """Parameters for pytest: few methods are compiled, the day's among them; the others are slow."""
+    """Parameters for pytest: the methods in QUICK run in the quick suite, the others are marked slow."""
     return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 

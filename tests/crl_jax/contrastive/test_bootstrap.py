@@ -1,4 +1,4 @@
-"""Bootstrapped losses: against the classifier form of their source, bounds, which rows have which positives."""
+"""Bootstrapped losses: equal to the classifier form of their source, bounded, with the right positives per row."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_weight_is_the_smaller_critic_s_ratio_and_clipped() -> None:
 
 @names
 def test_turning_the_batch_changes_nothing(name: str) -> None:
-    """Row i's random goal is row i + 1's, so that the batch is a ring; any other order pairs other goals."""
+    """Rolling the batch keeps the loss, because the random goal of row i is that of row i + 1, in a cycle."""
     logits, weight = _inputs(0)
     turned = jnp.roll(logits, (2, 2), (0, 1))
     loss = TD_LOSSES[name](0.9)

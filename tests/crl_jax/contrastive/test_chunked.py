@@ -1,4 +1,4 @@
-"""The chunked contrastive loss: the whole one's value, gradient and diagnostics, in a fraction of its memory."""
+"""The chunked loss has the value, gradient and diagnostics of the unchunked loss, and needs less memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _spec() -> EnvSpec:
 
 
 def _temporaries(batch_size: int, **config: Any) -> int:
-    """Bytes that a compiled update of a narrow agent asks for beside its arguments."""
+    """Bytes of temporaries of a compiled update of an agent with narrow networks."""
     network = NetworkConfig(width=16, critic_depth=1, actor_depth=1)
     agent = crl.make(AgentConfig(**config), network, _spec())
 
@@ -88,7 +88,7 @@ def _temporaries(batch_size: int, **config: Any) -> int:
 
 @pytest.mark.parametrize("loss", ["fwd_infonce", "sym_infonce"])
 def test_a_batch_of_8192_fits(loss: str) -> None:
-    """Whole, the logits alone are 268 MB; 256 rows at a time, all temporaries of an update stay below 67 MB."""
+    """Unchunked, the logits take 268 MB. In chunks of 256 rows, all temporaries of an update stay below 67 MB."""
     logits = 4 * 8192**2
     assert _temporaries(8192, loss=loss, logits_chunk=256) < logits / 4
     if loss == "fwd_infonce":

@@ -72,7 +72,7 @@ def test_distance_at_zero_stays_within_the_stated_error() -> None:
 @pytest.mark.parametrize("dim", [2, 64, 256])
 @pytest.mark.parametrize("length", [0.1, 5.0, 1e3])
 def test_matmul_distance_keeps_its_bound_with_duplicates(dim: int, length: float) -> None:
-    """Against float64: half of the goals at zero distance of a row, the others near ones, far ones, the origin."""
+    """Compare with float64: half of the goals equal a row, the others lie near a row, far away, or at the origin."""
     phi, noise = _embeddings(1, 256, dim, length / dim**0.5)
     near = phi[128:192] * (1 + 1e-3) + 1e-4 * noise[128:192]
     psi = jnp.concatenate([phi[127::-1], near, noise[192:255], jnp.zeros((1, dim))])
@@ -114,7 +114,7 @@ def test_only_cosine_learns_a_temperature() -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_mrn_is_a_quasimetric(seed: int) -> None:
-    """Not negative, 0 from a point to itself, the triangle inequality; and not symmetric."""
+    """MRN is non-negative, 0 from a point to itself, obeys the triangle inequality, and is not symmetric."""
     x, y = _embeddings(seed, 3)
     distance = -np.asarray(ENERGIES["mrn"].pairwise(jnp.concatenate([x, y]), jnp.concatenate([x, y])), np.float64)
     slack = 4e-3  # EPSILON under the root, and what the matmul form loses near zero

@@ -1,4 +1,4 @@
-"""Masked negatives: which they are, that nothing comes from them, in every loss, whole and in chunks."""
+"""Masked negatives: the mask hides the right ones, and hidden negatives affect no loss, unchunked or chunked."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The ring: uniform anchors, futures of the same episode, the write head, donation (bug 6 of the design note).
 
-Observations of these tests carry (row number, env), so that a sample tells where it came from.
+Observations in these tests are (row number, env), so that each sample shows where it comes from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _sample(ring: buffer.Ring, key: jax.Array, shape: tuple[int, ...]) -> Batch:
 
 
 def _fill(capacity: int, unroll: int, episode: np.ndarray) -> buffer.Ring:
-    """Ring after inserting every row of episode (rows, E), T at a time."""
+    """A ring after rows with the episode numbers `episode` (rows, E) are inserted, T = `unroll` rows at a time."""
     rows, num_envs = episode.shape
     obs = np.stack(np.broadcast_arrays(np.arange(rows)[:, None], np.arange(num_envs)), -1).astype(np.float32)
     ring = buffer.init(capacity, num_envs, 2, 1, 2)
@@ -39,7 +39,7 @@ def _fill(capacity: int, unroll: int, episode: np.ndarray) -> buffer.Ring:
 
 
 def _episodes(rows: int, num_envs: int, lengths: list[int]) -> np.ndarray:
-    """(rows, E) episode numbers: each environment cycles through `lengths` from its own start."""
+    """(rows, E) episode numbers: environment i cycles through the episode lengths, beginning at the i-th."""
     columns = []
     for env in range(num_envs):
         order = lengths[env % len(lengths) :] + lengths[: env % len(lengths)]
@@ -49,7 +49,7 @@ def _episodes(rows: int, num_envs: int, lengths: list[int]) -> np.ndarray:
 
 
 def _horizon(episode: np.ndarray, capacity: int) -> np.ndarray:
-    """(rows, E) stored rows of the same episode after each row; 0 where the row is overwritten. The NumPy oracle."""
+    """(rows, E) number of later rows of the same episode; 0 for overwritten rows. The reference in NumPy."""
     rows = len(episode)
     later = [(episode[r + 1 :] == episode[r]).sum(0) for r in range(rows)]
     horizon = np.stack(later)
@@ -163,7 +163,7 @@ def _sample_distinct(ring: buffer.Ring, key: jax.Array, shape: tuple[int, ...]) 
 
 
 def _fragments(episode: np.ndarray, capacity: int) -> dict[tuple[int, int], np.ndarray]:
-    """(env, episode) -> its stored rows that have a future. The NumPy oracle."""
+    """(env, episode) -> its stored rows that have a future. The reference in NumPy."""
     horizon = _horizon(episode, capacity)
     found = {(env, number) for row, env in zip(*np.nonzero(horizon), strict=True) for number in [episode[row, env]]}
     return {(e, n): np.nonzero((episode[:, e] == n) & (horizon[:, e] > 0))[0] for e, n in sorted(found)}
@@ -182,7 +182,7 @@ def test_distinct_trajectories_are_distinct_and_obey_all_limits(lengths: list[in
     ring = _fill(capacity, unroll, episode)
     batch = jax.tree.map(np.asarray, _sample_distinct(ring, jax.random.key(seed), (20, size)))
     if len(there) < size:
-        assert (batch.offset == 0).all()  # told, not made up
+        assert (batch.offset == 0).all()  # offset 0 marks that there are too few trajectories
         return
     row, future = batch.obs[..., 0].astype(int), batch.goal[..., 0].astype(int)
     assert all(len(set(zip(*pair, strict=True))) == size for pair in zip(batch.env, batch.episode, strict=True))

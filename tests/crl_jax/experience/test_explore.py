@@ -1,4 +1,4 @@
-"""Noise against its theory; goals that the ring has seen. Phases that touch an object: tests/test_loop.py."""
+"""Action noise against its theory; replay goals. tests/crl_jax/test_loop.py has the goals that touch an object."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def test_pink_is_stationary_with_power_1_over_f(steps):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """(T, E, 2) noise of each kind, a step at a time, as the loop asks for it."""
+    """Kind -> (T, E, 2) noise, drawn one step at a time as in the loop."""
     keys = jax.random.split(KEY, E)
 
     def episode(kind):
@@ -74,7 +74,7 @@ def test_what_is_drawn_is_normal_and_has_the_covariance_of_theory(drawn, kind):
 
 
 def test_the_spectrum_of_what_is_drawn(drawn):
-    """Slopes of the mean periodogram over log frequency: 0 for white, -1 for pink."""
+    """The log-log slope of the mean periodogram is 0 for white noise and -1 for pink noise."""
     frequency = np.arange(1, T // 2)
     for kind, wanted in (("white", 0.0), ("pink", -1.0)):
         power = np.square(np.abs(np.fft.rfft(drawn[kind], axis=0))).mean(axis=(1, 2))[1 : T // 2]
@@ -99,7 +99,7 @@ def test_noisy_actions_stay_actions():
 
 
 def seeker(env):
-    """An agent without parameters that shows its goal: the action is the goal asked for."""
+    """An agent without parameters whose action is its goal, so that tests can read the behaviour goal."""
     return Agent(
         init=lambda key: (),
         act=lambda state, obs, goal, key, deterministic: goal,
@@ -109,7 +109,7 @@ def seeker(env):
 
 @pytest.fixture(scope="module")
 def filled():
-    """A maze, its state and ring after two unrolls of 40 random steps, horizon 100; and one function to go on with."""
+    """A maze of horizon 100, the loop's state after two unrolls of 40 random steps, and a function that unrolls on."""
     env = envs_mjx.make("point_U", 256, horizon=T)
     train = with_overrides(PRESETS["reach_cpu"], unroll_length=40, min_replay=256 * 80, replay_capacity=256 * 320).train
     state = loop.init(env, seeker(env), train, KEY)
@@ -131,7 +131,7 @@ def test_replay_goals_lie_in_the_ring(filled):
 
 
 def test_replay_rows_are_uniform_over_what_was_stored(filled):
-    """In a ring whose rows tell their own number: goals of new episodes come from every row alike."""
+    """Each row of this ring stores its own number: goals of new episodes are uniform over the rows."""
     env = Line(2048, horizon=T)
     ring = buffer.init(320, 2048, 1, 1, 1)
     rows = jnp.broadcast_to(jnp.arange(320.0)[:, None, None], ring.obs.shape)
@@ -186,7 +186,7 @@ def test_goal_noise_is_in_goal_scales_and_holds_for_an_episode(filled):
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"behaviour_goals": "mixed", "action_noise": "pink"}, {"goal_noise": 0.1}])
 def test_the_loop_explores_so(changes):
-    """A whole round, donated: the ring is written in place also where the policy reads it."""
+    """In a whole round, the donated ring is updated in place, although the policy reads it."""
     config = with_overrides(
         PRESETS["reach_cpu"],
         **TINY,

@@ -1,4 +1,4 @@
-"""Deep networks: scanned = unrolled, rematerialised = kept, bfloat16 within its rounding, 1024 layers train."""
+"""Deep networks: scan, unrolling and remat give equal values, bfloat16 is within its rounding, 1024 layers train."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_remat_and_unrolling_change_no_value(change: dict[str, Any]) -> None:
 
 
 def test_bfloat16_is_within_its_rounding() -> None:
-    """Sums of 64 layers' rounding errors: about sqrt(64) of one; four times that is allowed."""
+    """Rounding errors of 64 layers add up to about sqrt(64) times one error; the test allows four times that."""
     params = DEEP.init(KEY, X)
     (output, grad), (expected, expected_grad) = (
         _output_and_gradient(net, params) for net in (dataclasses.replace(DEEP, dtype="bfloat16"), DEEP)

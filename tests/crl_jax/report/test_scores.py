@@ -1,4 +1,4 @@
-"""Scores of a sequence of tasks against values worked out by hand."""
+"""Scores of a sequence of tasks, compared with values computed by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Run folders written at commit b4c28f7, before the packages became wings: they resume, evaluate and report as then.
+"""Run folders of commit b4c28f7, which had another package layout: they resume, evaluate and report as they did there.
 
-The expected numbers are what that commit's own code gave when it resumed a copy of these folders on engine `c`.
+The expected numbers come from that commit's code, which resumed a copy of these folders on engine `c`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TWO_TASKS = {
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that holds copies of the old runs; the test stands in it."""
+    """A folder with copies of the old runs. It is the working directory of the test."""
     shutil.copytree(KEPT, tmp_path / "old")
     monkeypatch.chdir(tmp_path / "old")
     return tmp_path / "old"

@@ -1,4 +1,4 @@
-"""Checkpoints: bitwise round trips; kills, damage and full disks leave the others loadable."""
+"""Checkpoints: bitwise round trips; after a kill, damage or a full disk, the other checkpoints still load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loggers: records that survive a kill and a resume; nothing that was not computed."""
+"""Loggers: records survive a kill and a resume, and contain only values that were computed."""
 
 from __future__ import annotations
 

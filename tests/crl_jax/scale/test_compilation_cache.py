@@ -1,4 +1,4 @@
-"""The persistent compilation cache: whose folder is taken, and that a run with it is the same run."""
+"""The persistent compilation cache: which folder is used, and that a run with cached programs gives equal results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(json.dumps({"evaluation": result.evaluation, "hits": sum(hits)}))
 
 
 def run(code: str, *arguments: str, **environment: str) -> str:
-    """The last line that a fresh process prints; the suite's own switch is off there."""
+    """The last line that a fresh process prints. There, the test suite's switch does not disable the cache."""
     known = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_COMPILATION_CACHE"}
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, env=known | environment, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -98,7 +98,7 @@ print("DONE")
 
 
 class Pair:
-    """Two processes of one program, their output in files."""
+    """Two processes of one program, with their output in files."""
 
     def __init__(self, folder: Path, *arguments: str, count: int = 2, program: str = PROGRAM):
         with socket.socket() as free:
@@ -122,7 +122,7 @@ class Pair:
         return [line for line in self.text(index).splitlines() if line.startswith("HASH")]
 
     def end(self, seconds: float = 900) -> list[int]:
-        """Exit codes; a process that does not end is killed, and fails the test."""
+        """Wait for the exit codes. A process that does not end in time is killed, and the test fails."""
         until = time.monotonic() + seconds
         try:
             return [process.wait(max(1.0, until - time.monotonic())) for process in self.processes]
@@ -179,7 +179,7 @@ def test_two_processes_train_agree_stop_and_resume(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_to_reach(tmp_path: Path) -> None:
-    """The README's command, cut at half its length: success 0.9, and the same parameters bit by bit."""
+    """The README's command at half its length reaches success 0.9; both processes have equal parameters, bit by bit."""
     learn = "--preset reach_cpu --devices 2 --threads 1 --no-video --total-env-steps 125000 --checkpoint-every 60000"
     pair = Pair(tmp_path, "train", "reach", *learn.split(), "--runs", str(tmp_path), "--name", "run")
     assert pair.end() == [0, 0], pair.text(0) + pair.text(1)

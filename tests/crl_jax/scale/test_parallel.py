@@ -1,4 +1,4 @@
-"""Several devices are one program: virtual CPU devices, each case in a process of its own (JAX starts once)."""
+"""One program on several virtual CPU devices. Each case is a process: JAX fixes its devices when it starts."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ print("equal")
     ids=["forward", "losses", "options", "methods"],
 )
 def test_eight_devices_take_the_steps_of_one(cases: tuple[dict[str, Any], ...]) -> None:
-    """20 updates from the same global batches: parameters to 1e-5, negatives of all devices, the same metrics."""
+    """20 updates on the same global batches: parameters equal to 1e-5, negatives from all devices, equal metrics."""
     assert _on_devices(8, EQUAL, *map(json.dumps, cases)).strip().endswith("equal")
 
 

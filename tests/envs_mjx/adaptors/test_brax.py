@@ -1,4 +1,4 @@
-"""The Brax adaptor: what Brax's training reads of a state, and bad requests.  Axis letters: E environments, T time."""
+"""The Brax adaptor: state fields that Brax's training reads; bad requests.  Axis letters: E environments, T time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reach() -> BraxEnv:
 
 
 def unroll(env, steps: int):
-    """States (T, E, ...) after each of `steps` random actions, the reset's state, and the actions."""
+    """The state after the reset, the states (T, E, ...) after each of `steps` random actions, and the actions."""
     keys = jax.random.split(jax.random.PRNGKey(1), ENVS)
     actions = jax.random.uniform(jax.random.PRNGKey(2), (steps, ENVS, 4), minval=-1, maxval=1)
 

@@ -46,7 +46,7 @@ def test_brax_training_runs_on_the_brax_env(agent: str, settings: dict) -> None:
 
 @pytest.mark.slow
 def test_ppo_learns_on_the_vector_env() -> None:
-    """Small maze: 50 steps, new start and goal each; a random walk is at its goal for about 6 of them."""
+    """Small maze: episodes of 50 steps with a new start and goal. A random walk is at its goal for about 6 steps."""
     settings = ppo_vector_env.Settings(env_id="crl_jax/point_Small-v0", total_steps=30_000)
     curve = ppo_vector_env.train(settings)
     assert curve[0] < 15 and curve[-1] > 25

@@ -37,7 +37,7 @@ FORMS = {
 
 @functools.cache
 def push(form: str = "state", horizon: int = HORIZON) -> GoalVectorEnv:
-    """Shared between tests: each begins with a seeded reset."""
+    """An environment that tests share; each test begins with a seeded reset."""
     return gymnasium.make_vec("crl_jax/push-v3", num_envs=ENVS, physics="c", horizon=horizon, **FORMS[form])
 
 
@@ -46,7 +46,7 @@ def actions(env: GoalVectorEnv, count: int) -> np.ndarray:
 
 
 def rollout(env: GoalVectorEnv, seed, steps: int) -> list:
-    """The reset's result and every step's."""
+    """The result of the reset, and then of every step."""
     return [env.reset(seed=seed), *(env.step(action) for action in actions(env, steps))]
 
 
@@ -100,7 +100,7 @@ def test_forms_show_the_same_world() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_episode_ends_as_it_would_have_gone_on(form: str) -> None:
-    """Gymnasium's SAME_STEP: `final_obs` is the end, the observation the next start."""
+    """Gymnasium's SAME_STEP: `final_obs` is the last observation, and the returned one starts the next episode."""
     short, long = rollout(push(form), 2, HORIZON + 1), rollout(push(form, 50), 2, HORIZON + 1)
     assert data_equivalence(short[1:HORIZON], long[1:HORIZON], exact=True)
     obs, reward, _, truncated, info = short[HORIZON]
@@ -188,7 +188,7 @@ def test_an_environment_is_a_function_of_its_own_seed() -> None:
 
 
 def test_seed_and_episode_number_name_an_episode() -> None:
-    """However it came to be, and in whichever environment: by episodes that ended, or by resets."""
+    """Equal seed and episode number give equal episodes, in any environment, after episode ends or resets."""
     env = gymnasium.make_vec("crl_jax/point_FourRooms-v0", num_envs=3, horizon=HORIZON)
     played = rollout(env, [5, 6, 7], 2 * HORIZON)[-1][4]
     env.reset(seed=[7, 5, 6])
@@ -210,7 +210,7 @@ def test_without_a_seed_the_first_reset_draws_one() -> None:
 
 
 def test_official_observations_are_the_official_package_s() -> None:
-    """reach: a task whose resets are the official ones to the last bit."""
+    """On reach, whose resets equal the official ones to the last bit."""
     task, steps = TASKS["reach"], 6
     vector = np.array([[0.05, 0.62, 0.02, -0.05, 0.88, 0.2]], np.float32)
     env = gymnasium.make_vec("crl_jax/reach-v3", num_envs=1, physics="c", horizon=steps, obs="official")
@@ -278,7 +278,7 @@ def test_order_of_calls() -> None:
 
 @pytest.mark.parametrize("task", rotating(TASKS, count=10))
 def test_relabelled_goals_are_scored_by_the_native_success(task: str) -> None:
-    """Over readouts with every point near the target, on both sides of the radius."""
+    """Tested on readouts with all points near the target, inside and outside of the radius."""
     count, generator = 200, np.random.default_rng(0)
     goal = GOALS[list(TASKS).index(task) % len(GOALS)]
     env = GoalVectorEnv(task, count, goal_dict=True, goal=goal, physics="c")

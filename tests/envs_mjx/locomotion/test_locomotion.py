@@ -1,4 +1,4 @@
-"""Bodies with motors: published sizes, mazes, starts and goals, what ends an episode, torques, cached resets.
+"""Locomotion tasks: published sizes, mazes, starts and goals, ends of episodes, torques, cached resets.
 
 Axis letters: E environments, T time.
 """
@@ -40,21 +40,21 @@ PUBLISHED = {
 }
 """Body or family -> sizes of state, goal and action (JaxGCRL, arXiv:2408.11052: `state_dim`, `goal_indices`)."""
 RADII = {"reacher": 0.05, "pusher": 0.1, "arm": 0.1, "arm_grasp": 0.05}
-"""Radius of success where it is not half a metre."""
+"""Success radius of families where it is not 0.5 m."""
 HORIZONS = {"arm": 150, "arm_reach": 100, "arm_grasp": 100}
-"""Env steps of an episode where they are not a thousand."""
+"""Env steps per episode of families where they are not 1,000."""
 ON_C = [name for name, row in TASKS.items() if "c" in row.engines]
 
 
 def of_family(name: str, table: dict[str, Any], default: Any = None) -> Any:
-    """The entry of the longest key that a task's name begins with."""
+    """The table's entry with the longest key that is a prefix of the task's name."""
     keys = [key for key in table if name.startswith(key)]
     return table[max(keys, key=len)] if keys else default
 
 
 @functools.cache
 def _unrolled(name: str, engine: str, horizon: int, steps: int, cached_reset: bool = False) -> Any:
-    """The environment and, of E environments under random actions, the reset's state and those after it (T, E, ...)."""
+    """The environment, the state after its reset, and the states (T, E, ...) under random actions."""
     env = envs_mjx.make(name, ENVS, physics=engine, horizon=horizon, cached_reset=cached_reset)
 
     @jax.jit
@@ -141,7 +141,7 @@ def test_a_grasp_is_fingers_on_both_sides_of_the_cube_where_it_is_now() -> None:
 
 
 def test_goals_are_read_where_they_lie() -> None:
-    """The ball's x and y end the observation; JaxGCRL's maze with a ball takes the two numbers before its y."""
+    """The ball's x and y are the last two numbers of obs; JaxGCRL's ball maze reads the two before y instead."""
     for name, places in {"ant_ball": [29, 30], "ant_ball_big_maze": [29, 30], "ant_push": [0, 1]}.items():
         env = envs_mjx.make(name, ENVS, physics="c")
         obs = jnp.arange(31.0)[None].repeat(ENVS, axis=0)
@@ -252,7 +252,7 @@ def test_a_cached_reset_restarts_where_it_started() -> None:
 
 
 def test_engine_c_is_mujoco_under_the_same_torques() -> None:
-    """An oracle: the same model stepped by `mj_step` from the same start, actions beyond 1 clipped, 1 a share of it."""
+    """Reference: `mj_step` on the same model from the same start, with actions clipped to [-1, 1] and scaled by 0.3."""
     env = envs_mjx.make("ant_u_maze", ENVS, physics="c")
     physics, model = env.simulation.physics, load_model(env.task)  # type: ignore[attr-defined]
     generator, nq = np.random.default_rng(0), model.nq

@@ -1,4 +1,4 @@
-"""Point mazes: never in a wall, starts and goals in free cells, success, the dynamics of their source.
+"""Point mazes: the point is never in a wall, starts and goals are free cells, success, dynamics as in the source.
 
 Axis letters: T time, E environments.
 """
@@ -22,12 +22,12 @@ from envs_mjx.mazes.point import MAZES, NOISE, RADIUS, PointMaze
 
 ENVS, STEPS = 64, 40
 SOME = ("point_FourRooms", "point_Impossible", "point_Spiral11x11")
-"""Mazes that compiled tests take; the code is the same for all."""
+"""Mazes for tests that compile; all mazes share the same code."""
 mazes = st.sampled_from(SOME)
 
 
 def in_wall(walls: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """(..., 2) -> (...,) bool, written apart from the environment's own."""
+    """(..., 2) positions -> (...,) bool; independent of the environment's own code."""
     outside = (position < 0).any(axis=-1) | (position > walls.shape).any(axis=-1)
     cell = np.minimum(np.floor(np.where(outside[..., None], 0, position)).astype(int), np.array(walls.shape) - 1)
     return outside | walls[cell[..., 0], cell[..., 1]]
@@ -105,7 +105,7 @@ def test_success_is_a_distance_below_one_cell(x: float, y: float) -> None:
 
 
 def _reference_step(walls: np.ndarray, position: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """`PointEnv.step` of the source without noise, in float64."""
+    """`PointEnv.step` of the source, without noise, in float64."""
     for _ in range(10):
         for axis in range(2):
             moved = position.copy()
@@ -140,7 +140,7 @@ def test_actions_are_clipped_and_noisy() -> None:
 
 
 def test_every_goal_can_be_reached() -> None:
-    """All free cells from one, but for those closed off in the source; the Spiral's end within its horizon."""
+    """All free cells are connected, except those closed off in the source; Spiral's goal is within its horizon."""
     closed = {"point_Impossible": {(8, 8)}, "point_FourRooms": {(10, 10)}}
     for maze in MAZES.values():
         free = {tuple(cell) for cell in np.argwhere(~maze.walls)}

@@ -1,4 +1,4 @@
-"""Scenes derived for MJX's JAX engine, and what is faithful, as data."""
+"""Simplified scenes for engine `jax`, and the table of faithful tasks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _matrix(quat: np.ndarray) -> np.ndarray:
 
 
 def _surface(kind: int, size: np.ndarray) -> np.ndarray:
-    """(N, 3) points of a sphere, capsule or box that bound it."""
+    """(N, 3) extreme points on the surface of a sphere, capsule or box."""
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
         return np.array(list(itertools.product(*((-side, side) for side in size))))
     turns = np.linspace(0, 2 * np.pi, 25)

@@ -1,10 +1,10 @@
 """Engine `c` against the official Meta-World: the same physics to the last bit, the same observations and successes.
 
-Each simulation starts from the official state after its reset and takes the same actions, through jit and scan. Our own
-resets are compared too. They settle once, before the vector is applied; the official ones settle with the fixture where
-the vector puts it (six tasks differ) and read a settled height one substep late (up to 5e-9 m).
+Each simulation starts from the official state after a reset and takes the same actions, through jit and scan. Our own
+resets are compared, too. Our resets settle once, before the reset vector is applied. The official ones settle after the
+vector has moved the fixture, which differs in six tasks, and read a settled height one substep late (up to 5e-9 m).
 
-The quick suite takes four tasks, other ones every day (tests/rotation.py); `make test-all` takes all 50.
+The quick suite tests four tasks, which change every day (tests/support/rotation.py); `make test-all` tests all 50.
 
 Axis letters: T time, E environments, R reset vector.
 """
@@ -52,13 +52,13 @@ SETTLED_ELSEWHERE = {
     "box-close": 5e-3,  # The lid's orientation: it comes to rest against the box.
     "peg-unplug-side": OBS_TOLERANCE,  # Only the plug's angular velocity, left over from its fall.
 }
-"""Tasks whose official settling depends on the vector -> largest difference of our reset's observation. The rest, and
-disassemble, which is settled at every reset, start from the official state to the last bit."""
+"""Tasks whose official settling depends on the vector -> largest difference of our reset's observation. All others,
+also disassemble, which we settle at every reset, start from the official state to the last bit."""
 
 
 @dataclass
 class Recording:
-    """What E official environments did: rows (T+1, E, n) float64, fixture (E, 3), obs (T+1, E, 39), success (T, E)."""
+    """E official episodes: rows (T+1, E, n) float64, fixture (E, 3), obs (T+1, E, 39), success (T, E)."""
 
     rows: np.ndarray
     fixture: np.ndarray
@@ -70,7 +70,7 @@ class Recording:
 
 
 def _official_draws(task_name: str, count: int) -> np.ndarray:
-    """(count, R) the official rejection loop of `reset_model`, in NumPy."""
+    """(count, R) reset vectors by the official rejection loop of `reset_model`, in NumPy."""
     task, generator = TASKS[task_name], np.random.default_rng(1)
 
     def draw() -> np.ndarray:
@@ -94,7 +94,7 @@ def _row(env: Any) -> np.ndarray:
 
 
 def _action(mode: str, step: int, scripted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """At random and out of bounds, scripted, scripted with noise, or the first two in turns."""
+    """An action: random (also out of bounds), scripted, scripted with noise, or the first two alternating."""
     noise = generator.uniform(-1.5, 1.5, 4)
     turn = noise if step // 25 % 2 else scripted
     choice = {"random": noise, "scripted": scripted, "noisy": scripted + 0.5 * noise, "turns": turn}
@@ -102,7 +102,7 @@ def _action(mode: str, step: int, scripted: np.ndarray, generator: np.random.Gen
 
 
 def _record(task_name: str, vectors: np.ndarray) -> Recording:
-    """The official package, one environment after the other."""
+    """Record the official package, one environment after the other."""
     env, policy = official.make_official(task_name), official.scripted_policy(task_name)
     generator = np.random.default_rng(0)
     fixture = TASKS[task_name].placement.fixture or "world"
@@ -132,7 +132,7 @@ def _record(task_name: str, vectors: np.ndarray) -> Recording:
 
 
 def _replay(env: MetaWorld, recording: Recording, vectors: np.ndarray) -> dict[str, np.ndarray]:
-    """Our engine from the official starts, with the official actions; and what our own reset to `vectors` gives."""
+    """Run our engine from the official starts with the official actions; also reset our environments to `vectors`."""
 
     def run(vector, rows, previous, actions):
         own = env.reset_to(vector, jax.random.split(jax.random.PRNGKey(0), ENVS))

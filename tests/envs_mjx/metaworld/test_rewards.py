@@ -1,8 +1,8 @@
-"""Official dense rewards, ported: against `compute_reward` of the official package, step by step.
+"""The ported dense rewards, compared with `compute_reward` of the official package at every step.
 
-The formulas are checked twice. In float64 they are the official ones. In float32 they differ by at most `TOLERANCE`, or
-by what the official formula itself makes of one float32 ulp in the positions that it reads, see `allowed`. The second
-bound is needed on 7 of 30,000 recorded steps; `envs_mjx.metaworld.rewards` says why and where.
+The formulas are checked twice. In float64 they equal the official ones. In float32 they differ by at most `TOLERANCE`,
+or by the change of the official formula when the positions that it reads change by one float32 ulp (see `allowed`). The
+second bound is needed on 7 of 30,000 recorded steps; `envs_mjx.metaworld.rewards` explains why and where.
 
 Axis letters: T time, E environments, K points, Q rotations, J joints, R reset vector.
 """
@@ -26,7 +26,7 @@ from envs_mjx.physics.c import Rows
 from tests.support.recorded import EPISODES, STEPS, Readout, Recording, reading, record
 
 TOLERANCE, DOUBLE_TOLERANCE = 1e-5, 2e-6
-"""Of rewards, 0 to 10. Official code itself computes partly in float32: the actions' type."""
+"""Tolerances of rewards from 0 to 10. Official code computes partly in float32, the type of the actions."""
 
 JOLTS = 16
 """Random choices of signs, see `allowed`."""
@@ -36,7 +36,7 @@ SETTLED_ELSEWHERE = {"handle-press": 1e-2, "handle-pull": 1e-2, "handle-press-si
 
 
 def rotating(names, count: int = 3) -> list:
-    """Parameters of which `count` are quick today, others tomorrow; the rest are slow."""
+    """Parameters for pytest: `count` names, which change every day, are quick; the others are marked slow."""
     names = sorted(names)
     first = datetime.date.today().toordinal() * count
     quick = {names[(first + index) % len(names)] for index in range(count)}
@@ -45,7 +45,7 @@ def rotating(names, count: int = 3) -> list:
 
 @functools.cache
 def program(task_name: str):
-    """Jitted: memory at the start and rewards (T, E), in the precision of the arguments."""
+    """A jitted function that returns memory at the start and rewards (T, E), in the precision of its arguments."""
     spec = REWARDS[task_name]
 
     @jax.jit
@@ -66,7 +66,7 @@ def program(task_name: str):
 
 
 def evaluate(task_name: str, recording: Recording, dtype) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Our memory and rewards (T, E) of a recording, computed in `dtype`; `init_tcp` is the official one."""
+    """Our memory and rewards (T, E) for a recording, computed in `dtype` with the official `init_tcp`."""
 
     def arrays(readout: Readout) -> tuple[np.ndarray, ...]:
         return readout.points, readout.rotations, readout.joints
@@ -87,11 +87,11 @@ def with_tcp(memory: dict, tcp: jax.Array) -> dict:
 
 @functools.cache
 def allowed(task_name: str) -> np.ndarray:
-    """(T, E) how far float32 may be from the official reward at each step.
+    """(T, E) allowed difference between the float32 reward and the official reward at each step.
 
-    That is `TOLERANCE`, or where the official formula is ill-conditioned, what it makes of float32's rounding: computed
-    in float64, the most that its value moves when every position that it reads is moved by one float32 ulp (6e-8 m at
-    0.5 to 1 m) up or down, over `JOLTS` random choices of signs.
+    The bound is `TOLERANCE`, or larger where the official formula is ill-conditioned. There it is the largest change of
+    the official value, in float64, when every position moves up or down by one float32 ulp (6e-8 m at 0.5 to 1 m), over
+    `JOLTS` random choices of signs.
     """
     exact, generator = record(task_name), np.random.default_rng(0)
 
@@ -145,7 +145,7 @@ def test_formulas_are_the_official_ones(task_name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("task_name", "steps"), [("push", 4), ("sweep", 1), ("door-open", 1), ("dial-turn", 1)])
 def test_float32_is_off_where_the_official_formula_is_ill_conditioned(task_name: str, steps: int) -> None:
-    """The figures that `envs_mjx.metaworld.rewards` states; the number of steps depends a little on the rounding."""
+    """The numbers in `envs_mjx.metaworld.rewards`; the number of steps depends slightly on the compiler's rounding."""
     error = np.abs(evaluate(task_name, record(task_name), np.float32)[1] - record(task_name).rewards)
     beyond = error > TOLERANCE
     assert abs(beyond.sum() - steps) <= 1 and error.max() < 1e-4
@@ -154,7 +154,7 @@ def test_float32_is_off_where_the_official_formula_is_ill_conditioned(task_name:
 
 @pytest.mark.parametrize("task_name", rotating(TASKS))
 def test_the_metric_is_the_official_reward(task_name: str) -> None:
-    """Engine `c`, jitted, from the official starts."""
+    """Checked in the jitted step of engine `c`, from the official starts."""
     recording = record(task_name)
     env = make(task_name, EPISODES, physics="c", horizon=10 * STEPS)
 
@@ -182,7 +182,7 @@ def test_the_metric_is_the_official_reward(task_name: str) -> None:
 
 @pytest.mark.parametrize("task_name", REWARDS)
 def test_no_place_makes_a_reward_leave_its_range(task_name: str) -> None:
-    """Everything at one point, everything at a few points of a grid, everything anywhere; 0 to 10, never a NaN."""
+    """With all points equal, on a small grid, or anywhere, rewards lie in 0 to 10 and are never NaN."""
     spec, count, generator = REWARDS[task_name], 64, np.random.default_rng(0)
 
     def somewhere(*shape: int) -> jax.Array:
@@ -211,7 +211,7 @@ def test_no_place_makes_a_reward_leave_its_range(task_name: str) -> None:
 
 
 def test_memory_belongs_to_the_running_episode() -> None:
-    """Bin-picking: its start from the reset, its distance from the first step; the last reward is the old episode's."""
+    """Bin-picking: the reset stores the start, the first step the distance; a last reward uses the old memory."""
     count, horizon = 3, 4
     env = make("bin-picking", count, physics="c", horizon=horizon)
     step, keys = jax.jit(env.step), iter(jax.random.split(jax.random.PRNGKey(1), 3 * horizon))
@@ -235,7 +235,7 @@ def test_memory_belongs_to_the_running_episode() -> None:
 
 
 def test_a_quaternion_keeps_its_sign_over_a_full_turn() -> None:
-    """MuJoCo's `xquat` is minus itself after a full turn, and the official reward then sees no match."""
+    """MuJoCo's `xquat` changes sign after a full turn, and the official reward then finds no match; so must ours."""
     spec = REWARDS["hammer"]
     part, angles = spec.rotations[0], np.linspace(0, 2 * np.pi, 33)
     cos, sin, zero, one = np.cos(angles), np.sin(angles), np.zeros(33), np.ones(33)

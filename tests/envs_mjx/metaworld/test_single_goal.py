@@ -63,7 +63,7 @@ def test_commanded_goals() -> None:
 
 
 def moved(name: str, offset: tuple[float, float, float], turn: float = 0.0) -> bool:
-    """Success with the object `offset` metres from its goal, turned by `turn` radians from the settled pose."""
+    """Whether an object `offset` metres from its goal, turned by `turn` radians from its settled pose, is a success."""
     env, state = started(name)
     points = state.physics.points.at[:, env.layout.index[env.task.achieved]].set(state.target + jnp.array(offset))
     cos, sin = np.cos(turn), np.sin(turn)

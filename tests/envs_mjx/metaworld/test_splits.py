@@ -1,4 +1,4 @@
-"""The splits are those of the official package; Continual World's are those of its paper."""
+"""The splits equal those of the official package; those of Continual World equal its paper's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buffers of engine `warp`: what is lost is told, with the size to set; nothing is printed from within the kernels.
+"""Buffers of engine `warp`: an overflow raises an error that names the size to set; kernels print nothing.
 
 Axis letters: E environments, T time.
 """
@@ -22,7 +22,7 @@ from tests.crl_jax.test_train import SMALL
 
 ENVS, STEPS = 4, 3
 NEEDED = 4 * ENVS
-"""Contacts of push at rest: the puck's four on the table, in every environment."""
+"""Contacts of push at rest: in every environment, the puck has four contacts with the table."""
 ONES = jnp.ones(1)
 SPEC = EnvSpec(1, 1, 1, 1, ONES, ONES, ONES, ONES, buffers=(("naconmax", 100), ("njmax", 64)))
 

@@ -1,4 +1,4 @@
-"""A process that may use one core only."""
+"""Processes that may use only one core."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="th
 
 
 def test_programs_dispatched_ahead_end_on_one_core() -> None:
-    """They hung for ever: JAX's only thread waited for a callback, and the callback for that thread."""
+    """With a single thread they would hang: the thread waits for a callback, and the callback waits for the thread."""
     free = {name: value for name, value in os.environ.items() if name not in ("NPROC", "PJRT_NPROC")}
     ended = subprocess.run([sys.executable, "-c", CHAINED], env=free, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0 and float(ended.stdout) == 40_000, ended.stderr

@@ -1,6 +1,6 @@
 """Engines `warp` and `jax` against engine `c`, on the CPU: one-step errors, fixtures, divergence, scripted policies.
 
-Tolerances are about five times what was measured (float32 against float64; contacts found by other algorithms).
+Tolerances are about five times the measured errors, which come from float32 and from other contact algorithms.
 
 Axis letters: E environments, T time.
 """
@@ -30,11 +30,11 @@ TASK_NAMES = ("push", "window-close", "handle-press-side")
 FREE_STEP = 5
 RESET_ERROR = 1e-5
 FREE_ERROR = CONTACT_ERROR = 1e-4
-"""Metres, of any point read, after one env step (5 substeps) from the same state; measured: 2.5e-5 and 1.7e-5."""
+"""Metres: error of any point after one env step (5 substeps) from the same state; measured: 2.5e-5 and 1.7e-5."""
 SETTLED_ERROR = 5e-3
-"""Metres, of any point read, after settling 50 env steps anew; measured: 6e-4."""
+"""Metres: error of any point after a reset that settles for 50 env steps; measured: 6e-4."""
 JAX_CONTACT_ERROR = 2e-3
-"""The simplified scene touches the puck at other places; measured: 4e-4."""
+"""Metres: as CONTACT_ERROR, but the simplified scene has other contact points on the puck; measured: 4e-4."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def compiled(task: str, engine: str, method: str) -> Any:
 
 
 def scripted(task: str, physics: PhysicsState, previous: Any, target: Any, policies: list[Any]) -> tuple[Any, Any]:
-    """Actions (E, 4) of the official policy, clipped, and the frame to hand back at the next step."""
+    """Clipped actions (E, 4) of the official policy, and the frame to pass as `previous` at the next step."""
     obs, frame = official.observation(TASKS[task], physics, previous, target)
     actions = [policy.get_action(one) for policy, one in zip(policies, np.asarray(obs, np.float64), strict=True)]
     return np.clip(np.array(actions), -1, 1).astype(np.float32), frame
@@ -155,7 +155,7 @@ def _plant(state: Any, change: Any) -> Any:
 
 @pytest.mark.slow
 def test_warp_feels_the_pinched_stick() -> None:
-    """stick-push asks for forces between finger pads and stick: the same answers as engine `c` from the same states."""
+    """stick-push needs touch between finger pads and stick: `warp` and `c` agree on it from the same states."""
     env, policies = environment("stick-push", "c"), [official.scripted_policy("stick-push") for _ in range(ENVS)]
     state = jax.jit(env.reset)(jax.random.PRNGKey(3))
     physics, frame, felt = state.physics, None, []
@@ -272,7 +272,7 @@ def test_one_jax_step_of_reach_is_near_c() -> None:
 
 @pytest.mark.slow
 def test_levels_of_the_body_tree_are_kept_apart_on_the_cpu() -> None:
-    """Without barriers XLA computes parents anew for each child: an env step of reach takes 3 s instead of 4 ms."""
+    """Without barriers, XLA recomputes parents for each child, and an env step of reach takes 3 s instead of 4 ms."""
     physics, barrier = environment("reach", "jax").physics, "optimization_barrier"
     start = as_dynamics(environment("reach", "c"), reach_states()[0])
     whole, posed = scan.body_tree, lambda engine: jax.vmap(physics.posed)(engine).xpos

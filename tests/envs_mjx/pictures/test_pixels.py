@@ -27,7 +27,7 @@ def env() -> MetaWorld:
 
 @pytest.fixture(scope="module")
 def states(env: MetaWorld) -> list:
-    """The start, and the hand moved in environment 1 alone: by engine `c`, whose states engine `warp` takes."""
+    """The start, and a state with the hand moved in odd environments; simulated by engine `c`, converted for `warp`."""
     exact = make("window-close", ENVS, physics="c")
     vectors = np.array([(0, y, 0.2) for y in (0.75, 0.8, 0.85, 0.9)], np.float32)
     first = jax.jit(exact.reset_to)(vectors, jax.random.split(jax.random.PRNGKey(0), ENVS))
@@ -44,7 +44,7 @@ def pictures(env: MetaWorld, states: list) -> list[np.ndarray]:
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(E,) share of the pixels that differ clearly."""
+    """(E,) share of pixels that differ by more than 30 of 255."""
     return (np.abs(before - after) > 30).any(axis=-1).mean(axis=(1, 2))
 
 
@@ -63,7 +63,7 @@ def test_a_picture_follows_its_own_arm(pictures: list[np.ndarray]) -> None:
 
 
 def test_pictures_are_those_of_the_renderer(env: MetaWorld, states: list, pictures: list, monkeypatch) -> None:
-    """The same states drawn on the host, from official kinematics: fixtures, camera, lights and goal marks agree."""
+    """Compare with the host renderer on the same states: fixtures, camera, lights and goal marks agree."""
     monkeypatch.setattr(render, "backend", lambda: "warp")
     for state, ours in zip(states, pictures, strict=True):
         target = np.asarray(state.target)

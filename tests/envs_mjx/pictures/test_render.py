@@ -1,4 +1,4 @@
-"""Pictures by whatever this machine has, and always by Warp's ray tracer."""
+"""Pictures by this machine's own renderer, and always by Warp's ray tracer, too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = {"width": WIDTH, "height": HEIGHT}
 
 @pytest.fixture(scope="module")
 def pairs() -> list[render.Pair]:
-    """Window scenes as settled, with the window elsewhere, and with the first again."""
+    """Three states of the window scene: settled, with the window moved, and the first again."""
     task = TASKS["window-close"]
     first = (scenes.load_model(task.scene), scenes.settle(task.scene, task.hand_init))
     model, data = copy.copy(first[0]), copy.copy(first[1])
@@ -29,7 +29,7 @@ def pairs() -> list[render.Pair]:
 
 @pytest.fixture(params=["default", "warp"])
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A backend in force: this machine's own, and Warp."""
+    """The name of the active backend: this machine's own, then Warp."""
     if request.param == "warp":
         monkeypatch.setattr(render, "backend", lambda: "warp")
     return render.backend()
