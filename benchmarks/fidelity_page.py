@@ -20,8 +20,8 @@ Made by `crl fidelity` ([benchmarks/fidelity.py](../benchmarks/fidelity.py)) fro
 is not measured, `crl fidelity --missing` goes on with those. On {processor}, {versions}.
 
 **The reference** is engine `c`: state equal to the official package's to the last bit on all 50 tasks
-(`tests/envs_mjx/metaworld/test_parity.py`). `official` and `c` are success rates of the official scripted policies, in percent, in the
-official package and through `c`: {c_episodes} episodes of 500 steps from the same starts.
+(`tests/envs_mjx/metaworld/test_parity.py`). `official` and `c` are success rates of the official scripted policies, in
+percent, in the official package and through `c`: {c_episodes} episodes of 500 steps from the same starts.
 
 **Engines `warp` and `jax`** start from `c`'s own states, {episodes} environments per task, {horizon} steps at most:
 

@@ -9,7 +9,6 @@ Axis letters: T time, E environments, K points, Q rotations, J joints, R reset v
 
 from __future__ import annotations
 
-import datetime
 import functools
 from dataclasses import replace
 
@@ -24,6 +23,7 @@ from envs_mjx.metaworld.rewards import REWARDS, Reading, Start, Step
 from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics.c import Rows
 from tests.support.recorded import EPISODES, STEPS, Readout, Recording, reading, record
+from tests.support.rotation import rotating
 
 TOLERANCE, DOUBLE_TOLERANCE = 1e-5, 2e-6
 """Tolerances of rewards from 0 to 10. Official code computes partly in float32, the type of the actions."""
@@ -33,14 +33,6 @@ JOLTS = 16
 
 SETTLED_ELSEWHERE = {"handle-press": 1e-2, "handle-pull": 1e-2, "handle-press-side": 1e-4, "handle-pull-side": 1e-4}
 """Tasks whose arm brushes the handle while it settles, for some vectors -> difference of `init_tcp`, metres."""
-
-
-def rotating(names, count: int = 3) -> list:
-    """Parameters for pytest: `count` names, which change every day, are quick; the others are marked slow."""
-    names = sorted(names)
-    first = datetime.date.today().toordinal() * count
-    quick = {names[(first + index) % len(names)] for index in range(count)}
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
 @functools.cache
