@@ -46,16 +46,18 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=500_000, min_replay=63_488, updates_per_iteration=800),
         evaluation=EvalConfig(eval_every=30_000),
     ),
-    # Manipulation on a few CPU cores: 1 update per 39.7 transitions, and higher learning rates than on a GPU. Behaviour
-    # goals make the hand touch the object first. If the object is free, goals give the hand's position relative to it.
+    # Manipulation on a few CPU cores, one preset for all 50 tasks. The policy decides every five env steps; unroll,
+    # ring, near_steps and discount count decisions (0.904 is 0.98 ^ 5). 1 update per 38.4 env steps, and higher
+    # learning rates than on a GPU. Behaviour goals make the hand touch the object first. An object that the hand holds
+    # is then asked for up to 15 cm above its way. If the object is free, goals give the hand's position relative to it.
     # Half of the goals in the actor's loss are commanded goals. Noise on its goals limits the critic's resolution to
-    # about 5 mm. The ring keeps every env step.
+    # about 5 mm. The ring holds three million env steps.
     "metaworld_cpu": Config(
-        env=EnvConfig(task="push", num_envs=128, goal="auto"),
+        env=EnvConfig(task="push", num_envs=128, goal="auto", action_repeat=5),
         network=NetworkConfig(width=128, critic_depth=4, actor_depth=4),
-        agent=dataclasses.replace(_AGENT, critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3),
-        explore=_TOUCH,
-        train=TrainConfig(total_env_steps=3_000_000, replay_capacity=2_999_808),
+        agent=dataclasses.replace(_AGENT, discount=0.904, critic_lr=1e-3, actor_lr=1e-3, alpha_lr=3e-3),
+        explore=dataclasses.replace(_TOUCH, near_steps=5, near_height=0.15),
+        train=TrainConfig(total_env_steps=3_000_000, unroll_length=12, replay_capacity=600_576, min_replay=3_072),
         evaluation=EvalConfig(eval_every=100_000),
     ),
     # Ant without a maze on a few CPU cores, MuJoCo's C engine: JaxGCRL's learner, with the schedule, the networks and
@@ -67,19 +69,20 @@ PRESETS: dict[str, Config] = {
         train=TrainConfig(total_env_steps=8_000_000, replay_capacity=2_999_808, min_replay=126_976),
         evaluation=EvalConfig(eval_every=250_000, eval_episodes=64),
     ),
-    # The schedule of JaxGCRL and of the scaling paper (512 envs x 62 steps, then 800 updates of 512 transitions), with
-    # the goals of metaworld_cpu. Not yet run on a GPU.
+    # The schedule of JaxGCRL and of the scaling paper (512 envs, 800 updates of 512 transitions per 31,744 env steps),
+    # with the decisions and goals of metaworld_cpu: 12 decisions, 60 env steps. Not yet run on a GPU.
     "metaworld_gpu": Config(
-        env=EnvConfig(task="push", num_envs=512, goal="auto"),
+        env=EnvConfig(task="push", num_envs=512, goal="auto", action_repeat=5),
         network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
-        agent=_AGENT,
-        explore=_TOUCH,
+        agent=dataclasses.replace(_AGENT, discount=0.904),
+        explore=dataclasses.replace(_TOUCH, near_steps=5, near_height=0.15),
         train=TrainConfig(
             total_env_steps=20_000_000,
-            updates_per_iteration=800,
+            unroll_length=12,
+            updates_per_iteration=774,
             batch_size=512,
-            replay_capacity=9_999_360,
-            min_replay=126_976,
+            replay_capacity=1_996_800,
+            min_replay=24_576,
             iterations_per_round=8,
         ),
         evaluation=EvalConfig(eval_every=1_000_000, eval_episodes=512),
@@ -89,16 +92,16 @@ PRESETS: dict[str, Config] = {
 
 PRESETS |= BASELINES | PUBLISHED
 
+PRESETS |= ablations_of(PRESETS["metaworld_cpu"])
+
 # Tasks one after another on a CPU (`crl continual`): metaworld_cpu, but evaluated with the last parameters instead of
 # their running mean. The ring holds the env steps of one task.
-PRESETS["continual_cpu"] = with_overrides(
-    PRESETS["metaworld_cpu"],
-    actor_average=0.0,
-    total_env_steps=400_000,
-    replay_capacity=404_736,
-    eval_every=50_000,
-    eval_episodes=64,
-    checkpoint_every=100_000,
-)
-
-PRESETS |= ablations_of(PRESETS["metaworld_cpu"])
+_ONE_TASK = {
+    "actor_average": 0.0,
+    "total_env_steps": 400_000,
+    "eval_every": 50_000,
+    "eval_episodes": 64,
+    "checkpoint_every": 100_000,
+}
+PRESETS["continual_cpu"] = with_overrides(PRESETS["metaworld_cpu"], **_ONE_TASK, replay_capacity=81_408)
+PRESETS["continual_cpu_steps"] = with_overrides(PRESETS["metaworld_cpu_steps"], **_ONE_TASK, replay_capacity=404_736)

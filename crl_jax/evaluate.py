@@ -12,10 +12,10 @@ from envs_mjx.base import EnvSpec, GoalEnv
 
 
 def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = None) -> Metrics:
-    """Metrics of `policy` over `env.num_envs` fresh episodes per device, each of `env.spec.horizon` env steps.
+    """Metrics of `policy` over `env.num_envs` fresh episodes per device, each of `env.spec.horizon` steps.
 
     Returns:
-        success_any, success_final: share of episodes with success at any step, at the last step.
+        success_any, success_final: share of episodes with success at any env step, at the last one.
         time_at_goal: mean number of env steps with success.
         success_<radius>_any: success_any with another success radius, for tasks that define several.
         min_distance, final_distance: mean distance from object to goal, metres; smallest of the episode, at its end.
@@ -32,14 +32,15 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
     def final(values: jax.Array) -> jax.Array:
         return jnp.mean(jnp.take_along_axis(values, last[None], axis=0))
 
-    success = (steps.metrics["success"] > 0) & first
-    distance = steps.metrics["distance"]
+    # An environment that repeats actions reports on every env step of a decision.
+    in_success = jnp.where(first, steps.metrics.get("steps_in_success", steps.metrics["success"]), 0.0)
+    nearest = steps.metrics.get("nearest", steps.metrics["distance"])
     metrics = {
-        "success_any": jnp.mean(success.any(axis=0), dtype=jnp.float32),
+        "success_any": jnp.mean((in_success > 0).any(axis=0), dtype=jnp.float32),
         "success_final": final(steps.metrics["success"]),
-        "time_at_goal": jnp.mean(success.sum(axis=0), dtype=jnp.float32),
-        "min_distance": jnp.mean(jnp.min(jnp.where(first, distance, jnp.inf), axis=0)),
-        "final_distance": final(distance),
+        "time_at_goal": jnp.mean(in_success.sum(axis=0), dtype=jnp.float32),
+        "min_distance": jnp.mean(jnp.min(jnp.where(first, nearest, jnp.inf), axis=0)),
+        "final_distance": final(steps.metrics["distance"]),
     }
     others = [name for name in steps.metrics if name.startswith("success_")]
     metrics |= {f"{name}_any": jnp.mean(((steps.metrics[name] > 0) & first).any(axis=0)) for name in others}

@@ -30,6 +30,9 @@ from crl_jax.scale import compilation_cache, hosts
 from crl_jax.trainer import EVAL_STREAM, Setup, Trainer, build, compile_all
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 
+SOLVED = 2
+"""Evaluations in a row that must reach the config's `until` for a run to end."""
+
 
 @dataclass
 class Counters:
@@ -40,6 +43,8 @@ class Counters:
     seconds: float = 0.0
     next_eval: int = 0
     next_checkpoint: int = 0
+    solved: int = 0
+    """Evaluations in a row, up to the last one, that reached the config's `until`."""
     task: int = 0
     """Finished tasks of a sequence."""
 
@@ -178,7 +183,10 @@ def ready(config: AnyConfig) -> AnyConfig:
     hosts.check_devices(config)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
-    return with_overrides(config, physics=envs_mjx.engine_of(config.env.task, config.env.physics), horizon=horizon)
+    engine = envs_mjx.engine_of(config.env.task, config.env.physics)
+    config = with_overrides(config, physics=engine, horizon=horizon)
+    config.validate()  # The horizon is known only now.
+    return config
 
 
 def open_loggers(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:
@@ -235,7 +243,7 @@ def rounds(run: Run) -> None:
     config, counters = run.setup.config, run.counters
     run.evaluations = [{} for _ in run.lanes]
     saved_at = -1
-    while counters.env_steps < config.train.total_env_steps and not run.stop.agreed():
+    while counters.env_steps < config.train.total_env_steps and counters.solved < SOLVED and not run.stop.agreed():
         _round(run)
         if counters.env_steps >= min(counters.next_eval, config.train.total_env_steps):
             evaluate(run)
@@ -278,6 +286,9 @@ def evaluate(run: Run) -> None:
     counters.seconds += time.perf_counter() - started
     every = setup.config.evaluation.eval_every
     counters.next_eval = (counters.env_steps // every + 1) * every
+    until = setup.config.evaluation.until
+    reached = until > 0 and all(one["success_final"] >= until for one in run.evaluations)
+    counters.solved = counters.solved + 1 if reached else 0
     tell(run, *({f"eval/{name}": value for name, value in one.items()} for one in run.evaluations))
     for evaluation in run.evaluations:
         _check_buffers(run, setup.eval_env, evaluation)

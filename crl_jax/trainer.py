@@ -148,6 +148,7 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
         physics=config.physics,
         goal=config.goal,
         horizon=config.horizon,
+        action_repeat=config.action_repeat,
         threads=config.threads,
         naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
         njmax=config.njmax,

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, State
+from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, State, ToolGoals
 
 
 def align(envs: Sequence[GoalEnv]) -> list[Aligned]:
@@ -66,7 +66,7 @@ class Aligned:
 
     def __init__(self, env: GoalEnv, spec: EnvSpec):
         self.env, self.spec = env, spec
-        self.num_envs, self.free_object = env.num_envs, env.free_object
+        self.num_envs, self.free_object, self.held_object = env.num_envs, env.free_object, env.held_object
         self._columns = np.array([_names(spec).index(name) for name in _names(env.spec)])
 
     def _wide_obs(self, obs: jax.Array) -> jax.Array:
@@ -142,6 +142,19 @@ class Aligned:
     def object_point(self, obs: jax.Array) -> jax.Array:
         """(E, D) -> (E, 3) position of the object."""
         return self.env.object_point(self._own_obs(obs))
+
+    @property
+    def tool(self) -> ToolGoals | None:
+        """The tool's goals, padded."""
+        own = self.env.tool
+        if own is None:
+            return None
+        return ToolGoals(
+            lies=lambda state: own.lies(self._own(state)),
+            reaches=own.reaches,
+            touch=lambda obs: self._wide_goal(own.touch(self._own_obs(obs))),
+            bring=lambda obs, end: self._wide_goal(own.bring(self._own_obs(obs), end)),
+        )
 
     def hand_in_goal(self) -> jax.Array:
         """(3, G) Jacobian of a goal with respect to the hand's position; 0 in empty columns."""

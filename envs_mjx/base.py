@@ -5,8 +5,8 @@ Axis letters: E environments, D observation, G goal, A action.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -61,11 +61,12 @@ class EnvSpec(struct.PyTreeNode):
 
     Attributes:
         obs_size, goal_size, action_size: D, G, A.
-        horizon: env steps of one episode.
+        horizon: steps of one episode, of `action_repeat` env steps each.
         obs_shift, obs_scale: (D,) float32. goal_shift, goal_scale: (G,) float32.
         buffers: (name, size) of each fixed-size buffer of the engine. The metric `<name>_used` is the buffer's largest
             use since `reset`. A use above the size means that contacts were lost: see `check_buffers`.
         goal_names: name of each number of a goal, by which the goals of several tasks are aligned; (): by index.
+        action_repeat: env steps for which a step of this environment holds its action, see `repeated`.
     """
 
     obs_size: int = struct.field(pytree_node=False)
@@ -78,6 +79,24 @@ class EnvSpec(struct.PyTreeNode):
     goal_scale: jax.Array
     buffers: tuple[tuple[str, int], ...] = struct.field(pytree_node=False, default=())
     goal_names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    action_repeat: int = struct.field(pytree_node=False, default=1)
+
+
+class ToolGoals(NamedTuple):
+    """Goals about a tool that the hand takes to move the object with.
+
+    Attributes:
+        lies: state -> (E, 3) position of the tool's working end at the start of the episode, metres.
+        reaches: (E, 3) position of the object -> (E, 3) position of the working end in the commanded goal.
+        touch: obs (E, D) -> (E, G): the open hand at the tool; object and tool stay where they are.
+        bring: obs (E, D), (E, 3) -> (E, G): the hand holds the tool with its working end at a position; the object
+            stays where it is.
+    """
+
+    lies: Callable[[State], jax.Array]
+    reaches: Callable[[jax.Array], jax.Array]
+    touch: Callable[[jax.Array], jax.Array]
+    bring: Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class GoalEnv(Protocol):
@@ -87,6 +106,13 @@ class GoalEnv(Protocol):
     spec: EnvSpec
     free_object: bool
     """True: the object can be put anywhere. False: a mechanism (door, drawer, button) restricts its motion."""
+    held_object: bool
+    """True: the hand holds the object on its way, so that it can be at any height."""
+
+    @property
+    def tool(self) -> ToolGoals | None:
+        """Set where the hand moves the object with a tool, not with its fingers."""
+        ...
 
     def reset(self, key: jax.Array) -> State: ...
 

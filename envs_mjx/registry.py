@@ -16,6 +16,7 @@ from envs_mjx.metaworld.single_goal import SINGLE_GOAL
 from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.pictures.render import DEFAULT_CAMERA
+from envs_mjx.repeated import Repeated
 
 SPLITS: dict[str, tuple[str, ...]] = {
     "mt10": splits.MT10,
@@ -110,6 +111,7 @@ def make(
     physics: str = "auto",
     goal: str = "hand_object",
     horizon: int | None = None,
+    action_repeat: int = 1,
     threads: int = 0,
     reward: bool = True,
     naconmax: int = 0,
@@ -131,6 +133,8 @@ def make(
         goal: goal contract: "object", "hand_object", "object_relative" or "auto". Tasks outside Meta-World have one
             contract and ignore this.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
+        action_repeat: env steps for which each action is held. Steps of the environment, `State.time` and
+            `spec.horizon` then count decisions, see `envs_mjx.repeated`.
         threads: threads of the C engine; 0 takes every core.
         reward: add Meta-World's dense reward of each step (0 to 10) to `State.metrics`, as `official_reward`.
         naconmax, njmax: buffer sizes of engine "warp": contacts of all environments, constraint rows of each one. 0
@@ -148,18 +152,22 @@ def make(
     check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
     _refuse(task, num_envs, horizon, obs, cached_reset)
+    if action_repeat < 1 or horizon % action_repeat:
+        raise EnvError(f"action_repeat={action_repeat}: must be at least 1 and divide horizon={horizon}")
     engine = engine_of(task, physics)
+    env: GoalEnv
     if task in locomotion.TASKS:
         from envs_mjx.locomotion.grasp import make_body
 
-        return make_body(locomotion.TASKS[task], num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
-    if task in MAZES:
-        return PointMaze(MAZES[task], num_envs, horizon)
-    from envs_mjx.metaworld.env import MetaWorld
+        env = make_body(locomotion.TASKS[task], num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
+    elif task in MAZES:
+        env = PointMaze(MAZES[task], num_envs, horizon)
+    else:
+        from envs_mjx.metaworld.env import MetaWorld
 
-    row = (TASKS | SINGLE_GOAL)[task]
-    pixels = (width, height, camera) if obs == "pixels" else None
-    return MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
+        row, pixels = (TASKS | SINGLE_GOAL)[task], (width, height, camera) if obs == "pixels" else None
+        env = MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
+    return Repeated(env, action_repeat) if action_repeat > 1 else env
 
 
 def _refuse(task: str, num_envs: int, horizon: int, obs: str, cached_reset: bool) -> None:
@@ -175,7 +183,7 @@ def _refuse(task: str, num_envs: int, horizon: int, obs: str, cached_reset: bool
 
 
 def score_official(
-    env: GoalEnv, act: Callable[[Any, Any], Any], episodes: int, horizon: int, seed: int
+    env: GoalEnv, act: Callable[[Any, Any], Any], episodes: int, horizon: int, seed: int, action_repeat: int = 1
 ) -> dict[str, float]:
     """Success of a policy in the official Meta-World package, see `metaworld.official.zero_shot`.
 
@@ -184,7 +192,7 @@ def score_official(
     """
     from envs_mjx.metaworld.official import zero_shot
 
-    return zero_shot(env, act, episodes, horizon, seed)
+    return zero_shot(env, act, episodes, horizon, seed, action_repeat)
 
 
 @dataclass(frozen=True)

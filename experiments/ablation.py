@@ -23,7 +23,7 @@ STUDY = "ablation"
 TASKS = ("reach", "point_U")
 PRESET_OF = {"reach": "reach_cpu", "point_U": "reach_cpu"}
 """Task -> preset. All other tasks take the preset `OTHERS`."""
-OTHERS = "metaworld_cpu"
+OTHERS = "metaworld_cpu_steps"
 STEPS = 250_000
 
 Score = Literal["auc_success_any", "last_success_any", "best_success_any", "auc_success_final", "last_success_final"]

@@ -1,8 +1,8 @@
 """Continual learning over a sequence of tasks: `python -m experiments.continual run | report`.
 
 `run` first plays every task with the official scripted policy. A task that this policy never solves is printed and left
-out. `run` then trains every (method, critic mode, seed) with preset continual_cpu, and keeps config and metrics under
-experiments/results/continual/.
+out. `run` then trains every (method, critic mode, seed) with preset continual_cpu_steps. Config and metrics
+are kept under experiments/results/continual/.
 
 `report` reads the kept runs. It draws success curves with the boundaries between tasks, and matrices of the success on
 each task after each task. It prints a table of performance, forgetting and forward transfer. Forward transfer is
@@ -76,7 +76,7 @@ def cells(
             changes |= {} if mode == "persistent" else {"target_mode": "reset"}
             # A fifth of the updates of the task's own training.
             changes |= {"retrain_updates": steps // 200} if method == "packnet" else {}
-            found.append(study.Cell(f"{sequence}-{method}-{mode}", "continual_cpu", changes, tasks))
+            found.append(study.Cell(f"{sequence}-{method}-{mode}", "continual_cpu_steps", changes, tasks))
     return found
 
 

@@ -23,7 +23,7 @@ from crl_jax.report.figures import comparison_figure, levels_figure
 from experiments import study
 
 STUDY = "lab_journal"
-PRESET = "metaworld_cpu"
+PRESET = "metaworld_cpu_steps"
 TASKS = ("push-back", "push", "faucet-close")
 CENTRE: dict[str, Any] = {"goal": "hand_object", "envs": 128, "utd": 40, "depth": 4, "behaviour": "touch_then_near"}
 """utd: transitions per update."""

@@ -7,19 +7,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from crl_jax import runs
 from crl_jax.config import ConfigError
+from crl_jax.play import policy
 from crl_jax.report.figures import tasks_figure
 from crl_jax.report.stats import best_and_last
 from crl_jax.runs.loggers import read_metrics
+from envs_mjx import SPLITS
 from experiments import study
 from experiments.study import RESULTS, ROOT
 
 SOLVED = 0.9
-PRESETS = ("metaworld_cpu", "sac_her_cpu", "metaworld_cpu_hand", "metaworld_cpu_99", "metaworld_cpu_sharp")
+FRESH_EPISODES, OFFICIAL_EPISODES, FRESH_SEED = 512, 100, 1_000_003
+"""Episodes of `score`, and their seed, which no run and no evaluation takes."""
+PRESETS = (
+    "metaworld_cpu",
+    "sac_her_cpu",
+    "metaworld_cpu_steps",
+    "metaworld_cpu_hand",
+    "metaworld_cpu_99",
+    "metaworld_cpu_sharp",
+)
 """The default preset, and the presets that README and docs/results.md compare it with."""
 BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
 """Presets of SAC and TD3 that `baselines` compares with the default preset on one task."""
@@ -30,22 +42,43 @@ def run(
     seeds: tuple[int, ...] = (0, 1, 2),
     preset: str = "metaworld_cpu",
     total_env_steps: int | None = None,
+    until: float = 0.0,
     threads: int = 0,
     dry_run: bool = False,
 ) -> int:
     """Train every task with every seed; kept runs are skipped, stopped runs continue.
 
+    When a run has ended, its last policy is scored on episodes that it has never seen, on our engine and in the
+    official package. The numbers are kept as score.json.
+
     Args:
-        tasks: Tasks of `crl envs`.
-        seeds: Seeds.
+        tasks: Tasks of `crl envs`; all: the 50 of Meta-World.
+        seeds: Seeds; every task is trained with the first before any is with the second.
         preset: Preset of `configs`.
-        total_env_steps: Env steps of each run; the preset's by default.
+        total_env_steps: Env steps of each run at most; the preset's by default.
+        until: End a run once two evaluations in a row have a success_final of at least this; 0: never.
         threads: Threads of the C engine (1 when two runs share two cores).
         dry_run: Print the runs and do nothing.
     """
-    length = {"total_env_steps": total_env_steps} if total_env_steps else {}
-    cells = [study.Cell(task, preset, {"task": task, **length}) for task in tasks]
-    return study.run_cells(preset, cells, seeds, dry_run=dry_run, threads=threads)
+    names = tuple(dict.fromkeys(name for task in tasks for name in (SPLITS["mt50"] if task == "all" else (task,))))
+    changes = {"until": until} | ({"total_env_steps": total_env_steps} if total_env_steps else {})
+    cells = [study.Cell(task, preset, {"task": task, **changes}) for task in names]
+    return study.run_cells(preset, cells, seeds, dry_run=dry_run, score=score, threads=threads)
+
+
+def score(folder: Path) -> dict[str, Any]:
+    """The last policy of a run on fresh episodes, on the run's engine and in the official package.
+
+    Returns:
+        env_steps, episodes, success_any, success_final; and under "official" the last three of the official package.
+    """
+    trained = policy.load(folder)
+    found = policy.score(trained, FRESH_EPISODES, FRESH_SEED)
+    told: dict[str, Any] = {"env_steps": trained.env_steps, "episodes": FRESH_EPISODES}
+    told |= {name: found[name] for name in ("success_any", "success_final")}
+    if trained.config.env.task in SPLITS["mt50"]:
+        told["official"] = policy.score_official(trained, OFFICIAL_EPISODES, FRESH_SEED)
+    return told
 
 
 def report(presets: tuple[str, ...] = PRESETS) -> int:

@@ -45,9 +45,9 @@ ARMS: dict[str, dict[str, Any]] = {
 """Arm -> fields of its preset that it changes."""
 PRESET_OF = {
     "point_Spiral11x11": "point_cpu",
-    "sawyer_bin": "metaworld_cpu",
-    "sawyer_box": "metaworld_cpu",
-    "sawyer_peg": "metaworld_cpu",
+    "sawyer_bin": "metaworld_cpu_steps",
+    "sawyer_box": "metaworld_cpu_steps",
+    "sawyer_peg": "metaworld_cpu_steps",
 }
 CRL_ARMS = ("single_goal", "mixed_goals", "replay_goals")
 

@@ -34,7 +34,7 @@ from experiments.slurm import resumed
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 _FILES = (runs.CONFIG, METRICS_FILE)
-MACHINE = "machine.json"
+MACHINE, SCORE = "machine.json", "score.json"
 _RESOLVED = ("physics", "horizon", "threads")
 """Fields in which a kept run may differ from its cell's config."""
 
@@ -76,14 +76,16 @@ def run_cells(
     seeds: Sequence[int],
     results: Path | None = None,
     dry_run: bool = False,
+    score: Callable[[Path], Mapping[str, Any]] | None = None,
     **changes: Any,
 ) -> int:
-    """Train the runs that are not kept yet, one after another.
+    """Train the runs that are not kept yet, one after another: every cell with the first seed, then with the next.
 
     Args:
         study: name of the study's folders. results: folder of kept runs; RESULTS by default.
         changes: fields that every run changes, e.g. threads.
         dry_run: print the runs, and do nothing.
+        score: run folder -> numbers measured once the run has ended, kept as score.json.
 
     Returns:
         0, also when a signal stopped a run, because everything is saved.
@@ -94,7 +96,7 @@ def run_cells(
     from crl_jax.sequence import train_any
 
     console = Console()
-    todo = [(cell, seed, cell.config(study, seed, **changes)) for cell in cells for seed in seeds]
+    todo = [(cell, seed, cell.config(study, seed, **changes)) for seed in seeds for cell in cells]
     for number, (cell, seed, config) in enumerate(todo, start=1):
         kept = (results or RESULTS) / study / f"{cell.name}-s{seed}"
         told = f"[{number}/{len(todo)}] {kept.name}: {config.label}, {config.train.total_env_steps:,} env steps"
@@ -108,6 +110,8 @@ def run_cells(
         if result.stopped_by:
             console.print(f"Stopped by {result.stopped_by}, saved; the same command goes on.", highlight=False)
             return 0
+        if score:
+            runs.write_json(result.folder / SCORE, dict(score(result.folder)))
         keep(result.folder, kept)
     return 0
 
@@ -134,6 +138,8 @@ def keep(folder: Path, kept: Path) -> None:
     partial.mkdir(parents=True)
     for name in _FILES:
         shutil.copy(folder / name, partial / name)
+    if (folder / SCORE).exists():
+        shutil.copy(folder / SCORE, partial / SCORE)
     runs.write_json(partial / MACHINE, machine())
     shutil.rmtree(kept, ignore_errors=True)
     partial.rename(kept)

@@ -34,7 +34,7 @@ FLOORS: dict[str, list[str]] = {
     ],
     "envs_mjx": [
         "base",
-        "aligned mazes physics",
+        "aligned mazes physics repeated",
         "pictures",
         "locomotion metaworld",
         "registry",

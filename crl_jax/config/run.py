@@ -58,6 +58,9 @@ class EnvConfig:
     object_relative if the object can be put anywhere, hand_object if it is part of a fixture."""
     horizon: int | None = None
     """Env steps of an episode; None: the task's own (Meta-World 150 as in "A Single Goal is All You Need", not 500)."""
+    action_repeat: int = 1
+    """Env steps for which each action is held: the policy decides, and the ring keeps, one step in so many. Schedules
+    (unroll_length, replay_capacity, min_replay, near_steps), discount and horizon of learning then count decisions."""
     threads: int = 0
     """Threads of the c engine; 0 takes every core."""
     naconmax: int = 0
@@ -73,6 +76,13 @@ class EnvConfig:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")
         long_enough = self.horizon is None or self.horizon >= 2
         require(long_enough, "horizon", self.horizon, "must be at least 2, for a step to have a future")
+        require(self.action_repeat >= 1, "action_repeat", self.action_repeat, "must be at least 1; nearest: 1")
+        if self.horizon is not None:
+            near = nearest_divisors(self.action_repeat, self.horizon)
+            wanted = f"must divide horizon={self.horizon}; nearest: {near}"
+            require(not near, "action_repeat", self.action_repeat, wanted)
+            wanted = f"leaves one decision in horizon={self.horizon}, which has no future; nearest: 1"
+            require(self.horizon > self.action_repeat, "action_repeat", self.action_repeat, wanted)
         require(self.threads >= 0, "threads", self.threads, "must be 0 (every core) or more")
         for name in ("naconmax", "njmax"):
             size = getattr(self, name)
@@ -95,7 +105,7 @@ class TrainConfig:
     total_env_steps: int = 1_000_000
     """Env steps of the run, over all environments, warm-up included; rounded up to whole rounds."""
     unroll_length: int = 62
-    """Env steps of every environment per iteration."""
+    """Steps of every environment per iteration; each is action_repeat env steps."""
     updates_per_iteration: int = 200
     """SGD updates per iteration of num_envs * unroll_length transitions (128 * 62 / 200 = 1 update per 39.7)."""
     batch_size: int = 256
@@ -162,9 +172,12 @@ class ExploreConfig:
     """Radius in metres around the object within which the hand's exploratory goal is drawn."""
     near_radius: float = 0.2
     """touch_then_near: radius in metres of a free object's exploratory goal around a point on its way to the target."""
+    near_height: float = 0.0
+    """touch_then_near: metres above the higher end of its way up to which a held object's exploratory places lie (a
+    tool's too); 0: on the straight way."""
     near_steps: int = 0
-    """touch_then_near: env steps after which the object gets another exploratory place; 0: one place for the rest of
-    the episode."""
+    """touch_then_near: steps (of action_repeat env steps) after which the object gets another exploratory place; 0:
+    one place for the rest of the episode."""
     touch_again: bool = False
     """With near_steps: make every other exploratory goal the open hand at the object's current place, so that the hand
     returns to an object that it has lost."""
@@ -183,7 +196,7 @@ class ExploreConfig:
         noises = ("none", "white", "pink", "ou")
         require(self.action_noise in noises, "action_noise", self.action_noise, f"one of {', '.join(noises)}")
         require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
-        for name in ("touch_radius", "near_radius", "goal_noise", "action_noise_scale", "near_steps"):
+        for name in ("touch_radius", "near_radius", "near_height", "goal_noise", "action_noise_scale", "near_steps"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         needed = "needs behaviour_goals=touch_then_near and near_steps"
         turns = self.behaviour_goals == "touch_then_near" and self.near_steps > 0
@@ -198,12 +211,15 @@ class EvalConfig:
     """Env steps between evaluations; rounded up to whole rounds. The final policy is always evaluated."""
     eval_episodes: int = 128
     """Episodes of an evaluation, run in parallel."""
+    until: float = 0.0
+    """End the run once two evaluations in a row have a success_final of at least this; 0: go on to total_env_steps."""
     stochastic_eval: bool = False
     """Sample actions in evaluations instead of taking the policy's mode."""
 
     def validate(self) -> None:
         for name in ("eval_every", "eval_episodes"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(0 <= self.until <= 1, "until", self.until, "a share of episodes: must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -282,8 +298,8 @@ class Config:
                 require(method in readers or value == leaf.default, leaf.name, value, wanted)
 
     def env_steps_per_iteration(self) -> int:
-        """Transitions that one iteration collects."""
-        return self.env.num_envs * self.train.unroll_length
+        """Env steps of one iteration: its transitions times action_repeat."""
+        return self.env.num_envs * self.train.unroll_length * self.env.action_repeat
 
     @property
     def label(self) -> str:

@@ -27,6 +27,8 @@ from crl_jax.experience import buffer
 from envs_mjx.base import GoalEnv, State
 
 # Numbers folded into an episode's key: 1 its start, 2, 4 and 6 here, 3 the mazes' own noise, 5 the noise on actions.
+BRING = 0.6
+"""Share of the second phase's goals that bring a tool to the object; the others move the object with it."""
 SWITCH = (20, 100)
 """`touch_then_near` starts its second part between these env steps, of 150; both scale with the horizon."""
 
@@ -84,36 +86,81 @@ def replay_goals(env: GoalEnv, ring: buffer.Ring, state: State, unroll_length: i
 
 
 def _phase_keys(state: State) -> jax.Array:
-    """(E, 5, 2) keys of the running episodes: the first decides whether an episode explores, the others where to."""
-    return jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, 2), 5))(state.key)
+    """(E, 8, 2) keys of the running episodes: whether an episode explores, and where to."""
+
+    def keys(key: jax.Array) -> jax.Array:
+        return jnp.concatenate([jax.random.split(jax.random.fold_in(key, 2), 5), _more_keys(key)])
+
+    return jax.vmap(keys)(state.key)
+
+
+def _more_keys(key: jax.Array) -> jax.Array:
+    return jax.random.split(jax.random.fold_in(key, 7), 3)
 
 
 def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
     """(E, G) goals of touch_first or touch_then_near, as if every episode explored."""
     keys = _phase_keys(state)
-
-    def touch(point: jax.Array, keys: jax.Array) -> jax.Array:
-        return env.touch_goal(point) + _in_disc(keys, config.touch_radius) @ env.hand_in_goal()
-
-    first = touch(state.start, keys[:, 1])
+    first = _touch(env, state, state.start, keys[:, 1], config)
     if config.behaviour_goals == "touch_first":
         return first
     low, high = (round(bound * env.spec.horizon / 150) for bound in SWITCH)
     switch = jax.vmap(lambda key: jax.random.randint(key, (), low, high + 1))(keys[:, 3])
     since = state.time - switch
     place = jnp.maximum(since, 0) // (config.near_steps or env.spec.horizon)
-    if config.near_steps > 0:  # later places need keys of their own
+    if config.near_steps > 0:  # the first place takes the episode's own keys
         again = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(keys, place)
         keys = jnp.where((place > 0)[:, None, None], again, keys)
-    way = jax.vmap(jax.random.uniform)(keys[:, 4])[:, None] * (env.commanded_point(state.target) - state.start)
-    aside = _in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
-    near = env.commanded_goal(state.start + way + aside)
+    near = _near(env, state, keys, config)
     if config.touch_again:
-        near = jnp.where((place % 2 == 1)[:, None], touch(env.object_point(state.obs), keys[:, 1]), near)
+        taken_up = _touch(env, state, env.object_point(state.obs), keys[:, 1], config)
+        near = jnp.where((place % 2 == 1)[:, None], taken_up, near)
     return jnp.where((since >= 0)[:, None], near, first)
 
 
-def _in_disc(keys: jax.Array, radius: float) -> jax.Array:
+def _touch(env: GoalEnv, state: State, point: jax.Array, keys: jax.Array, config: ExploreConfig) -> jax.Array:
+    """(E, G) goals of the open hand near the object at `point` (E, 3), or near the tool where that is now."""
+    goal = env.touch_goal(point) if env.tool is None else env.tool.touch(state.obs)
+    return goal + in_disc(keys, config.touch_radius) @ env.hand_in_goal()
+
+
+def _near(env: GoalEnv, state: State, keys: jax.Array, config: ExploreConfig) -> jax.Array:
+    """(E, G) goals of the object somewhere on its way; of a tool also: its working end on the way to the object."""
+    end = env.commanded_point(state.target)
+    aside = in_disc(keys[:, 2], config.near_radius if env.free_object else 0.0)
+    if env.tool is None:
+        point = on_the_way(keys[:, 4], state.start, end) + aside
+        if env.held_object and config.near_height > 0:
+            point = raised(keys[:, 5], point, jnp.maximum(state.start[:, 2], end[:, 2]) + config.near_height)
+        return env.commanded_goal(point)
+    here, lies = env.object_point(state.obs), env.tool.lies(state)
+    reached = env.tool.reaches(here)
+    point = on_the_way(keys[:, 6], lies, reached) + aside
+    if config.near_height > 0:
+        point = raised(keys[:, 5], point, jnp.maximum(lies[:, 2], reached[:, 2]) + config.near_height)
+    moved = env.commanded_goal(on_the_way(keys[:, 4], here, end) + aside)
+    brings = jax.vmap(jax.random.uniform)(keys[:, 7]) < BRING
+    return jnp.where(brings[:, None], env.tool.bring(state.obs, point), moved)
+
+
+# -- where an exploratory goal may lie: pure functions of a key for each environment ----------------------------------
+
+
+def on_the_way(keys: jax.Array, start: jax.Array, end: jax.Array) -> jax.Array:
+    """(E, 3) points uniform on the straight line from `start` to `end`, each (E, 3)."""
+    return start + jax.vmap(jax.random.uniform)(keys)[:, None] * (end - start)
+
+
+def raised(keys: jax.Array, point: jax.Array, top: jax.Array) -> jax.Array:
+    """(E, 3) points at a height that is uniform between that of `point` (E, 3) and `top` (E,), metres.
+
+    The straight line to a target may run through a wall or under a board. The hand carries the object over them.
+    """
+    share = jax.vmap(jax.random.uniform)(keys)
+    return point.at[:, 2].add(share * jnp.maximum(top - point[:, 2], 0.0))
+
+
+def in_disc(keys: jax.Array, radius: float) -> jax.Array:
     """(E, 3) offsets uniform in a horizontal disc."""
 
     def draw(key: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,12 @@ class Trained:
         """The policy in the form that `rollout` takes: the deterministic action, or a sample if `stochastic`."""
         return agent_policy(self.agent, self.state, not stochastic)
 
-    def make_env(self, num_envs: int) -> GoalEnv:
-        """The run's task, on the run's engine."""
-        env = make_env(self.config.env, num_envs)
+    def make_env(self, num_envs: int, action_repeat: int | None = None) -> GoalEnv:
+        """The run's task, on the run's engine; `action_repeat` replaces the run's own."""
+        config = self.config.env
+        if action_repeat is not None:
+            config = dataclasses.replace(config, action_repeat=action_repeat)
+        env = make_env(config, num_envs)
         return env if self.aligned is None else Aligned(env, self.aligned)
 
 
@@ -103,14 +107,14 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
     policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
-    env = trained.make_env(1)
+    env, repeat = trained.make_env(1, action_repeat=1), trained.config.env.action_repeat
     horizon = env.spec.horizon
     keys = iter(jax.random.split(jax.random.PRNGKey(seed), horizon * episodes))
 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return envs_mjx.score_official(env, act, episodes, horizon, seed)
+    return envs_mjx.score_official(env, act, episodes, horizon, seed, repeat)
 
 
 def film(
@@ -126,15 +130,18 @@ def film(
     Raises:
         EnvError: this machine cannot render; the message says what to install.
     """
-    env, policy = trained.make_env(episodes), trained.policy()
+    # Every env step is filmed, so the loop over env steps is here and holds the actions.
+    env, repeat = trained.make_env(episodes, action_repeat=1), trained.config.env.action_repeat
     check_camera(env, camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
-    state, step = jax.jit(env.reset)(reset_key), jax.jit(lambda state, key: env.step(state, policy(state, key)))
+    state, step, policy = jax.jit(env.reset)(reset_key), jax.jit(env.step), jax.jit(trained.policy())
     states = []
     # One step short of the horizon: the state after the last step is already the start of the next episode.
-    for step_key in jax.random.split(key, env.spec.horizon - 1):
+    for time, step_key in enumerate(jax.random.split(key, env.spec.horizon - 1)):
+        if time % repeat == 0:
+            action = policy(state, step_key)
         states.append((state.physics, np.asarray(state.target)))
-        state = step(state, step_key)
+        state = step(state, action)
     snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
     path.parent.mkdir(parents=True, exist_ok=True)
     with video.quiet_forks():

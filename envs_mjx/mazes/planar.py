@@ -18,6 +18,8 @@ class Planar(abc.ABC):
     """`GoalEnv` for goals (G,), G at most 3, that are a slice of the observation; subclasses add the physics."""
 
     free_object = True
+    held_object = False
+    tool = None
     num_envs: int
     spec: EnvSpec
     radius: float

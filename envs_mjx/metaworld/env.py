@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, select
+from envs_mjx.base import EnvError, EnvSpec, Snapshot, State, ToolGoals, select
 from envs_mjx.metaworld import scenes, single_goal
-from envs_mjx.metaworld.goals import achieved, contract, goal_names, goal_of, hand_in_goal, opening, scales
+from envs_mjx.metaworld.goals import TOOL, achieved, contract, goal_names, goal_of, hand_in_goal, opening, scales
 from envs_mjx.metaworld.layout import compact_state, layout, make_scene
 from envs_mjx.metaworld.observation import observation
 from envs_mjx.metaworld.rewards import REWARDS, Start, Step
@@ -59,7 +59,7 @@ class MetaWorld:
     ):
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = contract(task, goal)
-        self.free_object = task.moves_freely
+        self.free_object, self.held_object = task.moves_freely, task.held
         self.reward = REWARDS.get(task.name) if reward else None
         self.layout = layout(task, reward)
         self.scene = make_scene(task, reward)
@@ -138,6 +138,24 @@ class MetaWorld:
         goal = self.commanded_goal(start)
         opens = self.task.full_state or opening(self.task, self.goal)
         return goal.at[..., 3].set(1.0) if opens else goal
+
+    @property
+    def tool(self) -> ToolGoals | None:
+        """Goals about the tool, where the task has one and the goal contract names it."""
+        tool = self.task.tool
+        if tool is None or self.goal != "object_relative":
+            return None
+        start, at = jnp.asarray(tool.start, jnp.float32), jnp.asarray(tool.at, jnp.float32)
+
+        def touch(obs: jax.Array) -> jax.Array:
+            end = self.achieved_goal(obs)[..., TOOL]
+            return self.touch_goal(self.object_point(obs)).at[..., TOOL].set(end)
+
+        def bring(obs: jax.Array, end: jax.Array) -> jax.Array:
+            here = self.object_point(obs)
+            return self.commanded_goal(here).at[..., TOOL].set(end - here)
+
+        return ToolGoals(lambda state: state.vector[:, :3] + start, lambda point: point + at, touch, bring)
 
     def object_point(self, obs: jax.Array) -> jax.Array:
         """(E, D) compact state -> (E, 3) position of the achieved point."""
@@ -244,7 +262,7 @@ class MetaWorld:
             obs=self.observe(physics),
             goal=self.task_goal(target),
             target=target,
-            start=self.layout.point(physics, self.task.achieved),
+            start=self.layout.point(physics, self.task.achieved) + jnp.asarray(self.task.rest, jnp.float32),
             vector=vector,
             episode=episode,
             time=jnp.zeros(self.num_envs, jnp.int32),

@@ -18,12 +18,17 @@ GOALS = ("object", "hand_object", "object_relative", "auto")
 
 object: [object].
 hand_object: [hand, gripper opening if the task states one, object].
-object_relative: [object, gripper opening if the hand holds the object on its way, hand - object].
+object_relative: [object, gripper opening if the hand holds the object on its way, hand - object]; with a tool
+[object, opening, tool's working end - object, hand - grasp].
 auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture. With
 object_relative goals, training on hammer forgot what it had learned: the nail gives way a little (docs/results.md).
 """
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""
+EXTRAS = 10
+"""Place of the first of a task's extras in the compact state."""
+TOOL = slice(4, 7)
+"""Place of the tool's working end, as seen from the object, in a goal with a tool."""
 
 
 def contract(task: TaskSpec, goal: str) -> str:
@@ -48,6 +53,9 @@ def goal_of(task: TaskSpec, goal: str, target: jax.Array) -> jax.Array:
     grip = jnp.broadcast_to(jnp.asarray(stated, jnp.float32), (*target.shape[:-1], len(stated)))
     if goal == "hand_object":
         return jnp.concatenate([target + offset, grip, target], axis=-1)
+    if task.tool:
+        at = jnp.broadcast_to(jnp.asarray(task.tool.at, jnp.float32), target.shape)
+        return jnp.concatenate([target, grip, at, offset], axis=-1)
     return jnp.concatenate([target, grip, offset], axis=-1)
 
 
@@ -61,6 +69,9 @@ def achieved(task: TaskSpec, goal: str, obs: jax.Array) -> jax.Array:
     grip = obs[..., 3 : 3 + len(opening(task, goal))]
     if goal == "hand_object":
         return jnp.concatenate([hand, grip, point], axis=-1)
+    if task.tool:
+        grasp, end = (obs[..., EXTRAS + 3 * index :][..., :3] for index in (task.tool.grasp, task.tool.end))
+        return jnp.concatenate([point, grip, end - point, hand - grasp], axis=-1)
     return jnp.concatenate([point, grip, hand - point], axis=-1)
 
 
@@ -79,7 +90,7 @@ def goal_names(task: TaskSpec, goal: str) -> tuple[str, ...]:
     point, hand, grip = _axes("object"), _axes("hand"), ("opening",) * len(opening(task, goal))
     if task.full_state:
         return (*hand, "opening", *point, *(f"turn {index}" for index in range(len(task.full_state.quat or ()))))
-    seen = _axes("hand from object")
+    seen = (*_axes("tool from object"), *_axes("hand from tool")) if task.tool else _axes("hand from object")
     return {"object": point, "hand_object": (*hand, *grip, *point), "object_relative": (*point, *grip, *seen)}[goal]
 
 
@@ -101,7 +112,8 @@ def scales(task: TaskSpec, goal: str) -> tuple[tuple[np.ndarray, np.ndarray], tu
         turns = len(task.full_state.quat or ())
         whole = _joined(PLACE, grip, PLACE, ((0.0,) * turns, (0.5,) * turns))
         return whole, whole
-    second = {"object": (), "hand_object": (*grips, PLACE), "object_relative": (*grips, still)}[goal]
+    links = [still] * (2 if task.tool else 1)
+    second = {"object": (), "hand_object": (*grips, PLACE), "object_relative": (*grips, *links)}[goal]
     return _joined(PLACE, grip, PLACE, still, *[PLACE] * len(task.extras)), _joined(PLACE, *second)
 
 

@@ -115,15 +115,17 @@ def zero_shot(
     episodes: int,
     horizon: int,
     seed: int,
+    action_repeat: int = 1,
     num_envs: int = 10,
 ) -> dict[str, float]:
     """Success of a policy in the official package, on its own resets and by its own `info["success"]`.
 
     Args:
         env: our environment of the task, with any `num_envs`. It defines obs and goal; its engine is not run.
-        act: (obs (N, D), goal (N, G)) -> actions (N, 4); called once per step of N official environments.
+        act: (obs (N, D), goal (N, G)) -> actions (N, 4); called once per decision of N official environments.
         episodes: number of episodes that count; the last round of N may run a few more.
         horizon: env steps of an episode.
+        action_repeat: env steps for which each action is held.
         num_envs: upper bound of N.
 
     Returns:
@@ -143,8 +145,9 @@ def zero_shot(
     for _ in range(-(-episodes // count)):
         goal = command(np.stack([_begin(official) for official in officials]))
         any_success = np.zeros(count, bool)
-        for _ in range(horizon):
-            actions = np.asarray(act(observe(_read(env, officials)), goal), np.float32)
+        for time in range(horizon):
+            if time % action_repeat == 0:
+                actions = np.asarray(act(observe(_read(env, officials)), goal), np.float32)
             now = [official.step(action)[4]["success"] for official, action in zip(officials, actions, strict=True)]
             success = np.array(now) > 0
             any_success |= success

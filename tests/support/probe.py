@@ -28,6 +28,8 @@ class Line:
     """
 
     free_object = True
+    held_object = False
+    tool = None
 
     def __init__(self, num_envs: int, horizon: int, breaks_at: float = float("inf")):
         self.num_envs, self.breaks_at, self.traces = num_envs, breaks_at, 0
@@ -64,6 +66,9 @@ class Line:
         return self._start(jax.random.split(key, self.num_envs), jnp.zeros(self.num_envs, jnp.int32))
 
     def step(self, state, action):
+        return self.restart(self.advance(state, action))
+
+    def advance(self, state, action):
         self.traces += 1
         obs = state.obs + action
         distance = jnp.abs(obs - state.goal)[:, 0]
@@ -73,14 +78,16 @@ class Line:
         moved = jnp.abs(obs[:, 0]) > 0.01
         values = {"success": success, "distance": distance, "diverged": diverged, "object_moved": moved}
         metrics = {name: value.astype(jnp.float32) for name, value in values.items()}
+        return state.replace(obs=obs, time=state.time + 1, success=success, metrics=metrics, done=done)
+
+    def restart(self, state):
         keys = jax.vmap(lambda key: jax.random.split(key, 1)[0])(state.key)
         fresh = self._start(keys, state.episode + 1)
-        now = state.replace(obs=obs, time=state.time + 1, success=success, metrics=metrics)
 
         def pick(new, old):
-            return jnp.where(done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+            return jnp.where(state.done.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
 
-        return jax.tree.map(pick, fresh, now).replace(done=done, metrics=metrics)
+        return jax.tree.map(pick, fresh, state).replace(done=state.done, metrics=state.metrics)
 
 
 class Probe(NamedTuple):

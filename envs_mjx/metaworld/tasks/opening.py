@@ -39,6 +39,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(HANDLE,),
         quats=(HANDLE,),
         quat_order="xyzw",
+        rest=(0.11, -0.015, 0.0),
         hand_offset=(0.05, 0.05, 0.05),
     ),
     TaskSpec(

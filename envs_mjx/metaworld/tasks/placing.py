@@ -133,6 +133,9 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(GEOM,),
         quats=(GEOM,),
         quat_order="xyzw",
+        hand_offset=(0.0, 0.0, 0.04),
+        hand_opening=0.5,
+        held=True,
     ),
     TaskSpec(
         name="pick-out-of-hole",
@@ -146,6 +149,8 @@ ROWS: tuple[TaskSpec, ...] = (
         mocap_low=(-0.5, 0.4, -0.05),
         objects=(OBJ,),
         quats=(OBJ,),
+        hand_opening=0.47,
+        held=True,
     ),
     TaskSpec(
         name="hand-insert",
@@ -161,7 +166,10 @@ ROWS: tuple[TaskSpec, ...] = (
         mocap_low=(-0.5, 0.4, -0.15),
         objects=(OBJ,),
         quats=(OBJ,),
-        hand_offset=(0.0, 0.0, 0.04),
+        hand_opening=0.4,
+        held=True,
+        rest=(0.0, 0.0, 0.02),
+        goal_shift=(0.0, 0.0, 0.03),
     ),
     TaskSpec(
         name="bin-picking",
@@ -178,6 +186,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
         held=True,
+        goal_shift=(0.0, 0.0, 0.03),
     ),
     TaskSpec(
         name="box-close",
@@ -203,6 +212,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, -0.01, 0.07),
         hand_opening=0.3,
         held=True,
+        rest=(0.0, 0.0, -0.079),
     ),
     TaskSpec(
         name="shelf-place",
@@ -239,6 +249,8 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_init=HAND_32,
         objects=(Part("body", "bsktball"),),
         quats=(Part("body", "bsktball"),),
+        hand_opening=0.63,
+        held=True,
         goal_shift=(0.0, 0.0, 0.05),
     ),
     TaskSpec(
@@ -268,6 +280,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(OBJ,),
         hand_offset=(0.0, 0.0, 0.07),
+        rest=(0.0, 0.0, -0.02),
     ),
     TaskSpec(
         name="sweep-into",
@@ -299,6 +312,8 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("geom", "mug"),),
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.06),
+        hand_opening=0.64,
+        held=True,
     ),
     TaskSpec(
         name="coffee-pull",
@@ -314,5 +329,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("geom", "mug"),),
         quat_order="xyzw",
         hand_offset=(0.0, 0.0, 0.06),
+        hand_opening=0.62,
+        held=True,
     ),
 )

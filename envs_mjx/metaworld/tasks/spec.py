@@ -32,6 +32,24 @@ class FullState:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """What the hand holds to move the achieved point with; in goals of `object_relative`.
+
+    A goal is then a chain: the object, the tool's working end as seen from the object, the hand as seen from the grasp.
+
+    Attributes:
+        grasp, end: indices among the task's extras of the point where the hand holds the tool, and of its working end.
+        at: commanded working end minus commanded achieved point, metres (the official scripted policy's in success).
+        start: working end minus the first three numbers of the reset vector at the start of an episode, metres.
+    """
+
+    grasp: int
+    end: int
+    at: tuple[float, float, float]
+    start: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One Meta-World task.
 
@@ -59,8 +77,12 @@ class TaskSpec:
         hand_opening: commanded gripper opening in `hand_object` goals, in [0, 1]; None leaves it out. Where the hand
             must hold the object: the opening of the official scripted policy while it succeeds.
         held: the hand holds the object on its way, so `object_relative` goals include `hand_opening`, too.
+        tool: what the hand moves the object with, if not its fingers; `hand_offset` is then relative to the grasp.
         goal_shift: commanded goal minus official target, metres. Used where the achieved point cannot reach the target
             or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
+        rest: where the object comes to rest within the first 30 env steps, minus where the reset puts it, metres.
+            Measured with an idle hand; `State.start` is where the object rests.
+        goal_apart: why the commanded goal is further from what the scripted policy achieves than `audit` tolerates.
         full_state: if set, the goal is the full state, whatever goal contract is requested.
         free: whether the achieved point can be put anywhere. None: yes if a free object is placed and `joint` is None.
     """
@@ -90,7 +112,10 @@ class TaskSpec:
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.03)
     hand_opening: float | None = None
     held: bool = False
+    tool: Tool | None = None
     goal_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rest: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    goal_apart: str = ""
     free: bool | None = None
     full_state: FullState | None = None
 

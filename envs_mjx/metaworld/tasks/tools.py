@@ -5,7 +5,7 @@ Rows of `TaskSpec`; the official package is the authority (metaworld/envs/sawyer
 
 from __future__ import annotations
 
-from envs_mjx.metaworld.tasks.spec import FAR_HAND_32, FREE, HAND_32, SETTLED, XYZ, TaskSpec, const, v
+from envs_mjx.metaworld.tasks.spec import FAR_HAND_32, FREE, HAND_32, SETTLED, XYZ, TaskSpec, Tool, const, v
 from envs_mjx.physics.base import Part, Placement
 
 NUT, NUT_HANDLE = Part("site", "RoundNut"), Part("site", "RoundNut-8")
@@ -51,7 +51,11 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "stick"), None),
         quat_order="xyzw",
         extras=(Part("body", "stick"),),
-        hand_offset=(-0.43, 0.0, -0.03),
+        hand_offset=(0.03, 0.0, 0.04),
+        hand_opening=0.44,
+        held=True,
+        rest=(0.2, 0.0, 0.0),
+        tool=Tool(grasp=0, end=0, at=(-0.11, 0.0, -0.043), start=(0.0, 0.0, 0.02)),
     ),
     TaskSpec(
         name="stick-pull",
@@ -74,6 +78,12 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(Part("body", "stick"), None),
         quat_order="xyzw",
         extras=(Part("body", "stick"), Part("site", "stick_end")),
+        hand_offset=(0.0, 0.0, 0.04),
+        hand_opening=0.44,
+        held=True,
+        rest=(0.2, 0.0, 0.0),
+        tool=Tool(grasp=0, end=1, at=(0.03, -0.01, -0.01), start=(0.05, 0.0, 0.02)),
+        goal_shift=(0.0, 0.0, 0.112),
     ),
     TaskSpec(
         name="peg-insert-side",
@@ -127,6 +137,8 @@ ROWS: tuple[TaskSpec, ...] = (
         extras=(NUT_HANDLE,),
         goal_shift=(0.0, 0.0, -0.03),
         hand_offset=(0.11, 0.0, 0.04),
+        hand_opening=0.49,
+        held=True,
     ),
     TaskSpec(
         name="disassemble",
@@ -144,5 +156,7 @@ ROWS: tuple[TaskSpec, ...] = (
         extras=(NUT_HANDLE,),
         goal_shift=(0.0, 0.0, 0.03),
         hand_offset=(0.11, 0.0, 0.04),
+        hand_opening=0.48,
+        held=True,
     ),
 )
