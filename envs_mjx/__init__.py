@@ -5,6 +5,7 @@ from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
 from envs_mjx.metaworld import official, splits
 from envs_mjx.registry import (
     SPLITS,
+    audit,
     check,
     contract_of,
     describe,
@@ -25,6 +26,7 @@ __all__ = [
     "EnvSpec",
     "GoalEnv",
     "State",
+    "audit",
     "check",
     "check_buffers",
     "contract_of",

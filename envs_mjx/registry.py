@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs_mjx import locomotion
 from envs_mjx.base import EnvError, GoalEnv
@@ -17,6 +17,9 @@ from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.pictures.render import DEFAULT_CAMERA
 from envs_mjx.repeated import Repeated
+
+if TYPE_CHECKING:
+    from envs_mjx.metaworld.audit import Audited
 
 SPLITS: dict[str, tuple[str, ...]] = {
     "mt10": splits.MT10,
@@ -193,6 +196,20 @@ def score_official(
     from envs_mjx.metaworld.official import zero_shot
 
     return zero_shot(env, act, episodes, horizon, seed, action_repeat)
+
+
+def audit(task: str) -> Audited:
+    """What a Meta-World task commands, against what its scripted policy achieves, see `metaworld.audit`.
+
+    Raises:
+        EnvError: no such task, or none of Meta-World's 50.
+    """
+    check(task, "c")
+    if task not in TASKS:
+        raise EnvError(f"task={task!r}: the official package has no scripted policy for it; one of crl envs' first 50")
+    from envs_mjx.metaworld.audit import audit as run
+
+    return run(task)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ PRESETS = (
 )
 """The default preset, and the presets that README and docs/results.md compare it with."""
 BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
-"""Presets of SAC and TD3 that `baselines` compares with the default preset on one task."""
+"""Presets of SAC and TD3 that `baselines` compares with `metaworld_cpu_steps` on one task."""
 
 
 def run(
@@ -105,18 +106,56 @@ def section(preset: str) -> str:
     for folder in folders:
         groups.setdefault(runs.load(folder).env.task, []).append(folder)
     figure = tasks_figure(groups, ROOT / "docs" / f"{preset}.png")
-    return "\n".join([*_table(groups), "", f"![Learning curves]({figure.relative_to(ROOT)})"])
+    table = _score_table(groups) if preset == PRESETS[0] else _table(groups)
+    return "\n".join([*table, "", f"![Learning curves]({figure.relative_to(ROOT)})"])
+
+
+def _score_table(groups: dict[str, list[Path]]) -> list[str]:
+    """All 50 tasks by the success of their last policies on fresh episodes, best first; last those not run yet."""
+    told = {task: [_told(folder) for folder in groups.get(task, ())] for task in SPLITS["mt50"]}
+    finals = {task: [one["success_final"] for one in runs_] for task, runs_ in told.items()}
+    learned = sum(bool(values) and values[0] >= SOLVED for values in finals.values())
+    surely = sum(len(values) >= 3 and min(values) >= SOLVED for values in finals.values())
+    tried = sum(map(bool, finals.values()))
+    lines = [
+        f"Learned (final >= {SOLVED} with the first seed): **{learned} of 50** tasks; with 3 of 3 seeds: {surely}; run"
+        f" so far: {tried}.",
+        "",
+        "| task | seeds | final | any | official, final | env steps | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for task in sorted(told, key=lambda task: (-float(np.median(finals[task] or [-1])), task)):
+        ones = told[task]
+        columns = (
+            task,
+            str(len(ones)),
+            study.spread(finals[task]),
+            study.spread([one["success_any"] for one in ones]),
+            study.spread([one["official"]["success_final"] for one in ones]),
+            ", ".join(f"{one['env_steps'] / 1e6:.2f} M" for one in ones) or "-",
+            study.spread([one["minutes"] for one in ones], "{:.0f}"),
+        )
+        lines.append("| " + " | ".join(columns) + " |")
+    return lines
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """A kept run's score.json, and its minutes of training."""
+    found: dict[str, Any] = json.loads((folder / study.SCORE).read_text())
+    return found | {"minutes": read_metrics(folder)[-1]["time/seconds"] / 60}
 
 
 def baselines(task: str = "reach") -> str:
-    """Markdown table of the kept runs of one task, one row per preset, the default preset first.
+    """Markdown table of the kept runs of one task, one row per preset, `metaworld_cpu_steps` first.
 
     Raises:
         ConfigError: no run is kept.
     """
-    presets = (PRESETS[0], *BASELINES)
-    found = {one: sorted(path.parent for path in (RESULTS / one).glob(f"{task}-s*/metrics.jsonl")) for one in presets}
-    groups = {preset: folders for preset, folders in found.items() if folders}
+    groups: dict[str, list[Path]] = {}
+    for preset in ("metaworld_cpu_steps", *BASELINES):
+        for path in sorted((RESULTS / preset).glob("*/metrics.jsonl")):
+            if runs.load(path.parent).env.task == task:
+                groups.setdefault(preset, []).append(path.parent)
     if not groups:
         raise ConfigError(f"no kept runs of {task} under {RESULTS}; make them with `run`")
     return "\n".join(_table(groups, "preset"))

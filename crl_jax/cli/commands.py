@@ -1,4 +1,4 @@
-"""The command line: `crl train | continual | eval | render | report | envs | bench | profile | fidelity`.
+"""The command line: `crl train | continual | eval | render | report | envs | audit | bench | profile | fidelity`.
 
 Every error that a user can cause ends in one line on stderr and exit code 2. The caller (`configs`) passes the presets,
 so that this package does not import `configs`.
@@ -27,7 +27,7 @@ from envs_mjx.base import EnvError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
-COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "bench", "fidelity", "profile")
+COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "audit", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
 """Commands that run the benchmark of the same name."""
 USAGE = """usage: crl COMMAND ...
@@ -43,6 +43,7 @@ USAGE = """usage: crl COMMAND ...
   render TASK [--policy NAME]            film a task under its scripted or a random policy
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
   envs                                   list the tasks
+  audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
   bench [NAME] [options]                 list the benchmarks, or run one
   profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
   fidelity [options]                     measure how near the engines are to the official physics (bench fidelity)
@@ -77,6 +78,7 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             "render": _render,
             "report": _report,
             "envs": _envs,
+            "audit": _audit,
             "bench": _bench,
         }
         return cli_train.parse(handlers[command], arguments, prog=f"crl {command}")
@@ -240,6 +242,34 @@ def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
     Console().print(table)
     Console().print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
     Console().print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
+    return 0
+
+
+def _audit(task: tyro.conf.Positional[tuple[str, ...]] = (), /, page: Path | None = None) -> int:
+    """Commanded goals against what the official scripted policy achieves while it succeeds.
+
+    Args:
+        task: Tasks of Meta-World; all 50 by default (takes minutes).
+        page: Also write the table as a Markdown page.
+    """
+    from rich.progress import track
+
+    import envs_mjx
+    from crl_jax.play import audit
+
+    tasks = task or envs_mjx.SPLITS["mt50"]
+    for one in tasks:
+        envs_mjx.check(one, "c")
+    found = [envs_mjx.audit(one) for one in track(tasks, "running scripted policies", console=Console(stderr=True))]
+    rows, table = audit.rows(found), Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for index, title in enumerate(audit.TITLES):
+        table.add_column(title, justify="right" if 1 < index < len(audit.TITLES) - 1 else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    if page:
+        page.write_text(audit.page(rows))
+        Console().print(str(page), highlight=False, soft_wrap=True)
     return 0
 
 

@@ -35,6 +35,7 @@ class Audited:
         script_any, script_final: share of episodes in which the script succeeds at any, at the last env step.
         first: env step of the first success; NaN without one.
         commanded: (G,). apart: (G,) achieved minus commanded. scales: (G,) the goal's fixed scales.
+        reason: the row's own for a distance beyond its tolerance (`TaskSpec.goal_apart`); "" if it gives none.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Audited:
     commanded: np.ndarray
     apart: np.ndarray
     scales: np.ndarray
+    reason: str
 
     def far(self, kind: str) -> float:
         """Length of `apart` over the numbers whose names begin with `kind`: "object", "tool", "hand", "opening"."""
@@ -94,4 +96,5 @@ def audit(task: str | TaskSpec, episodes: int = EPISODES, steps: int = STEPS, se
         commanded=np.median(goal, axis=0),
         apart=np.median(best, axis=0) if wins.any() else np.full(goal.shape[1], np.nan),
         scales=scales,
+        reason=row.goal_apart,
     )

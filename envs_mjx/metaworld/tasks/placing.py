@@ -42,6 +42,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(OBJ,),
         quats=(GEOM,),
         quat_order="xyzw",
+        goal_apart="the script stops short of the target, within the success radius",
     ),
     TaskSpec(
         name="reach-wall",
@@ -104,6 +105,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, 0.0, 0.045),
         hand_opening=0.65,
         held=True,
+        goal_apart="the script lifts the puck; pushed on the table it succeeds, too",
     ),
     TaskSpec(
         name="pick-place",
@@ -120,6 +122,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
         held=True,
+        goal_apart="the script stops short of the target, within the success radius",
     ),
     TaskSpec(
         name="pick-place-wall",
@@ -136,6 +139,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, 0.0, 0.04),
         hand_opening=0.5,
         held=True,
+        goal_apart="the script stops short of the target, within the success radius",
     ),
     TaskSpec(
         name="pick-out-of-hole",
@@ -151,6 +155,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(OBJ,),
         hand_opening=0.47,
         held=True,
+        goal_apart="the script stops short of the target, within the success radius",
     ),
     TaskSpec(
         name="hand-insert",
@@ -267,6 +272,7 @@ ROWS: tuple[TaskSpec, ...] = (
         quat_order="xyzw",
         hand_offset=(0.0, -0.05, 0.03),
         goal_shift=(0.0, 0.0, 0.03),
+        goal_apart="the ball rolls; the script stops once it is in the goal",
     ),
     TaskSpec(
         name="sweep",
@@ -314,6 +320,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, 0.0, 0.06),
         hand_opening=0.64,
         held=True,
+        goal_apart="the script lifts the mug; pushed on the table it succeeds, too",
     ),
     TaskSpec(
         name="coffee-pull",

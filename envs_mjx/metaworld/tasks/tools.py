@@ -30,6 +30,7 @@ ROWS: tuple[TaskSpec, ...] = (
         objects=(Part("body", "hammer"), Part("body", "nail_link")),
         quats=(Part("body", "hammer"), Part("body", "nail_link")),
         extras=(Part("body", "hammer"),),
+        goal_apart="the script holds the hammer at its handle; the task is learned with the hand at the nail",
     ),
     TaskSpec(
         name="stick-push",
@@ -56,6 +57,7 @@ ROWS: tuple[TaskSpec, ...] = (
         held=True,
         rest=(0.2, 0.0, 0.0),
         tool=Tool(grasp=0, end=0, at=(-0.11, 0.0, -0.043), start=(0.0, 0.0, 0.02)),
+        goal_apart="the script stops short of the target, within success",
     ),
     TaskSpec(
         name="stick-pull",

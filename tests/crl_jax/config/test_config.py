@@ -35,7 +35,7 @@ BAD = {
     "updates_per_iteration": (0, "at least 1"),
     "batch_size": (1, "between 2"),
     "replay_capacity": (1_000_000, "nearest: 999936 or 1001472"),
-    "min_replay": (4_000_000, "nearest: 2999808"),
+    "min_replay": (4_000_000, "nearest: 600576"),
     "eval_episodes": (0, "at least 1"),
     "checkpoint_every": (0, "at least 1"),
     "seed": (-1, "2147483647"),
