@@ -27,7 +27,8 @@ test: $(DEV) ## Run the tests that are not slow
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(DEV) ## Run every test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 check: $(DEV) ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -139,6 +139,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         folder = resume
         state, host = checkpoint.restore(folder / runs.CHECKPOINTS, setup.template)
         counters = Counters(**host["counters"])
+        if host["config"]["evaluation"].get("until", 0.0) != config.evaluation.until:
+            counters.solved = 0  # It counted evaluations that reached another share.
     loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
     with closing(loggers), runs.stop_on_signals() as stop:
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]

@@ -13,8 +13,6 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # Tests write nothing into the user's home.
-# A test compiles many programs and runs each for a moment: LLVM's passes take longer than they save.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # Its handlers would keep a stream that pytest closes.
@@ -31,6 +29,15 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("local", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=25, derandomize=True, **_COMMON)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A quick test compiles many programs and runs each for a moment: LLVM's passes take longer than they save.
+
+    Slow tests train for minutes and need the passes. Workers inherit what is set here.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 def _forget(*packages: str) -> None:

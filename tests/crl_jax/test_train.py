@@ -14,7 +14,7 @@ import pytest
 import envs_mjx
 from configs import PRESETS
 from crl_jax import cli, runs
-from crl_jax.config import with_overrides
+from crl_jax.config import ConfigError, with_overrides
 from crl_jax.play.policy import load, score
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import read_metrics
@@ -325,3 +325,17 @@ def test_single_goal_environments_train_to_a_run_s_end(task, horizon, video, tmp
     for file in ("report.html", "learning_curve.png", *["videos/policy.mp4"] * video):
         assert (tmp_path / "run" / file).stat().st_size > 1000
     assert "No video" not in capsys.readouterr().out
+
+
+def test_until_ends_a_run_after_two_good_evaluations_in_a_row(tmp_path):
+    """On the small maze a few of 64 untrained episodes always end at their goal."""
+    changes = {"task": "point_Small", "horizon": 50, "total_env_steps": 1600, "eval_episodes": 64, "action_repeat": 5}
+    config = small(tmp_path, **changes, until=1e-6, unroll_length=10, near_steps=5)
+    result = train(config, console=False)
+    evaluations = [record for record in read_metrics(result.folder) if "eval/success_final" in record]
+    assert len(evaluations) == 2 and all(record["eval/success_final"] > 0 for record in evaluations)
+    assert result.counters.solved == 2 and result.counters.env_steps < 1600
+    longer = runs.resume(result.folder, with_overrides(runs.load(result.folder), until=0.0))
+    assert train(longer, result.folder, console=False).counters.env_steps >= 1600
+    with pytest.raises(ConfigError, match=r"until=1.5: a share of episodes"):
+        with_overrides(config, until=1.5).validate()

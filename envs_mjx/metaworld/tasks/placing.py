@@ -217,6 +217,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, -0.01, 0.07),
         hand_opening=0.3,
         held=True,
+        goal_shift=(0.0, 0.0, -0.057),
         rest=(0.0, 0.0, -0.079),
     ),
     TaskSpec(
@@ -235,6 +236,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_offset=(0.0, 0.0, 0.05),
         hand_opening=0.35,
         held=True,
+        goal_shift=(0.0, 0.0, -0.03),
     ),
     TaskSpec(
         name="basketball",
