@@ -262,11 +262,16 @@ def _audit(task: tyro.conf.Positional[tuple[str, ...]] = (), /, page: Path | Non
         envs_mjx.check(one, "c")
     found = [envs_mjx.audit(one) for one in track(tasks, "running scripted policies", console=Console(stderr=True))]
     rows, table = audit.rows(found), Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for index, title in enumerate(audit.TITLES):
-        table.add_column(title, justify="right" if 1 < index < len(audit.TITLES) - 1 else "left")
+    shown = [title for title in audit.TITLES if title not in ("contract", "remark")]
+    for title in shown:
+        table.add_column(title, justify="left" if title == "task" else "right", no_wrap=title == "task")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(text for title, text in zip(audit.TITLES, row, strict=True) if title in shown))
     Console().print(table)
+    Console().print("Distances in metres; of the opening, from 0 to 1.", highlight=False)
+    for row in rows:
+        if row[-1]:
+            Console().print(f"{row[0]}: {row[-1]}", highlight=False)
     if page:
         page.write_text(audit.page(rows))
         Console().print(str(page), highlight=False, soft_wrap=True)
