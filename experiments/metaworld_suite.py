@@ -14,17 +14,20 @@ import numpy as np
 
 from crl_jax import runs
 from crl_jax.config import ConfigError
-from crl_jax.play import policy
+from crl_jax.play import policy, video
 from crl_jax.report.figures import tasks_figure
 from crl_jax.report.stats import best_and_last
 from crl_jax.runs.loggers import read_metrics
 from envs_mjx import SPLITS
+from envs_mjx.film import sheet
 from experiments import study
 from experiments.study import RESULTS, ROOT
 
 SOLVED = 0.9
 FRESH_EPISODES, OFFICIAL_EPISODES, FRESH_SEED = 512, 100, 1_000_003
 """Episodes of `score`, and their seed, which no run and no evaluation takes."""
+CLIP_SIZE, CLIP_EVERY = (120, 90), 4
+"""Pixels of a kept clip, (width, height), and env steps from one frame to the next."""
 PRESETS = (
     "metaworld_cpu",
     "sac_her_cpu",
@@ -79,7 +82,25 @@ def score(folder: Path) -> dict[str, Any]:
     told |= {name: found[name] for name in ("success_any", "success_final")}
     if trained.config.env.task in SPLITS["mt50"]:
         told["official"] = policy.score_official(trained, OFFICIAL_EPISODES, FRESH_SEED)
+    if trained.config.run.seed == 0:
+        policy.film(trained, folder / study.CLIP, 1, FRESH_SEED, CLIP_SIZE, every=CLIP_EVERY)
     return told
+
+
+def film(path: Path = ROOT / "docs" / "fifty.webp") -> Path:
+    """One film of the kept clips of seed 0, a cell for each of the 50 tasks; a task without one is a grey cell."""
+    width, height = CLIP_SIZE
+    clips: list[np.ndarray | None] = []
+    for task in SPLITS["mt50"]:
+        clip = RESULTS / PRESETS[0] / f"{task}-s0" / study.CLIP
+        clips.append(video.read_webp(clip) if clip.exists() else None)
+    length = max((len(clip) for clip in clips if clip is not None), default=1)
+    empty = np.full((height, width, 3), 230, np.uint8)
+    pictures = [
+        sheet([empty if clip is None else clip[min(time, len(clip) - 1)] for clip in clips], SPLITS["mt50"])
+        for time in range(length)
+    ]
+    return video.write_webp(np.stack(pictures), path, fps=20 / CLIP_EVERY)
 
 
 def report(presets: tuple[str, ...] = PRESETS) -> int:
@@ -106,8 +127,10 @@ def section(preset: str) -> str:
     for folder in folders:
         groups.setdefault(runs.load(folder).env.task, []).append(folder)
     figure = tasks_figure(groups, ROOT / "docs" / f"{preset}.png")
-    table = _score_table(groups) if preset == PRESETS[0] else _table(groups)
-    return "\n".join([*table, "", f"![Learning curves]({figure.relative_to(ROOT)})"])
+    curves = f"![Learning curves]({figure.relative_to(ROOT)})"
+    if preset != PRESETS[0]:
+        return "\n".join([*_table(groups), "", curves])
+    return "\n".join([f"![The learned policies]({film().relative_to(ROOT)})", "", *_score_table(groups), "", curves])
 
 
 def _score_table(groups: dict[str, list[Path]]) -> list[str]:

@@ -34,7 +34,7 @@ from experiments.slurm import resumed
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 _FILES = (runs.CONFIG, METRICS_FILE)
-MACHINE, SCORE = "machine.json", "score.json"
+MACHINE, SCORE, CLIP = "machine.json", "score.json", "policy.webp"
 _RESOLVED = ("physics", "horizon", "threads")
 """Fields in which a kept run may differ from its cell's config."""
 
@@ -138,8 +138,9 @@ def keep(folder: Path, kept: Path) -> None:
     partial.mkdir(parents=True)
     for name in _FILES:
         shutil.copy(folder / name, partial / name)
-    if (folder / SCORE).exists():
-        shutil.copy(folder / SCORE, partial / SCORE)
+    for name in (SCORE, CLIP):
+        if (folder / name).exists():
+            shutil.copy(folder / name, partial / name)
     runs.write_json(partial / MACHINE, machine())
     shutil.rmtree(kept, ignore_errors=True)
     partial.rename(kept)

@@ -124,13 +124,17 @@ def film(
     seed: int = 0,
     size: tuple[int, int] = (480, 360),
     camera: str = CLOSE,
+    every: int = 1,
 ) -> Path:
-    """Writes an mp4 of the deterministic policy over `episodes` fresh episodes in a row. size: (width, height), pixels.
+    """Writes the deterministic policy over `episodes` fresh episodes in a row as an mp4, or a webp by `path`'s ending.
+
+    Args:
+        size: (width, height), pixels. every: env steps from one frame to the next.
 
     Raises:
         EnvError: this machine cannot render; the message says what to install.
     """
-    # Every env step is filmed, so the loop over env steps is here and holds the actions.
+    # Every env step can be filmed, so the loop over env steps is here and holds the actions.
     env, repeat = trained.make_env(episodes, action_repeat=1), trained.config.env.action_repeat
     check_camera(env, camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
@@ -140,9 +144,11 @@ def film(
     for time, step_key in enumerate(jax.random.split(key, env.spec.horizon - 1)):
         if time % repeat == 0:
             action = policy(state, step_key)
-        states.append((state.physics, np.asarray(state.target)))
+        if time % every == 0:
+            states.append((state.physics, np.asarray(state.target)))
         state = step(state, action)
     snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
     path.parent.mkdir(parents=True, exist_ok=True)
     with video.quiet_forks():
-        return video.write_video(frames(env, snapshots, size, camera), path, FPS)
+        write = video.write_webp if path.suffix == ".webp" else video.write_video
+        return write(frames(env, snapshots, size, camera), path, FPS / every)

@@ -50,3 +50,24 @@ def write_video(frames: np.ndarray, path: Path, fps: float) -> Path:
     finally:
         writer.close()
     return path
+
+
+def write_webp(frames: np.ndarray, path: Path, fps: float, quality: int = 40) -> Path:
+    """Writes an animated WebP that loops, and returns its path.
+
+    Args:
+        frames: (T, H, W, 3) uint8. quality: of 100.
+    """
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    first.save(path, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, quality=quality, method=6)
+    return path
+
+
+def read_webp(path: Path) -> np.ndarray:
+    """(T, H, W, 3) uint8 frames of an animated WebP."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(path) as picture:
+        return np.stack([np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)])
