@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from crl_jax.scale import compilation_cache, hosts
 from crl_jax.trainer import EVAL_STREAM, Setup, Trainer, build, compile_all
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 
+_log = logging.getLogger(__name__)
 SOLVED = 2
 """Evaluations in a row that must reach the config's `until` for a run to end."""
 
@@ -141,6 +143,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         counters = Counters(**host["counters"])
         if host["config"]["evaluation"].get("until", 0.0) != config.evaluation.until:
             counters.solved = 0  # It counted evaluations that reached another share.
+        if counters.solved >= SOLVED:
+            _log.warning("%s has reached until=%s; --until 0 goes on", folder, config.evaluation.until)
     loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
     with closing(loggers), runs.stop_on_signals() as stop:
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 import envs_mjx
 from crl_jax import agents, loop
-from crl_jax.config import Config, ConfigError, EnvConfig
+from crl_jax.config import Config, ConfigError, EnvConfig, require
 from crl_jax.continual.method import Method
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.experience import buffer, rewards
@@ -142,7 +142,7 @@ def _require_trajectories(config: Config, horizon: int) -> None:
 
 def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
     """`num_envs` environments of `config`. With more than `config.num_envs`, `naconmax` grows in proportion."""
-    return envs_mjx.make(
+    env = envs_mjx.make(
         config.task,
         num_envs,
         physics=config.physics,
@@ -155,6 +155,10 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
         cached_reset=config.cached_reset,
         allow_unfaithful=config.allow_unfaithful,
     )
+    horizon = env.spec.horizon * config.action_repeat
+    told = f"leaves one decision in horizon={horizon}, which has no future; nearest: 1"
+    require(env.spec.horizon >= 2, "action_repeat", config.action_repeat, told)
+    return env
 
 
 def compile_all(setup: Setup) -> Trainer:

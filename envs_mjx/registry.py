@@ -155,7 +155,7 @@ def make(
     check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
     _refuse(task, num_envs, horizon, obs, cached_reset)
-    if action_repeat < 1 or horizon % action_repeat:
+    if not isinstance(action_repeat, int) or action_repeat < 1 or horizon % action_repeat:
         raise EnvError(f"action_repeat={action_repeat}: must be at least 1 and divide horizon={horizon}")
     engine = engine_of(task, physics)
     env: GoalEnv
@@ -195,6 +195,9 @@ def score_official(
     """
     from envs_mjx.metaworld.official import zero_shot
 
+    if isinstance(env, Repeated):
+        action_repeat = env.repeat
+        env = env.env
     return zero_shot(env, act, episodes, horizon, seed, action_repeat)
 
 

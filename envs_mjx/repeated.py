@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from envs_mjx.base import EnvError, GoalEnv, State
+from envs_mjx.base import EnvError, GoalEnv, State, select
 
 REWARD = "official_reward"
 
@@ -58,6 +58,8 @@ class Repeated:
         self.spec = env.spec.replace(horizon=horizon // repeat, action_repeat=repeat)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "env":  # Asked for before it is set, e.g. by `copy`.
+            raise AttributeError(name)
         return getattr(self.env, name)
 
     def reset(self, key: jax.Array) -> State:
@@ -80,9 +82,10 @@ class Repeated:
         """One decision without a restart: where `done`, the state is the last of its episode."""
 
         def one(carry: tuple[State, Tally], _: None) -> tuple[tuple[State, Tally], None]:
-            inner, tally = carry
-            inner = self.env.advance(inner, action)
-            return (inner, _counted(tally, inner)), None
+            before, tally = carry
+            after = self.env.advance(before, action)
+            # An episode that has ended stands still for the rest of the decision.
+            return (select(tally.done, before, after), _counted(tally, after)), None
 
         inner = self._inner(state)
         (inner, tally), _ = jax.lax.scan(one, (inner, _empty(inner)), None, length=self.repeat)

@@ -25,9 +25,9 @@ from crl_jax import runs
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
 from crl_jax.config.sequence import SequenceConfig, of_tasks, resolved
 from crl_jax.runs.checkpoint import CheckpointError
-from crl_jax.runs.loggers import METRICS_FILE
+from crl_jax.runs.loggers import METRICS_FILE, read_metrics
 from crl_jax.scale.machine import machine
-from envs_mjx import contract_of
+from envs_mjx import check, contract_of
 from envs_mjx.base import EnvError
 from experiments.slurm import resumed
 
@@ -58,13 +58,15 @@ class Cell:
         """The validated config of one seed. Goal contract "auto" is resolved, so that kept runs name their contract.
 
         Raises:
-            ConfigError: an unknown preset or a bad setting.
+            ConfigError, EnvError: an unknown preset or task, or a bad setting.
         """
         if self.preset not in PRESETS:
             raise ConfigError(f"preset={self.preset!r}: no such preset; nearest: {nearest(self.preset, PRESETS)}")
         named = {"seed": seed, "name": f"{self.name}-s{seed}", "runs": f"runs/{study}", "video": False}
         base = of_tasks(PRESETS[self.preset], self.tasks) if self.tasks else PRESETS[self.preset]
         config = with_overrides(base, **{**self.changes, **named, **changes}).validate()
+        for task in self.tasks or (config.env.task,):
+            check(task, config.env.physics, config.env.allow_unfaithful)
         if isinstance(config, SequenceConfig):
             return resolved(config)
         return with_overrides(config, goal=contract_of(config.env.task, config.env.goal))
@@ -117,7 +119,7 @@ def run_cells(
 
 
 def is_kept(kept: Path, config: Config) -> bool:
-    """Whether a run of at least as many env steps is kept in the folder.
+    """Whether a run of at least as many env steps is kept in the folder, or one that ended by `until` as asked for.
 
     Raises:
         ConfigError: the folder keeps a run of other settings.
@@ -128,7 +130,11 @@ def is_kept(kept: Path, config: Config) -> bool:
     changed = differences(known, config, (*runs.MAY_CHANGE, *_RESOLVED))
     if changed:
         raise ConfigError(f"{kept} keeps another run ({'; '.join(changed)}): move it away, or ask for the same")
-    return known.train.total_env_steps >= config.train.total_env_steps
+    wanted, until = config.train.total_env_steps, config.evaluation.until
+    if known.evaluation.until == 0:
+        return known.train.total_env_steps >= wanted
+    as_asked = 0 < until <= known.evaluation.until and known.train.total_env_steps >= wanted
+    return as_asked or read_metrics(kept)[-1]["env_steps"] >= wanted
 
 
 def keep(folder: Path, kept: Path) -> None:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crl_jax.cli import train as cli_train
-from crl_jax.config import Config, ConfigError, nearest
+from crl_jax.config import Config, ConfigError, nearest, require
 from crl_jax.runs.checkpoint import CheckpointError
 from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
@@ -259,7 +259,10 @@ def _audit(task: tyro.conf.Positional[tuple[str, ...]] = (), /, page: Path | Non
 
     tasks = task or envs_mjx.SPLITS["mt50"]
     for one in tasks:
-        envs_mjx.check(one, "c")
+        near = nearest(one, envs_mjx.SPLITS["mt50"])
+        require(one in envs_mjx.SPLITS["mt50"], "audit", one, f"no task with a scripted policy; nearest: {near}")
+    if page and (page.is_dir() or not page.parent.is_dir()):
+        raise ConfigError(f"page={page}: name a file in a folder that exists")
     found = [envs_mjx.audit(one) for one in track(tasks, "running scripted policies", console=Console(stderr=True))]
     rows, table = audit.rows(found), Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown = [title for title in audit.TITLES if title not in ("contract", "remark")]

@@ -196,6 +196,7 @@ class ExploreConfig:
         noises = ("none", "white", "pink", "ou")
         require(self.action_noise in noises, "action_noise", self.action_noise, f"one of {', '.join(noises)}")
         require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
+        require(self.near_height < float("inf"), "near_height", self.near_height, "must be a height in metres")
         for name in ("touch_radius", "near_radius", "near_height", "goal_noise", "action_noise_scale", "near_steps"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         needed = "needs behaviour_goals=touch_then_near and near_steps"
@@ -212,7 +213,8 @@ class EvalConfig:
     eval_episodes: int = 128
     """Episodes of an evaluation, run in parallel."""
     until: float = 0.0
-    """End the run once two evaluations in a row have a success_final of at least this; 0: go on to total_env_steps."""
+    """End the run once two evaluations in a row have a success_final of at least this (of several --seeds, all); 0: go
+    on to total_env_steps."""
     stochastic_eval: bool = False
     """Sample actions in evaluations instead of taking the policy's mode."""
 

@@ -117,13 +117,16 @@ def wrap(
     """`wrap_env_fn` for brax.training: checks the settings and returns the environment without a wrapper.
 
     Raises:
-        EnvError: an episode length other than the horizon, repeated actions, or a randomisation of physics.
+        EnvError: an episode length other than the horizon in env steps, another action repeat than the environment's,
+            or a randomisation of physics.
     """
-    horizon = env.env.spec.horizon
+    repeat = env.env.spec.action_repeat
+    horizon = env.env.spec.horizon * repeat
     if episode_length != horizon:
         raise EnvError(f"episode_length={episode_length}: this environment's horizon is {horizon}; pass that")
-    if action_repeat != 1 or randomization_fn is not None:
-        raise EnvError(f"action_repeat={action_repeat}, randomization_fn={randomization_fn}: 1 and None wanted")
+    if action_repeat != repeat or randomization_fn is not None:
+        told = f"action_repeat={action_repeat}, randomization_fn={randomization_fn}"
+        raise EnvError(f"{told}: {repeat}, as the environment was made, and None wanted")
     return env
 
 
@@ -164,7 +167,8 @@ def train(agent: str, env: BraxEnv, num_timesteps: int, **settings: Any) -> tupl
     ours = {
         "num_envs": env.env.num_envs,
         "num_eval_envs": evaluated.env.num_envs,
-        "episode_length": env.env.spec.horizon,
+        "episode_length": env.env.spec.horizon * env.env.spec.action_repeat,
+        "action_repeat": env.env.spec.action_repeat,
         "wrap_env_fn": wrap,
         "max_devices_per_host": 1,
     }

@@ -114,6 +114,8 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         if obs == "official" and self._observe_official is None:
             raise EnvError(f"obs='official': {task} is no scene of Meta-World; take obs='state'")
         self.num_envs, self.render_mode = num_envs, render_mode
+        fps = self.metadata["render_fps"] / self.env.spec.action_repeat
+        self.metadata = self.metadata | {"render_fps": fps}  # type: ignore[misc]
         self._official, self._pixels, self._goal_dict = obs == "official", obs == "pixels", goal_dict
         self._metric = reward_metric(self.env, reward)
         self._drawn, self._picture = range(num_envs if render_envs is None else render_envs), (width, height, camera)

@@ -136,8 +136,9 @@ def zero_shot(
     """
     if not isinstance(env, MetaWorld):
         raise EnvError(f"env={type(env).__name__}: the official package knows the tasks of Meta-World only")
-    if min(episodes, horizon, num_envs) < 1:
-        raise EnvError(f"episodes={episodes}, horizon={horizon}, num_envs={num_envs}: all must be at least 1")
+    if min(episodes, horizon, num_envs, action_repeat) < 1:
+        told = f"episodes={episodes}, horizon={horizon}, num_envs={num_envs}, action_repeat={action_repeat}"
+        raise EnvError(f"{told}: all must be at least 1")
     count = min(num_envs, episodes)
     officials = [make_official(env.task.name, None, seed + index, horizon) for index in range(count)]
     observe, command = jax.jit(env.observe), jax.jit(env.task_goal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import envs_mjx
 from crl_jax.evaluate import evaluate
 from envs_mjx import EnvError
 from envs_mjx.aligned import align
+from envs_mjx.base import select
 from envs_mjx.repeated import Repeated
 from tests.support.probe import Line
 
@@ -89,3 +91,42 @@ def test_a_repeat_that_does_not_fit_is_refused_in_one_line(repeat: int) -> None:
         envs_mjx.make("push", 2, physics="c", action_repeat=repeat)
     with pytest.raises(EnvError, match="action_repeat"):
         Repeated(Line(2, 10), 3)
+
+
+def test_an_ended_episode_stands_still_for_the_rest_of_its_decision() -> None:
+    """An ant that falls in mid-decision: its state at the end is that of the env step at which it fell."""
+    settings = {"physics": "c", "horizon": 200}
+    single, held = (envs_mjx.make("ant", 4, action_repeat=repeat, **settings) for repeat in (1, 10))
+    key = jax.random.PRNGKey(0)
+    state, decided = jax.jit(single.reset)(key), jax.jit(held.reset)(key)
+    advance, decide = jax.jit(single.advance), jax.jit(held.advance)
+    ended = np.zeros(4, bool)
+    for number in range(20):
+        action = jnp.sign(jax.random.normal(jax.random.fold_in(key, number), (4, single.spec.action_size)))
+        decided = decide(decided, action)
+        for _ in range(10):
+            after = advance(state, action)
+            state = select(state.done, state, after)
+        np.testing.assert_array_equal(decided.obs, state.obs)
+        np.testing.assert_array_equal(decided.done, state.done)
+        ended |= np.asarray(state.done) & (np.asarray(state.time) % 10 > 0)
+        if state.done.any():
+            break
+    assert ended.any(), "no ant fell in mid-decision; take other actions"
+
+
+def test_the_official_package_takes_an_environment_that_repeats() -> None:
+    env = envs_mjx.make("reach", 1, physics="c", goal="auto", action_repeat=5)
+    asked: list[int] = []
+
+    def act(obs: Any, goal: Any) -> np.ndarray:
+        asked.append(len(obs))
+        return np.zeros((len(obs), 4), np.float32)
+
+    found = envs_mjx.score_official(env, act, 2, 150, 0)
+    assert len(asked) == 30 and found["episodes"] == 2
+    with pytest.raises(EnvError, match="action_repeat=0: all must be at least 1"):
+        envs_mjx.score_official(env.env, act, 1, 150, 0, action_repeat=0)
+    with pytest.raises(EnvError, match=r"action_repeat=2[.]5"):
+        envs_mjx.make("reach", 1, physics="c", action_repeat=2.5)  # type: ignore[arg-type]
+    assert copy.copy(env).repeat == 5

@@ -12,6 +12,7 @@ from crl_jax import runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.runs.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
+from envs_mjx import EnvError
 from experiments import (
     ablation,
     continual,
@@ -100,6 +101,19 @@ def test_keeping_is_all_or_nothing(tmp_path: Path) -> None:
         study.keep(run, tmp_path / "other")
     assert not (tmp_path / "other").exists()
     assert not study.is_kept(tmp_path / "other", PRESETS["reach_cpu"])
+
+
+def test_a_run_that_ended_early_is_kept_for_those_who_ask_no_more(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 0)
+    config = with_overrides(PRESETS["reach_cpu"], total_env_steps=10**6, until=0.9)
+    runs.write_json(run / "config.json", config.to_dict())
+    assert study.is_kept(run, config) and study.is_kept(run, with_overrides(config, until=0.8))
+    for more in (0.95, 0.0):
+        assert not study.is_kept(run, with_overrides(config, until=more))
+    assert not study.is_kept(run, with_overrides(config, total_env_steps=2 * 10**6))
+    assert study.is_kept(run, with_overrides(config, until=0.0, total_env_steps=1))
+    with pytest.raises(EnvError, match="task='nope': no such task"):
+        metaworld_suite.run(("nope",), dry_run=True)
 
 
 def kept_cells(folder: Path, name: str, cells: list[study.Cell]) -> None:
