@@ -88,17 +88,12 @@ def score(folder: Path) -> dict[str, Any]:
 
 
 def film(path: Path = ROOT / "docs" / "fifty.webp") -> Path:
-    """One film of the kept clips of seed 0, a cell for each of the 50 tasks; a task without one is a grey cell."""
-    width, height = CLIP_SIZE
-    clips: list[np.ndarray | None] = []
-    for task in SPLITS["mt50"]:
-        clip = RESULTS / PRESETS[0] / f"{task}-s0" / study.CLIP
-        clips.append(video.read_webp(clip) if clip.exists() else None)
-    length = max((len(clip) for clip in clips if clip is not None), default=1)
-    empty = np.full((height, width, 3), 230, np.uint8)
+    """One film of the kept clips of seed 0, a cell for each task that has one; returns its path."""
+    clips = {task: RESULTS / PRESETS[0] / f"{task}-s0" / study.CLIP for task in SPLITS["mt50"]}
+    shown = {task: video.read_webp(clip) for task, clip in clips.items() if clip.exists()}
+    length = max(len(clip) for clip in shown.values())
     pictures = [
-        sheet([empty if clip is None else clip[min(time, len(clip) - 1)] for clip in clips], SPLITS["mt50"])
-        for time in range(length)
+        sheet([clip[min(time, len(clip) - 1)] for clip in shown.values()], list(shown)) for time in range(length)
     ]
     return video.write_webp(np.stack(pictures), path, fps=20 / CLIP_EVERY)
 
@@ -134,7 +129,7 @@ def section(preset: str) -> str:
 
 
 def _score_table(groups: dict[str, list[Path]]) -> list[str]:
-    """All 50 tasks by the success of their last policies on fresh episodes, best first; last those not run yet."""
+    """The tasks by the success of their last policies on fresh episodes, best first; then those not run yet."""
     told = {task: [_told(folder) for folder in groups.get(task, ())] for task in SPLITS["mt50"]}
     finals = {task: [one["success_final"] for one in runs_] for task, runs_ in told.items()}
     learned = sum(bool(values) and values[0] >= SOLVED for values in finals.values())
@@ -147,7 +142,7 @@ def _score_table(groups: dict[str, list[Path]]) -> list[str]:
         "| task | seeds | final | any | official, final | env steps | minutes |",
         "|---|---|---|---|---|---|---|",
     ]
-    for task in sorted(told, key=lambda task: (-float(np.median(finals[task] or [-1])), task)):
+    for task in sorted(filter(finals.get, told), key=lambda task: (-float(np.median(finals[task])), task)):
         ones = told[task]
         columns = (
             task,
@@ -159,7 +154,8 @@ def _score_table(groups: dict[str, list[Path]]) -> list[str]:
             study.spread([one["minutes"] for one in ones], "{:.0f}"),
         )
         lines.append("| " + " | ".join(columns) + " |")
-    return lines
+    missing = [task for task in told if not told[task]]
+    return [*lines, "", f"Not run yet with this preset: {', '.join(missing)}."] if missing else lines
 
 
 def _told(folder: Path) -> dict[str, Any]:
