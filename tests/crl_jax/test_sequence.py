@@ -80,6 +80,7 @@ def command(runs_folder: Path) -> list[str]:
         "discount": 0.9, "unroll-length": 10, "updates-per-iteration": 2, "batch-size": 16, "replay-capacity": 320,
         "min-replay": 80, "iterations-per-round": 1, "eval-every": 160, "eval-episodes": 8, "steps-per-task": 320,
         "checkpoint-every": 160, "keep": 100, "runs": str(runs_folder), "name": "ft", "goal": "object",
+        "action-repeat": 1,
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return ["continual", *TASKS, "--no-video", *words]

@@ -25,6 +25,7 @@ from tests import ROOT
 SMALL = {
     "num_envs": 4,
     "horizon": 12,
+    "action_repeat": 1,
     "width": 16,
     "critic_depth": 1,
     "actor_depth": 1,
@@ -106,6 +107,17 @@ def test_resume_equals_the_uninterrupted_run_to_the_last_bit(finished, tmp_path)
     assert steps == sorted(steps) and steps[-1] == 880
 
 
+def test_resume_is_exact_where_actions_repeat_and_good_evaluations_are_counted(tmp_path):
+    changes = {"task": "point_Small", "action_repeat": 3, "until": 1.0, "checkpoint_every": 240}
+    whole = train(small(tmp_path, name="whole", total_env_steps=1440, **changes), console=False)
+    half = train(small(tmp_path, name="half", total_env_steps=720, **changes), console=False)
+    assert half.counters.env_steps == 720, "240 env steps a round: 80 decisions of 3"
+    wanted = with_overrides(half.config, total_env_steps=1440)
+    resumed = train(runs.resume(half.folder, wanted), resume=half.folder, console=False)
+    assert_same_bits(final_state(resumed.folder), final_state(whole.folder))
+    assert resumed.counters.solved == whole.counters.solved
+
+
 def start(tmp_path, name, **values):
     command = [sys.executable, "-m", "configs.main", "train", TASK, "--runs", str(tmp_path), "--name", name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
@@ -164,8 +176,8 @@ BAD = {
     "unknown engine": (["train", "push", "--physics", "cuda"], "warp"),
     "unknown goal": (["train", "push", "--goal", "hand"], "hand_object"),
     "depth": (["train", "push", "--critic-depth", "6"], "nearest: 4 or 8"),
-    "capacity": (["train", "push", "--replay-capacity", "1000"], "nearest: 7936"),
-    "batch": (["train", "push", "--batch-size", "20000"], "nearest: 15872"),
+    "capacity": (["train", "push", "--replay-capacity", "1000"], "nearest: 1536"),
+    "batch": (["train", "push", "--batch-size", "20000"], "nearest: 3072"),
     "negative": (["train", "push", "--total-env-steps", "-3"], "at least 1"),
     "no number": (["train", "push", "--num-envs", "many"], "--num-envs"),
     "unknown option": (["train", "push", "--num-env", "3"], "--num-env"),
@@ -207,7 +219,7 @@ def test_resume_with_another_config_names_the_fields(finished, capsys):
     arguments = ["train", "--resume", str(finished.folder), "--discount", "0.5", "--batch-size", "32"]
     assert cli.main(PRESETS, arguments) == 2
     error = capsys.readouterr().err
-    assert "discount: 0.98 -> 0.5" in error and "batch_size: 16 -> 32" in error and error.count("\n") == 1
+    assert "discount: 0.904 -> 0.5" in error and "batch_size: 16 -> 32" in error and error.count("\n") == 1
 
 
 def test_a_taken_name_is_refused_and_nothing_lost(finished, capsys):
