@@ -55,7 +55,10 @@ class Case:
 
 
 def scaled(name: str, large: bool = False, num_envs: int = 512, depth: int = 4, **changes: Any) -> Case:
-    """A case with 512 envs, depth 4, batch 256 and 1 update per 40 transitions, apart from the given changes."""
+    """A case with 512 envs, depth 4, batch 256 and 1 update per 40 env steps, apart from the given changes.
+
+    The policy decides at every env step, so that a length of the unroll is one of env steps.
+    """
     length = changes.get("unroll_length", 20)
     schedule = {
         "num_envs": num_envs,
@@ -68,7 +71,7 @@ def scaled(name: str, large: bool = False, num_envs: int = 512, depth: int = 4, 
         "critic_depth": depth,
         "actor_depth": min(depth, 512),
     }
-    return Case(name, changes=schedule | changes, large=large)
+    return Case(name, "metaworld_cpu_steps", schedule | changes, large)
 
 
 CASES = (

@@ -209,7 +209,7 @@ def test_kept_runs_are_those_that_their_presets_would_make() -> None:
     for preset in {*metaworld_suite.PRESETS, *metaworld_suite.BASELINES}:
         for kept in (study.RESULTS / preset).glob("*"):
             known = runs.load(kept)
-            steps = {"total_env_steps": known.train.total_env_steps}
+            steps = {"total_env_steps": known.train.total_env_steps, "until": known.evaluation.until}
             cell = study.Cell(known.env.task, preset, {"task": known.env.task, **steps})
             assert kept.name == f"{cell.name}-s{known.run.seed}" and study.is_kept(
                 kept, cell.config(preset, known.run.seed)

@@ -269,6 +269,7 @@ def _answers(method: str, probe: str) -> tuple[Any, Any]:
     return value, lambda obs, goal: float(agent.act(state, *rows(obs, goal), KEY, True)[0, 0])
 
 
+@pytest.mark.slow
 @methods
 def test_probe_constant_reward_is_worth_its_discounted_sum(method: str) -> None:
     value, _ = _answers(method, "constant")
