@@ -43,7 +43,8 @@ def test_cases_are_whole_configurations() -> None:
     assert len(set(names)) == len(names)
     for case in train_throughput.CASES:
         config = train_throughput.configured(case, train_throughput.Settings()).validate()
-        assert config.env_steps_per_iteration() / config.train.updates_per_iteration == pytest.approx(40, rel=0.05)
+        wanted = 38.4 if case.preset == "metaworld_cpu" else 40
+        assert config.env_steps_per_iteration() / config.train.updates_per_iteration == pytest.approx(wanted, rel=0.02)
 
 
 def test_norms_are_those_of_each_block() -> None:
