@@ -98,8 +98,7 @@ class Repeated:
 
     def _begun(self, inner: State) -> State:
         """A state at the start of its episodes."""
-        tally = _counted(_empty(inner), inner)
-        return self._outer(inner, tally).replace(done=inner.done)
+        return self._outer(inner, _counted(_empty(inner), inner))
 
     def _inner(self, state: State) -> State:
         """The state as `env` has it."""
