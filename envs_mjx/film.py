@@ -17,7 +17,7 @@ from envs_mjx.base import EnvError, GoalEnv, Snapshot, State
 from envs_mjx.metaworld import official
 from envs_mjx.metaworld.env import MetaWorld
 from envs_mjx.metaworld.tasks import TASKS
-from envs_mjx.pictures.render import render_frames, require_camera
+from envs_mjx.pictures.render import project, render_frames, require_camera
 
 POLICIES = ("scripted", "random")
 CLOSE = "close"
@@ -140,6 +140,14 @@ def frames(env: GoalEnv, snapshots: Iterable[Snapshot], size: tuple[int, int], c
     if camera != CLOSE or not isinstance(env, MetaWorld):
         return env.frames(snapshots, *size, camera)
     return render_frames((_close(*env.picture(*snapshot)) for snapshot in snapshots), *size, _LENT)
+
+
+def seen(
+    env: MetaWorld, snapshot: Snapshot, points: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, 3) by camera "close", and (N, 3) where points (N, 3) of the room are in it, see `project`."""
+    pair = _close(*env.picture(*snapshot))
+    return render_frames([pair], *size, _LENT)[0], project(points, *pair, _LENT, *size)
 
 
 def _close(

@@ -19,6 +19,7 @@ from experiments import (
     lab_journal,
     locomotion,
     metaworld_suite,
+    places,
     single_goal,
     topology,
 )
@@ -74,5 +75,6 @@ def placed(markdown: str, page: Path) -> str:
 if __name__ == "__main__":
     try:
         write()
+        places.figure()
     except ConfigError as error:
         sys.exit(f"error: {error}")

@@ -119,7 +119,7 @@ def run_cells(
 
 
 def is_kept(kept: Path, config: Config) -> bool:
-    """Whether a run of at least as many env steps is kept in the folder, or one that ended by `until` as asked for.
+    """Whether the folder keeps a run of at least as many env steps, or one that has reached `until` as asked for.
 
     Raises:
         ConfigError: the folder keeps a run of other settings.
@@ -133,8 +133,9 @@ def is_kept(kept: Path, config: Config) -> bool:
     wanted, until = config.train.total_env_steps, config.evaluation.until
     if known.evaluation.until == 0:
         return known.train.total_env_steps >= wanted
-    as_asked = 0 < until <= known.evaluation.until and known.train.total_env_steps >= wanted
-    return as_asked or read_metrics(kept)[-1]["env_steps"] >= wanted
+    ended = read_metrics(kept)[-1]["env_steps"]
+    reached = ended < known.train.total_env_steps  # It would have ended there with any larger budget.
+    return ended >= wanted or (reached and 0 < until <= known.evaluation.until)
 
 
 def keep(folder: Path, kept: Path) -> None:

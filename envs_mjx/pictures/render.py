@@ -103,8 +103,7 @@ def render_frames(
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         cure = "an EGL driver or libosmesa6, or set MUJOCO_GL=disable for Warp"
         raise EnvError(f"rendering with {name} failed ({reason}); install {cure}") from error
-    # A camera's y axis points up in its picture; the official corner cameras hang upside down.
-    if data.camera(camera).xmat.reshape(3, 3)[2, 1] < -0.1:
+    if _hangs(data, camera):
         pictures = pictures[:, ::-1, ::-1]
     return np.ascontiguousarray(pictures)
 
@@ -187,16 +186,42 @@ def _render_warp(frames: Iterator[Pair], width: int, height: int, camera: str) -
     return np.stack(pictures)
 
 
+def project(
+    points: np.ndarray, model: mujoco.MjModel, data: mujoco.MjData, camera: str, width: int, height: int
+) -> np.ndarray:
+    """(N, 3) points of the room -> (N, 3) column and row in a picture of `render_frames`, and pixels per metre there.
+
+    Behind the camera all three are NaN.
+    """
+    columns, rows, focal = _projected(points, model, data, camera, width, height)
+    if _hangs(data, camera):
+        columns, rows = width - columns, height - rows
+    return np.stack([columns, rows, focal], axis=-1)
+
+
+def _hangs(data: mujoco.MjData, camera: str) -> bool:
+    """Whether the camera hangs upside down, as the official corner cameras do; its y axis points up in its picture."""
+    return bool(data.camera(camera).xmat.reshape(3, 3)[2, 1] < -0.1)
+
+
+def _projected(
+    points: np.ndarray, model: mujoco.MjModel, data: mujoco.MjData, camera: str, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`project` before pictures are turned upright."""
+    pose = data.camera(camera)
+    focal = height / 2 / np.tan(np.deg2rad(model.camera(camera).fovy[0]) / 2)
+    right, up, back = ((points - pose.xpos) @ pose.xmat.reshape(3, 3)).T
+    scale = focal / np.where(back < 0, -back, np.nan)
+    return width / 2 + right * scale, height / 2 - up * scale, scale
+
+
 def _mark_goals(picture: np.ndarray, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> None:
     """Draw the goal sites, which Warp leaves out, as discs over `picture` (H, W, 3); nothing hides them."""
     height, width = picture.shape[:2]
-    pose = data.camera(camera)
-    focal = height / 2 / np.tan(np.deg2rad(model.camera(camera).fovy[0]) / 2)
     rows, columns = np.mgrid[:height, :width] + 0.5
-    for index in range(model.nsite):
+    places = zip(*_projected(data.site_xpos, model, data, camera, width, height), strict=True)
+    for index, (column, row, scale) in enumerate(places):
         site = model.site(index)
-        right, up, back = pose.xmat.reshape(3, 3).T @ (data.site_xpos[index] - pose.xpos)
-        if site.name.startswith("goal") and back < 0:
-            column, row, radius = np.array([right, -up, max(site.size[0], _MARK)]) * focal / -back
-            disc = np.hypot(columns - width / 2 - column, rows - height / 2 - row) <= radius
+        if site.name.startswith("goal") and np.isfinite(scale):
+            disc = np.hypot(columns - column, rows - row) <= max(site.size[0], _MARK) * scale
             picture[disc] = 255 * site.rgba[:3]

@@ -103,15 +103,20 @@ def test_keeping_is_all_or_nothing(tmp_path: Path) -> None:
     assert not study.is_kept(tmp_path / "other", PRESETS["reach_cpu"])
 
 
-def test_a_run_that_ended_early_is_kept_for_those_who_ask_no_more(tmp_path: Path) -> None:
+def test_a_run_that_reached_until_is_kept_whatever_the_budget(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 0)
+    ended = read_metrics(run)[-1]["env_steps"]
     config = with_overrides(PRESETS["reach_cpu"], total_env_steps=10**6, until=0.9)
     runs.write_json(run / "config.json", config.to_dict())
     assert study.is_kept(run, config) and study.is_kept(run, with_overrides(config, until=0.8))
     for more in (0.95, 0.0):
         assert not study.is_kept(run, with_overrides(config, until=more))
-    assert not study.is_kept(run, with_overrides(config, total_env_steps=2 * 10**6))
+    longer = with_overrides(config, total_env_steps=2 * 10**6)
+    assert study.is_kept(run, longer)
     assert study.is_kept(run, with_overrides(config, until=0.0, total_env_steps=1))
+    spent = with_overrides(config, total_env_steps=ended)  # It ended because its budget did.
+    runs.write_json(run / "config.json", spent.to_dict())
+    assert study.is_kept(run, spent) and not study.is_kept(run, longer)
     with pytest.raises(EnvError, match="task='nope': no such task"):
         metaworld_suite.run(("nope",), dry_run=True)
 

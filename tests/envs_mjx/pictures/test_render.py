@@ -48,6 +48,18 @@ def test_frames_show_each_simulation(name: str, pairs: list[render.Pair]) -> Non
     assert 0.02 < moved.mean() < 0.6, "the moved window is seen, the rest stays"
 
 
+@pytest.mark.parametrize("camera", ["corner", "corner3"])
+def test_a_point_falls_where_its_mark_is_drawn(camera: str, name: str, pairs: list[render.Pair]) -> None:
+    model, data = pairs[0]
+    frame = render.render_frames(pairs[:1], **SIZE, camera=camera)[0].astype(int)
+    rows, columns = np.nonzero((frame[..., 1] > 120) & (frame[..., 0] < 80) & (frame[..., 2] < 80))
+    goal = np.array(data.site("goal").xpos)[None]
+    ((column, row, scale),) = render.project(goal, model, data, camera, WIDTH, HEIGHT)
+    assert np.hypot(columns.mean() + 0.5 - column, rows.mean() + 0.5 - row) < max(2.0, 0.02 * scale)
+    eye = np.array(data.camera(camera).xpos)[None]
+    assert np.isnan(render.project(2 * eye - goal, model, data, camera, WIDTH, HEIGHT)).all(), "behind the camera"
+
+
 def test_more_frames_than_a_chunk(name: str, pairs: list[render.Pair]) -> None:
     frames = render.render_frames((pairs[index % 2] for index in range(render._CHUNK + 3)), 32, 24)
     assert len(frames) == render._CHUNK + 3
