@@ -6,39 +6,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from crl_jax import runs
-from crl_jax.config import ConfigError
-from crl_jax.play import policy, video
-from crl_jax.report.figures import tasks_figure
-from crl_jax.report.stats import best_and_last
-from crl_jax.runs.loggers import read_metrics
+from crl_jax.play import policy
 from envs_mjx import SPLITS
-from envs_mjx.film import sheet
 from experiments import study
-from experiments.study import RESULTS, ROOT
+from experiments.metaworld_tables import CLIP_EVERY, CLIP_SIZE, PRESETS, section
 
-SOLVED = 0.9
 FRESH_EPISODES, OFFICIAL_EPISODES, FRESH_SEED = 512, 100, 1_000_003
 """Episodes of `score`, and their seed, which no run and no evaluation takes."""
-CLIP_SIZE, CLIP_EVERY = (120, 90), 4
-"""Pixels of a kept clip, (width, height), and env steps from one frame to the next."""
-PRESETS = (
-    "metaworld_cpu",
-    "sac_her_cpu",
-    "metaworld_cpu_steps",
-    "metaworld_cpu_hand",
-    "metaworld_cpu_99",
-    "metaworld_cpu_sharp",
-)
-"""The default preset, and the presets that README and docs/results.md compare it with."""
-BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
-"""Presets of SAC and TD3 that `baselines` compares with `metaworld_cpu_steps` on one task."""
 
 
 def run(
@@ -87,17 +64,6 @@ def score(folder: Path) -> dict[str, Any]:
     return told
 
 
-def film(path: Path = ROOT / "docs" / "fifty.webp") -> Path:
-    """One film of the kept clips of seed 0, a cell for each task that has one; returns its path."""
-    clips = {task: RESULTS / PRESETS[0] / f"{task}-s0" / study.CLIP for task in SPLITS["mt50"]}
-    shown = {task: video.read_webp(clip) for task, clip in clips.items() if clip.exists()}
-    length = max(len(clip) for clip in shown.values())
-    pictures = [
-        sheet([clip[min(time, len(clip) - 1)] for clip in shown.values()], list(shown)) for time in range(length)
-    ]
-    return video.write_webp(np.stack(pictures), path, fps=20 / CLIP_EVERY)
-
-
 def report(presets: tuple[str, ...] = PRESETS) -> int:
     """Print a table for each preset and draw docs/<preset>.png, from the kept runs.
 
@@ -107,107 +73,6 @@ def report(presets: tuple[str, ...] = PRESETS) -> int:
     for preset in presets:
         print(section(preset))
     return 0
-
-
-def section(preset: str) -> str:
-    """Draws the figure of a preset's kept runs; returns their table and the figure as Markdown.
-
-    Raises:
-        ConfigError: no run is kept.
-    """
-    folders = sorted(path.parent for path in (RESULTS / preset).glob("*/metrics.jsonl"))
-    if not folders:
-        raise ConfigError(f"no kept runs under {RESULTS / preset}; make them with `run`")
-    groups: dict[str, list[Path]] = {}
-    for folder in folders:
-        groups.setdefault(runs.load(folder).env.task, []).append(folder)
-    figure = tasks_figure(groups, ROOT / "docs" / f"{preset}.png")
-    curves = f"![Learning curves]({figure.relative_to(ROOT)})"
-    if preset != PRESETS[0]:
-        return "\n".join([*_table(groups), "", curves])
-    return "\n".join([f"![The learned policies]({film().relative_to(ROOT)})", "", *_score_table(groups), "", curves])
-
-
-def _score_table(groups: dict[str, list[Path]]) -> list[str]:
-    """The tasks by the success of their last policies on fresh episodes, best first; then those not run yet."""
-    told = {task: [_told(folder) for folder in groups.get(task, ())] for task in SPLITS["mt50"]}
-    finals = {task: [one["success_final"] for one in runs_] for task, runs_ in told.items()}
-    learned = sum(bool(values) and values[0] >= SOLVED for values in finals.values())
-    surely = sum(len(values) >= 3 and min(values) >= SOLVED for values in finals.values())
-    tried = sum(map(bool, finals.values()))
-    lines = [
-        f"Learned (final >= {SOLVED} with the first seed): **{learned} of 50** tasks; with 3 of 3 seeds: {surely}; run"
-        f" so far: {tried}.",
-        "",
-        "| task | seeds | final | any | official, final | env steps | minutes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for task in sorted(filter(finals.get, told), key=lambda task: (-float(np.median(finals[task])), task)):
-        ones = told[task]
-        columns = (
-            task,
-            str(len(ones)),
-            study.spread(finals[task]),
-            study.spread([one["success_any"] for one in ones]),
-            study.spread([one["official"]["success_final"] for one in ones]),
-            ", ".join(f"{one['env_steps'] / 1e6:.2f} M" for one in ones) or "-",
-            study.spread([one["minutes"] for one in ones], "{:.0f}"),
-        )
-        lines.append("| " + " | ".join(columns) + " |")
-    missing = [task for task in told if not told[task]]
-    return [*lines, "", f"Not run yet with this preset: {', '.join(missing)}."] if missing else lines
-
-
-def _told(folder: Path) -> dict[str, Any]:
-    """A kept run's score.json, and its minutes of training."""
-    found: dict[str, Any] = json.loads((folder / study.SCORE).read_text())
-    return found | {"minutes": read_metrics(folder)[-1]["time/seconds"] / 60}
-
-
-def baselines(task: str = "reach") -> str:
-    """Markdown table of the kept runs of one task, one row per preset, `metaworld_cpu_steps` first.
-
-    Raises:
-        ConfigError: no run is kept.
-    """
-    groups: dict[str, list[Path]] = {}
-    for preset in ("metaworld_cpu_steps", *BASELINES):
-        for path in sorted((RESULTS / preset).glob("*/metrics.jsonl")):
-            if runs.load(path.parent).env.task == task:
-                groups.setdefault(preset, []).append(path.parent)
-    if not groups:
-        raise ConfigError(f"no kept runs of {task} under {RESULTS}; make them with `run`")
-    return "\n".join(_table(groups, "preset"))
-
-
-def _table(groups: dict[str, list[Path]], name: str = "task") -> list[str]:
-    lines = [
-        f"| {name} | seeds | any, best | any, last | final, best | final, last |"
-        f" env steps to {SOLVED:.0%} any | trained for | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for label, folders in groups.items():
-        evaluations = [[r for r in read_metrics(folder) if "eval/success_any" in r] for folder in folders]
-        any_ = [best_and_last([r["eval/success_any"] for r in records]) for records in evaluations]
-        final = [best_and_last([r["eval/success_final"] for r in records]) for records in evaluations]
-        solved = [
-            next((int(r["env_steps"]) for r in records if r["eval/success_any"] >= SOLVED), None)
-            for records in evaluations
-        ]
-        minutes = [records[-1]["time/seconds"] / 60 for records in evaluations]
-        columns = (
-            label,
-            str(len(folders)),
-            study.spread([best for best, _ in any_]),
-            study.spread([last for _, last in any_]),
-            study.spread([best for best, _ in final]),
-            study.spread([last for _, last in final]),
-            ", ".join("never" if steps is None else f"{steps / 1e6:.2f} M" for steps in solved),
-            ", ".join(f"{records[-1]['env_steps'] / 1e6:.2f} M" for records in evaluations),
-            f"{np.median(minutes):.1f}",
-        )
-        lines.append("| " + " | ".join(columns) + " |")
-    return lines
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from experiments import (
     depth_scaling,
     lab_journal,
     locomotion,
-    metaworld_suite,
+    metaworld_tables,
     places,
     single_goal,
     topology,
 )
 from experiments.study import ROOT
 
-_OF_PRESET = {preset: functools.partial(metaworld_suite.section, preset) for preset in metaworld_suite.PRESETS}
+_OF_PRESET = {preset: functools.partial(metaworld_tables.section, preset) for preset in metaworld_tables.PRESETS}
 _IN_README = ("metaworld_cpu", "sac_her_cpu")
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {
@@ -40,7 +40,8 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     },
     ROOT / "docs" / "results.md": {
         **{preset: section for preset, section in _OF_PRESET.items() if preset not in _IN_README},
-        "baselines": metaworld_suite.baselines,
+        "baselines": metaworld_tables.baselines,
+        "published": metaworld_tables.compared,
         "lab_journal": lab_journal.table,
         "ablation": ablation.section,
         "continual": continual.details,

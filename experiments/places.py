@@ -25,7 +25,7 @@ from envs_mjx.film import seen
 from envs_mjx.metaworld.env import MetaWorld
 from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.repeated import Repeated
-from experiments.metaworld_suite import PRESETS as SUITE
+from experiments.metaworld_tables import PRESETS as SUITE
 from experiments.study import ROOT
 
 if TYPE_CHECKING:

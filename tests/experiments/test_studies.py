@@ -19,6 +19,7 @@ from experiments import (
     lab_journal,
     locomotion,
     metaworld_suite,
+    metaworld_tables,
     pages,
     single_goal,
     study,
@@ -191,7 +192,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
         pages.write({page: {"one": lambda: "newer", "two": lambda: ""}})
     assert page.read_text() == before
     # Pictures stay as they are.
-    for module, drawn in ((metaworld_suite, "tasks_figure"), (single_goal, "curve_figure")):
+    for module, drawn in ((metaworld_tables, "tasks_figure"), (single_goal, "curve_figure")):
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)
     monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
@@ -211,7 +212,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
 
 def test_kept_runs_are_those_that_their_presets_would_make() -> None:
     """Fails if a preset has changed since its kept runs were made."""
-    for preset in {*metaworld_suite.PRESETS, *metaworld_suite.BASELINES}:
+    for preset in {*metaworld_tables.PRESETS, *metaworld_tables.BASELINES}:
         for kept in (study.RESULTS / preset).glob("*"):
             known = runs.load(kept)
             steps = {"total_env_steps": known.train.total_env_steps, "until": known.evaluation.until}
