@@ -23,6 +23,9 @@ SOLVED = 0.9
 CLIP_SIZE, CLIP_EVERY = (120, 90), 4
 """Pixels of a kept clip, (width, height), and env steps from one frame to the next."""
 PUBLISHED = ROOT / "experiments" / "published" / "iwr.json"
+H200 = 44_000
+"""Env steps/s predicted for `metaworld_gpu` (push, engine "warp") on one H200 from the kernels of its compiled round;
+29,000 to 53,000."""
 FAILURES = ROOT / "experiments" / "metaworld_failures.json"
 """Task that is not learned -> what the hand does there, in one sentence."""
 PRESETS = (
@@ -95,8 +98,19 @@ def _score_table(groups: dict[str, list[Path]]) -> list[str]:
             study.spread([one["minutes"] for one in ones], "{:.0f}"),
         )
         lines.append("| " + " | ".join(columns) + " |")
+    lines += ["", _hours([ones[0] for ones in told.values() if ones])]
     missing = [task for task in told if not told[task]]
     return [*lines, "", f"Not run yet with this preset: {', '.join(missing)}."] if missing else lines
+
+
+def _hours(ones: list[dict[str, Any]]) -> str:
+    """How long the first seed's runs took here, and would take on one H200."""
+    hours, steps = sum(one["minutes"] for one in ones) / 60, sum(one["env_steps"] for one in ones)
+    return (
+        f"The first seed's {len(ones)} runs together: {steps / 1e6:.0f} M env steps, {hours / 2:.1f} hours of two cores"
+        f" (compilation and scoring apart). One H200 needs {steps / H200 / 3600:.1f} hours for as many env steps at"
+        f" the {H200:,} env steps/s that are predicted, not measured, for `metaworld_gpu`."
+    )
 
 
 def _unlearned(groups: dict[str, list[Path]]) -> list[str]:
