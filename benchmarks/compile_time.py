@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 FRESH, KERNELS, CACHED = "fresh", "no JAX cache", "JAX cache"
 STARTS = {"c": (KERNELS, CACHED), "warp": (FRESH, KERNELS, CACHED), "jax": (KERNELS, CACHED)}
@@ -119,4 +119,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__" and not common.serve(measure):
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

@@ -10,17 +10,16 @@ Writes results/depth.json and docs/depth.png.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 LIMIT = 3600.0
 """Seconds that a process may take."""
@@ -168,4 +167,4 @@ def _texts(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__" and not common.serve(measure):
-    sys.exit(tyro.cli(main))
+    script(main)

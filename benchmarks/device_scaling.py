@@ -7,16 +7,15 @@ virtual devices. They share the CPU's cores, so their speed shows the cost of th
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 
 @dataclass(frozen=True)
@@ -90,4 +89,4 @@ def _texts(row: dict[str, Any]) -> list[str]:
 
 if __name__ == "__main__":
     if not common.serve(measure):
-        sys.exit(main(tyro.cli(Settings, description=__doc__)))
+        script(main, Settings, __doc__)

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 FIGURE = Path(__file__).parent.parent / "docs" / "env_scaling.png"
 
@@ -146,4 +146,4 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__" and not common.serve(measure):
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

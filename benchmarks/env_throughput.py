@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from benchmarks import common, env_scaling
+from crl_jax.cli.options import script
 
 
 @dataclass(frozen=True)
@@ -143,4 +143,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

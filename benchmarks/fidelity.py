@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from benchmarks import common, fidelity_page
 from benchmarks.scripted_policies import draw_vectors, official_successes
+from crl_jax.cli.options import script
 
 POINTS = 10
 """Tolerance on the scripted policy's success rate against engine `c`, in percentage points."""
@@ -276,4 +276,4 @@ def _in_order(rows: dict[tuple[str, str], dict[str, Any]], tasks: tuple[str, ...
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 FIGURE = Path(__file__).parent.parent / "docs" / "gradient_norms.png"
 NETWORKS = ("phi", "actor")
@@ -189,4 +189,4 @@ def main(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(tyro.cli(Settings, description=__doc__)))
+    script(main, Settings, __doc__)

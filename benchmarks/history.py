@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 ROOT = Path(__file__).parent.parent
@@ -169,4 +168,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    from crl_jax.cli.options import script
+
+    script(main, Settings, __doc__)

@@ -15,11 +15,11 @@ from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
-import tyro
 from rich.console import Console
 
 import envs_mjx
 from benchmarks import common
+from crl_jax.cli.options import script
 from envs_mjx.physics import mjx
 
 
@@ -78,4 +78,4 @@ def main(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(tyro.cli(Settings, description=__doc__)))
+    script(main, Settings, __doc__)

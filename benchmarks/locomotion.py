@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 
 @dataclass(frozen=True)
@@ -92,4 +92,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

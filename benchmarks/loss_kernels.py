@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 FIGURE = Path(__file__).parent.parent / "docs" / "loss_kernels.png"
 COLOURS = {"matmul": "tab:blue", "difference": "tab:red", "chunked": "tab:green"}
@@ -148,4 +148,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

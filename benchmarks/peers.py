@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import tyro
 from rich.console import Console
 
 from benchmarks import common
 from benchmarks._peer_sides import Sizes
+from crl_jax.cli.options import script
 
 ROOT = Path(__file__).parent.parent
 MODULE = "jaxgcrl/agents/crl/crl.py"
@@ -181,4 +181,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

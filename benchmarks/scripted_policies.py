@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from benchmarks import common
+from crl_jax.cli.options import script
 
 
 @dataclass(frozen=True)
@@ -153,4 +153,4 @@ def _in_order(rows: dict[str, dict[str, Any]], known: tuple[str, ...]) -> list[d
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    script(main, Settings, __doc__)

@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks import common
+from crl_jax.cli.options import script
 from envs_mjx import State, make
 from envs_mjx.metaworld import splits
 from envs_mjx.metaworld.env import MetaWorld
@@ -240,4 +240,4 @@ def main(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Settings, description=__doc__)))
+    script(main, Settings, __doc__)

@@ -19,12 +19,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
 from rich.console import Console
 
 from benchmarks import common, roofline
 from configs import PRESETS
 from crl_jax import loop
+from crl_jax.cli.options import script
 from crl_jax.config import Config, with_overrides
 from crl_jax.experience import buffer
 from crl_jax.experience.rollout import rollout
@@ -259,4 +259,4 @@ def main(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(tyro.cli(Settings, description=__doc__)))
+    script(main, Settings, __doc__)

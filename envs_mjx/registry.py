@@ -95,7 +95,7 @@ def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> No
         EnvError: one line with the nearest names, or with the reason and the alternative.
     """
     if task not in names():
-        near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.3)) or ", ".join(TASKS)
+        near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.0))
         raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
     engine = engine_of(task, engine)
     reason = "" if allow_unfaithful or task in _OWN_HORIZON else doubt(task, engine)

@@ -19,6 +19,7 @@ import tyro
 
 from configs import PRESETS
 from crl_jax import runs
+from crl_jax.cli.options import call
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.scale import hosts
@@ -235,6 +236,6 @@ def main(
 
 if __name__ == "__main__":
     try:
-        sys.exit(tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,)))
+        sys.exit(call(main, None, config=(tyro.conf.OmitArgPrefixes,)))
     except (ConfigError, EnvError, RuntimeError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")

@@ -16,19 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from configs import PRESETS
 from crl_jax import report as reports
 from crl_jax import runs
+from crl_jax.cli.options import USER_ERRORS, call_one
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
 from crl_jax.config.sequence import SequenceConfig, of_tasks, resolved
-from crl_jax.runs.checkpoint import CheckpointError
 from crl_jax.runs.loggers import METRICS_FILE, read_metrics
 from crl_jax.scale.machine import machine
 from envs_mjx import check, contract_of
-from envs_mjx.base import EnvError
 from experiments.slurm import resumed
 
 ROOT = Path(__file__).parent.parent
@@ -240,6 +238,6 @@ def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
 def cli(commands: Mapping[str, Callable[..., int]]) -> None:
     """Run one of a study's commands. A user's error becomes one line on stderr."""
     try:
-        sys.exit(tyro.extras.subcommand_cli_from_dict(dict(commands)))
-    except (ConfigError, EnvError, CheckpointError) as error:
+        sys.exit(call_one(commands))
+    except USER_ERRORS as error:
         sys.exit(f"error: {error}")

@@ -20,13 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from crl_jax.cli import train as cli_train
+from crl_jax.cli.options import USER_ERRORS, call
 from crl_jax.config import Config, ConfigError, nearest, require
-from crl_jax.runs.checkpoint import CheckpointError
-from crl_jax.scale import hosts
-from envs_mjx.base import EnvError
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
 COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "audit", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
 """Commands that run the benchmark of the same name."""
@@ -81,7 +78,8 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
             "audit": _audit,
             "bench": _bench,
         }
-        return cli_train.parse(handlers[command], arguments, prog=f"crl {command}")
+        code: int = call(handlers[command], arguments, prog=f"crl {command}")
+        return code
     except USER_ERRORS as error:
         return fail(str(error))
     except OSError as error:

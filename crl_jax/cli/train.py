@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import io
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crl_jax import runs
+from crl_jax.cli.options import count, parse
 from crl_jax.config import Config, ConfigError, nearest
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
@@ -34,9 +33,9 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
     """Run `crl train`; returns the exit code."""
     first = _early_parser("train")
     first.add_argument("--coordinator")
-    first.add_argument("--num-processes", type=int)
-    first.add_argument("--process-id", type=int)
-    first.add_argument("--seeds", type=int, nargs="+")
+    first.add_argument("--num-processes", type=count)
+    first.add_argument("--process-id", type=count)
+    first.add_argument("--seeds", type=count, nargs="+")
     joining, rest = _parse_early(first, arguments)
     asked = (joining.coordinator, joining.num_processes, joining.process_id)
     hosts.check(*asked)
@@ -171,18 +170,3 @@ def _show(console: Console, folder: Path, config: Config) -> int:
     for file in files:
         console.print(f"  {file}", highlight=False, soft_wrap=True)
     return 0
-
-
-def parse(function: Callable[..., Any], arguments: list[str], prog: str, **options: Any) -> Any:
-    """`tyro.cli`, with its multi-line error box turned into a one-line ConfigError."""
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(captured):
-            return tyro.cli(function, args=arguments, prog=prog, **options)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        text = " ".join(captured.getvalue().translate({ord(char): " " for char in "│╭╮╰╯─┌┐└┘┃"}).split())
-        for tail in (" Argument helptext:", " For full helptext"):
-            text = text.split(tail)[0]
-        raise ConfigError(f"{text} (`{prog.split(' TASK')[0]} --help` shows the options)") from None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+FEW = 15
+"""Most choices that an error message lists whole."""
+
 
 class ConfigError(ValueError):
     """A bad setting, described in one line."""
@@ -21,9 +24,9 @@ def require(ok: bool, name: str, value: object, wanted: str) -> None:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """The `choices` most similar to a mistyped `name`, for an error message; all choices if none is similar."""
+    """The `choices` most similar to a mistyped `name`, for an error message; a few choices whole if none is similar."""
     choices = list(choices)
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4 if len(choices) <= FEW else 0.0)
     return ", ".join(close or choices)
 
 

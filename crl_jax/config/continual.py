@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crl_jax.config.checks import nearest, require
+from crl_jax.config.section import Section
 
 NAMES = (
     "scratch",
@@ -32,7 +33,7 @@ NAMES = (
 
 
 @dataclass(frozen=True)
-class ContinualConfig:
+class ContinualConfig(Section):
     """The continual method and its settings."""
 
     learner: str = "ft1"
@@ -90,7 +91,7 @@ CRITIC_MODES = ("persistent", "reset", "cka")
 
 
 @dataclass(frozen=True)
-class Boundary:
+class Boundary(Section):
     """What is kept and what starts anew when a task begins."""
 
     critic_mode: Literal["persistent", "reset", "cka"] = "persistent"

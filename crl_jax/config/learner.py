@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crl_jax.config.checks import require
+from crl_jax.config.section import Section
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Section):
     """Residual MLPs for phi, psi and the actor ("1000 Layer Networks for Self-Supervised RL", fig. 2)."""
 
     width: int = 256
@@ -57,7 +58,7 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
-class AgentConfig:
+class AgentConfig(Section):
     """The method and its hyperparameters."""
 
     method: Literal["crl", "sac", "td3"] = "crl"
@@ -129,7 +130,7 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
-class BaselineConfig:
+class BaselineConfig(Section):
     """The baselines SAC and TD3: reward, hindsight (HER) and TD3's noise."""
 
     reward: Literal["sparse", "negative", "dense"] = "sparse"

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
 from crl_jax.config.learner import METHODS, READERS, AgentConfig, BaselineConfig, NetworkConfig
+from crl_jax.config.section import Section
 
 __all__ = [
     "METHODS",
@@ -43,7 +44,7 @@ GoalContract = Literal["object", "hand_object", "object_relative", "auto"]
 
 
 @dataclass(frozen=True)
-class EnvConfig:
+class EnvConfig(Section):
     """The environments."""
 
     task: str = "reach"
@@ -99,7 +100,7 @@ class EnvConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Section):
     """The schedule: how much is collected, stored and learned from."""
 
     total_env_steps: int = 1_000_000
@@ -160,7 +161,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class ExploreConfig:
+class ExploreConfig(Section):
     """Exploration: goals and action noise while data is collected."""
 
     behaviour_goals: Literal["commanded", "replay", "mixed", "touch_first", "touch_then_near"] = "commanded"
@@ -196,7 +197,6 @@ class ExploreConfig:
         noises = ("none", "white", "pink", "ou")
         require(self.action_noise in noises, "action_noise", self.action_noise, f"one of {', '.join(noises)}")
         require(0 <= self.explore_share <= 1, "explore_share", self.explore_share, "must lie between 0 and 1")
-        require(self.near_height < float("inf"), "near_height", self.near_height, "must be a height in metres")
         for name in ("touch_radius", "near_radius", "near_height", "goal_noise", "action_noise_scale", "near_steps"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         needed = "needs behaviour_goals=touch_then_near and near_steps"
@@ -205,7 +205,7 @@ class ExploreConfig:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Section):
     """Evaluation: fresh starts and goals, native success."""
 
     eval_every: int = 50_000
@@ -225,7 +225,7 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Section):
     """The files of a run, and its seed."""
 
     seed: int = 0
@@ -264,6 +264,12 @@ class Config:
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     evaluation: EvalConfig = field(default_factory=EvalConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        for part in dataclasses.fields(self):
+            value, wanted = getattr(self, part.name), part.default_factory
+            if not isinstance(value, wanted):  # type: ignore[arg-type]
+                raise ConfigError(f"{part.name}={value!r}: {wanted.__name__} wanted")  # type: ignore[union-attr]
 
     def validate(self) -> Config:
         """This config, or ConfigError naming the first bad field. Compiles nothing, writes nothing."""

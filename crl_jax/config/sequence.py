@@ -9,13 +9,14 @@ from typing import Literal
 from crl_jax.config.checks import require
 from crl_jax.config.continual import Boundary, ContinualConfig
 from crl_jax.config.run import Config, with_overrides
+from crl_jax.config.section import Section
 
 LEARNERS = ("crl", "sac")
 """Agents that can train the actor of a continual method."""
 
 
 @dataclass(frozen=True)
-class TasksConfig:
+class TasksConfig(Section):
     """The sequence."""
 
     tasks: tuple[str, ...] = ("push", "window-close", "faucet-close", "handle-press-side")
@@ -24,9 +25,6 @@ class TasksConfig:
     """Env steps of each task, warm-up included; rounded up to whole rounds."""
     scored: Literal["seen", "all"] = "seen"
     """Tasks scored by every evaluation: those begun so far, or all."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(self.tasks))  # JSON has lists.
 
     def validate(self) -> None:
         require(len(self.tasks) >= 1, "tasks", self.tasks, "name at least one")
