@@ -11,6 +11,7 @@ task, so that a resumed run continues in the middle of that task.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -25,7 +26,20 @@ from crl_jax.runs.loggers import closing
 from crl_jax.scale import compilation_cache, hosts
 from crl_jax.stage_programs import StagePrograms
 from crl_jax.stages import Stages
-from crl_jax.train import Counters, Lane, Result, Run, evaluate, open_loggers, rounds, tell, train, warm_up
+from crl_jax.train import (
+    Counters,
+    Lane,
+    Result,
+    Run,
+    begun,
+    evaluate,
+    hold,
+    open_loggers,
+    rounds,
+    tell,
+    train,
+    warm_up,
+)
 
 ENDED = "sequence/ended"
 """Metric that is logged when a task ends; its value is the task's number."""
@@ -51,22 +65,22 @@ def train_sequence(config: SequenceConfig, resume: Path | None = None, console: 
         DiskFullError: while saving a checkpoint; the previous checkpoint stays intact.
     """
     config = ready(config)
-    folder = None if resume is None else Path(resume)
-    counters = Counters()
-    if folder is not None:
-        counters = Counters(**checkpoint.host_values(folder / runs.CHECKPOINTS)["counters"])
-    compilation_cache.enable()
-    stages = Stages.of(config)
-    if folder is None:
-        config = runs.create(config)
-        folder = Path(config.run.runs) / config.run.name
-    state = None
-    if counters.env_steps:
-        state, _ = checkpoint.restore(folder / runs.CHECKPOINTS, stages.template(counters.task))
-    loggers = open_loggers(folder, config, counters, console)
-    lanes = [Lane(folder, config, loggers)]
-    with closing(loggers), runs.stop_on_signals() as stop:
-        return _run(stages, state, counters, lanes, stop)
+    folder, counters, state = None if resume is None else Path(resume), Counters(), None
+    with contextlib.ExitStack() as stack:
+        if folder is not None and begun(folder, stack):
+            counters = Counters(**checkpoint.host_values(folder / runs.CHECKPOINTS)["counters"])
+        compilation_cache.enable()
+        stages = Stages.of(config)
+        if folder is None:
+            config = runs.create(config)
+            folder = Path(config.run.runs) / config.run.name
+            hold(folder, stack)
+        if counters.env_steps:
+            state, _ = checkpoint.restore(folder / runs.CHECKPOINTS, stages.template(counters.task))
+        loggers = open_loggers(folder, config, counters, console)
+        stack.enter_context(closing(loggers))
+        stop = stack.enter_context(runs.stop_on_signals())
+        return _run(stages, state, counters, [Lane(folder, config, loggers)], stop)
 
 
 def ready(config: SequenceConfig) -> SequenceConfig:

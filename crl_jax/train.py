@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ import numpy as np
 
 import envs_mjx
 from crl_jax import loop, runs
-from crl_jax.config import AnyConfig, Config, ConfigError, with_overrides
+from crl_jax.config import AnyConfig, Config, ConfigError, TrainingError, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
@@ -126,28 +127,61 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
     Raises:
         ConfigError, EnvError, CheckpointError: one line, before anything is compiled.
         DiskFullError: while saving a checkpoint; the previous checkpoint stays intact.
+        TrainingError: a loss or another metric of the updates is not finite.
         HostError: process 0 raised one of these.
     """
     config, resume = ready(config), None if resume is None else Path(resume)
-    if resume is not None:
-        hosts.from_leader(lambda: checkpoint.require(resume / runs.CHECKPOINTS))
-    compilation_cache.enable()
-    setup, counters, state = build(config), Counters(), None
-    if resume is None:
-        config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
-        folder = Path(config.run.runs) / config.run.name
-        runs.check_shared(folder)
-    else:
-        folder = resume
-        state, host = checkpoint.restore(folder / runs.CHECKPOINTS, setup.template)
-        counters = Counters(**host["counters"])
-        if host["config"]["evaluation"].get("until", 0.0) != config.evaluation.until:
-            counters.solved = 0  # It counted evaluations that reached another share.
-        if counters.solved >= SOLVED:
-            _log.warning("%s has reached until=%s; --until 0 goes on", folder, config.evaluation.until)
-    loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
-    with closing(loggers), runs.stop_on_signals() as stop:
+    with contextlib.ExitStack() as stack:
+        goes_on = resume is not None and begun(resume, stack)
+        compilation_cache.enable()
+        setup, counters, state = build(config), Counters(), None
+        if resume is None:
+            config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
+            folder = Path(config.run.runs) / config.run.name
+            runs.check_shared(folder)
+            hold(folder, stack)
+        else:
+            folder = resume
+        if goes_on:
+            state, host = checkpoint.restore(folder / runs.CHECKPOINTS, setup.template)
+            counters = Counters(**host["counters"])
+            _note_until(folder, config, counters, host["config"]["evaluation"].get("until", 0.0))
+        loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
+        stack.enter_context(closing(loggers))
+        stop = stack.enter_context(runs.stop_on_signals())
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
+
+
+def hold(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Lock the run's folder until `stack` is closed.
+
+    Raises:
+        ConfigError: another process trains there. HostError: process 0 raised it.
+    """
+    hosts.from_leader(lambda: stack.enter_context(runs.locked(folder)))
+
+
+def begun(folder: Path, stack: contextlib.ExitStack) -> bool:
+    """Lock the folder of a run to be resumed. Returns whether there is a checkpoint to go on from.
+
+    Raises:
+        ConfigError: another process trains there. CheckpointError: the checkpoint is damaged.
+    """
+    hold(folder, stack)
+    kept = hosts.from_leader(lambda: checkpoint.latest(folder / runs.CHECKPOINTS))
+    if kept == "None":
+        _log.warning("%s has no checkpoint yet: it begins anew, with its own settings", folder)
+        return False
+    hosts.from_leader(lambda: checkpoint.require(folder / runs.CHECKPOINTS))
+    return True
+
+
+def _note_until(folder: Path, config: Config, counters: Counters, before: float) -> None:
+    """Forget evaluations that were counted for another `until`; warn if the run has reached it already."""
+    if before != config.evaluation.until:
+        counters.solved = 0
+    if counters.solved >= SOLVED:
+        _log.warning("%s has reached until=%s; --until 0 goes on", folder, config.evaluation.until)
 
 
 def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> list[Result]:
@@ -176,6 +210,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
             name = config.run.name and f"{config.run.name}-s{seed}"
             mine = runs.create(with_overrides(config, seed=seed, name=name))
             folder = Path(mine.run.runs) / mine.run.name
+            hold(folder, stack)
             loggers = open_loggers(folder, mine, counters, console and not lanes)
             stack.enter_context(closing(loggers))
             lanes.append(Lane(folder, mine, loggers))
@@ -232,6 +267,7 @@ def _run(
 def warm_up(run: Run) -> None:
     """Fill the empty ring with random actions."""
     config, counters = run.setup.config, run.counters
+    run.stop.under_way = "warm-up and one round"
     started = time.perf_counter()
     run.state = jax.block_until_ready(run.trainer.warm_up(run.state))
     counters.env_steps += config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
@@ -273,11 +309,13 @@ def _round(run: Run) -> None:
         for one, ended in run.each_lane((metrics, episodes))
     ]
     seconds = time.perf_counter() - started
+    run.stop.under_way = f"round ({seconds:.0f} s)" if seconds >= 1 else "round"
     counters.env_steps += env_steps
     counters.updates += updates
     counters.seconds += seconds
     speed = {"time/env_steps_per_s": env_steps / seconds, "time/updates_per_s": updates / seconds}
     tell(run, *(record | speed | _device_memory() for record in records))
+    _check_finite(run, records)
     _check_buffers(run, run.setup.env, used)
 
 
@@ -298,6 +336,28 @@ def evaluate(run: Run) -> None:
     tell(run, *({f"eval/{name}": value for name, value in one.items()} for one in run.evaluations))
     for evaluation in run.evaluations:
         _check_buffers(run, setup.eval_env, evaluation)
+
+
+def _check_finite(run: Run, records: Sequence[Mapping[str, float]]) -> None:
+    """Stop the run if a loss or another metric of the round's updates is not finite, before a checkpoint keeps it.
+
+    Raises:
+        TrainingError: with the iterations in which it happened, the last good checkpoint, and what to try.
+    """
+    for lane, record in zip(run.lanes, records, strict=True):
+        lost = [name.removeprefix("train/") for name, value in record.items() if not math.isfinite(value)]
+        lost.sort(key=lambda name: not name.endswith("_loss"))
+        if not lost:
+            continue
+        train, kept = run.setup.config.train, checkpoint.steps(lane.folder / runs.CHECKPOINTS)
+        last = run.counters.updates // train.updates_per_iteration
+        good = f"the last checkpoint, at {kept[-1]:,} env steps, is good" if kept else "there is no checkpoint yet"
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise TrainingError(
+            f"{lane.folder}: training is lost: {', '.join(lost[:3])}{more} not finite in iterations"
+            f" {last - train.iterations_per_round + 1} to {last}; {good}; start a run with a smaller --critic-lr and"
+            " --actor-lr, or with --max-grad-norm 1"
+        )
 
 
 def _check_buffers(run: Run, env: GoalEnv, metrics: Mapping[str, Any]) -> None:

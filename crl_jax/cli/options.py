@@ -15,12 +15,12 @@ from typing import Any
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from crl_jax.config import ConfigError
+from crl_jax.config import ConfigError, TrainingError
 from crl_jax.runs.checkpoint import CheckpointError
 from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
 
-USER_ERRORS = (ConfigError, EnvError, CheckpointError, hosts.HostError)
+USER_ERRORS = (ConfigError, EnvError, CheckpointError, TrainingError, hosts.HostError)
 """Errors that a user can cause; each message is one line."""
 _UNITS = {"k": 10**3, "M": 10**6, "G": 10**9}
 _FRAME = {ord(char): " " for char in "│╭╮╰╯┌┐└┘┃"} | {ord(char): "-" for char in "─━"}

@@ -5,7 +5,7 @@ holds the extra settings of a run of several tasks. `continual.py` holds the set
 the boundary between two tasks. `checks.py` writes the one-line errors.
 """
 
-from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
+from crl_jax.config.checks import ConfigError, TrainingError, nearest, nearest_divisors, nearest_multiples, require
 from crl_jax.config.continual import Boundary, ContinualConfig
 from crl_jax.config.learner import AgentConfig, BaselineConfig, NetworkConfig
 from crl_jax.config.run import (
@@ -37,6 +37,7 @@ __all__ = [
     "SequenceConfig",
     "TasksConfig",
     "TrainConfig",
+    "TrainingError",
     "differences",
     "nearest",
     "nearest_divisors",

@@ -13,6 +13,10 @@ class ConfigError(ValueError):
     """A bad setting, described in one line."""
 
 
+class TrainingError(RuntimeError):
+    """Training cannot go on, for a reason that is described in one line."""
+
+
 def require(ok: bool, name: str, value: object, wanted: str) -> None:
     """Refuse `name=value` unless `ok`.
 

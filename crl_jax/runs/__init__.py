@@ -1,7 +1,8 @@
 """What a run leaves on disk, written and read back.
 
-`folder.py` makes, finds and resumes a run's folder; `checkpoint.py` (with `manifest.py`, its digests) and `loggers.py`
-fill it; `recorded.py` reads curves and settings of finished or running runs.
+`folder.py` makes, finds and resumes a run's folder. `lock.py` keeps a second process out of it. `signals.py` hears when
+to stop. `checkpoint.py` (with `manifest.py`, its digests) and `loggers.py` fill the folder. `recorded.py` reads curves
+and settings of finished or running runs.
 """
 
 from crl_jax.runs.checkpoint import CheckpointError, DiskFullError
@@ -10,15 +11,15 @@ from crl_jax.runs.folder import (
     COMMAND,
     CONFIG,
     MAY_CHANGE,
-    StopRequest,
     check_shared,
     create,
     load,
     note_command,
     resume,
-    stop_on_signals,
     write_json,
 )
+from crl_jax.runs.lock import locked
+from crl_jax.runs.signals import StopRequest, stop_on_signals
 
 __all__ = [
     "CHECKPOINTS",
@@ -31,6 +32,7 @@ __all__ = [
     "check_shared",
     "create",
     "load",
+    "locked",
     "note_command",
     "resume",
     "stop_on_signals",

@@ -6,13 +6,9 @@ import dataclasses
 import json
 import os
 import shlex
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from crl_jax.config import AnyConfig, Config, ConfigError, differences
@@ -41,14 +37,15 @@ def create(config: AnyConfig) -> AnyConfig:
     root = Path(config.run.runs)
     name = config.run.name or _free_name(root, f"{config.label}-s{config.run.seed}")
     folder = root / name
-    if (folder / CONFIG).exists():
-        raise ConfigError(f"name={name!r}: {folder} holds a run already; resume it with --resume {folder}, or rename")
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, name=name))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        write_json(folder / CONFIG, config.to_dict())
+        _claim(folder / CONFIG, config.to_dict())
+    except FileExistsError:
+        taken = f"{folder} holds a run already; go on with it (--resume {folder}), or take another name (--name)"
+        raise ConfigError(f"name={name!r}: {taken}") from None
     except OSError as error:
         raise ConfigError(f"runs={config.run.runs!r}: cannot write {folder}: {error.strerror}") from error
     return config
@@ -113,45 +110,28 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(partial, path)
 
 
+def _claim(path: Path, value: Any) -> None:
+    """Write JSON to a file that does not exist yet; of several processes that try, one succeeds.
+
+    Raises:
+        FileExistsError: the file exists.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    try:
+        os.link(partial, path)
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            raise
+        with open(path, "x") as file:  # A file system without hard links.
+            file.write(partial.read_text())
+    finally:
+        partial.unlink()
+
+
 def _free_name(root: Path, name: str) -> str:
     count, free = 1, name
     while (root / free).exists():
         count += 1
         free = f"{name}-{count}"
     return free
-
-
-class StopRequest:
-    """Whether SIGTERM, SIGINT or SIGUSR2 (submitit's) has asked the run to stop. A second signal kills as usual."""
-
-    def __init__(self) -> None:
-        self.signal: str | None = None
-
-    def agreed(self) -> bool:
-        """Whether any process was asked to stop. A collective call: all processes must make it equally often."""
-        number = hosts.largest(int(signal.Signals[self.signal]) if self.signal else 0)
-        if number:  # A signal that arrives during the collective counts at the next call.
-            self.signal = signal.Signals(number).name
-        return bool(number)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Inside the block, turn these signals into a `StopRequest`. Outside the main thread the handlers do not change."""
-    request = StopRequest()
-    previous: dict[signal.Signals, Any] = {}
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        request.signal = signal.Signals(number).name
-        signal.signal(number, previous[signal.Signals(number)])
-
-    try:
-        for which in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-            previous[which] = signal.signal(which, handle)
-    except ValueError:  # not the main thread
-        pass
-    try:
-        yield request
-    finally:
-        for which, handler in previous.items():
-            signal.signal(which, handler)

@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from crl_jax.config import Config, ConfigError
+from crl_jax.config import Config, ConfigError, TrainingError
 
 JOIN_SECONDS, HEARTBEAT_SECONDS, LEADER_SECONDS = 300, 30, 2
 LOST = "a process of this run was lost, so this one stops; continue with --resume"
@@ -213,7 +213,7 @@ def _leave(error: BaseException) -> None:
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RuntimeError | ValueError) and not isinstance(error, HostError) and _LOST_WORDS.search(told):
         told = LOST  # JAX raises either type.
-    elif not isinstance(error, HostError | ConfigError | SystemExit | KeyboardInterrupt):
+    elif not isinstance(error, HostError | ConfigError | TrainingError | SystemExit | KeyboardInterrupt):
         traceback.print_exception(error)
     print(f"crl: error: {told}", file=sys.stderr)
     sys.stdout.flush()

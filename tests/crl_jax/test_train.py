@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import envs_mjx
 from configs import PRESETS
 from crl_jax import cli, runs
-from crl_jax.config import ConfigError, with_overrides
+from crl_jax.config import ConfigError, TrainingError, with_overrides
 from crl_jax.play.policy import load, score
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import read_metrics
@@ -138,6 +139,19 @@ def wait_for_checkpoint(process, folder, seconds=150):
             return
         time.sleep(0.05)
     raise AssertionError(f"no checkpoint: {process.communicate()[0]}")
+
+
+def test_a_run_without_a_checkpoint_is_resumed_from_its_beginning(finished, tmp_path, caplog):
+    """As after kill -9 while the run compiles: only config.json and a first line of metrics are there."""
+    config = runs.create(small(tmp_path, name="early"))
+    resumed = train(runs.resume(tmp_path / "early", None), resume=tmp_path / "early", console=False)
+    assert "early has no checkpoint yet: it begins anew" in caplog.text
+    assert resumed.config.run == config.run
+    assert_same_bits(final_state(resumed.folder), final_state(finished.folder))
+    with pytest.raises(ConfigError, match=r"go on with it \(--resume .*early\), or take another name"):
+        train(small(tmp_path, name="early"), console=False)
+    with runs.locked(tmp_path / "early"), pytest.raises(ConfigError, match="trains here; wait for it"):
+        train(runs.resume(tmp_path / "early", None), resume=tmp_path / "early", console=False)
 
 
 @pytest.mark.slow
@@ -351,3 +365,22 @@ def test_until_ends_a_run_after_two_good_evaluations_in_a_row(tmp_path):
     assert train(longer, result.folder, console=False).counters.env_steps >= 1600
     with pytest.raises(ConfigError, match=r"until=1.5: a share of episodes"):
         with_overrides(config, until=1.5).validate()
+
+
+def test_a_training_that_is_not_finite_stops_in_one_line_and_keeps_the_good_checkpoint(tmp_path, capsys):
+    """Adam's steps of 1e30 make the losses infinite within a few updates."""
+    maze = {"task": "point_Small", "near_height": 0.0}
+    good = train(small(tmp_path, name="good", total_env_steps=240, **maze), console=False)
+    kept = checkpoint.steps(good.folder / runs.CHECKPOINTS)
+    config = runs.load(good.folder).to_dict()
+    config["agent"] |= {"critic_lr": 1e30, "actor_lr": 1e30}
+    runs.write_json(good.folder / runs.CONFIG, config)
+    resume = ["train", "--resume", str(good.folder), "--total-env-steps", "2000"]
+    assert cli.main(PRESETS, resume) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "crl: error" in line]
+    assert re.search(r"training is lost: (actor|critic)_loss, .* not finite in iterations \d+ to \d+; ", line)
+    assert f"the last checkpoint, at {kept[-1]} env steps, is good" in line and "--critic-lr" in line
+    assert checkpoint.steps(good.folder / runs.CHECKPOINTS) == kept
+    fresh = small(tmp_path, name="fresh", **maze, critic_lr=1e30, actor_lr=1e30, checkpoint_every=10**6)
+    with pytest.raises(TrainingError, match="there is no checkpoint yet"):
+        train(fresh, console=False)
