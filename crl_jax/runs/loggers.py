@@ -160,12 +160,15 @@ class WandbLogger:
         except Exception as error:
             raise ConfigError(f"wandb=True: it does not start ({_line(error)}); try WANDB_MODE=offline") from error
         remembered.write_text(self._run.id + "\n")
+        self._step = self._run.step - 1
         # The x axis is env_steps: wandb's own step counter cannot go back after a resume.
         self._run.define_metric("env_steps")
         self._run.define_metric("*", step_metric="env_steps")
 
     def log(self, metrics: Mapping[str, Number], env_steps: int) -> None:
-        self._run.log({"env_steps": int(env_steps), **scalars(metrics)})
+        # Offline, wandb counts a resumed run's steps from 0 again, over those of the run before it.
+        self._step = max(self._step + 1, int(env_steps))
+        self._run.log({"env_steps": int(env_steps), **scalars(metrics)}, step=self._step)
 
     def close(self) -> None:
         self._run.finish()

@@ -16,6 +16,7 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -75,6 +76,8 @@ def joined(
     if num_processes == 1 or (coordinator is None and _slurm_tasks() <= 1):
         yield
         return
+    if coordinator is not None and process_id is not None:
+        _check_reachable(coordinator, process_id)
     _start(coordinator, num_processes, process_id, join_seconds)
     try:
         yield
@@ -100,10 +103,33 @@ def check(coordinator: str | None, num_processes: int | None, process_id: int | 
         raise ConfigError(f"{missing[0]} is missing: give coordinator, num_processes and process_id, or none (Slurm)")
     if coordinator is None or num_processes is None or process_id is None:
         return
-    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+    found = re.fullmatch(r"(\S+):(\d+)", coordinator)
+    if not found:
         raise ConfigError(f"coordinator={coordinator!r}: must be HOST:PORT, e.g. {coordinator.split(':')[0]}:12345")
+    if not 1 <= int(found[2]) <= 65535:
+        raise ConfigError(f"coordinator={coordinator!r}: the port must lie in 1 ... 65535, e.g. {found[1]}:12345")
     if not 0 <= process_id < num_processes:
         raise ConfigError(f"process_id={process_id}: must lie in 0 ... {num_processes - 1} (num_processes - 1)")
+
+
+def _check_reachable(coordinator: str, process_id: int) -> None:
+    """Refuse a coordinator whose host has no address, or, in process 0, whose port is taken here.
+
+    Raises:
+        ConfigError: either.
+    """
+    host, port = coordinator.rsplit(":", 1)
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port))
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"coordinator={coordinator!r}: no such host ({error})") from None
+    if process_id == 0:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", int(port)))
+            except OSError as error:
+                raise ConfigError(f"coordinator={coordinator!r}: port {port} is not free here ({error})") from None
 
 
 def check_devices(config: Config) -> None:
@@ -175,8 +201,10 @@ def _local_devices() -> list[int] | None:
 def _start(coordinator: str | None, num_processes: int | None, process_id: int | None, join_seconds: int) -> None:
     # JAX's own handler would swallow SIGTERM. Here `runs.stop_on_signals` catches it, and `largest` agrees on a stop.
     jax.config.update("jax_enable_preemption_service", False)
-    late = f"not all processes joined at {coordinator or 'the first host of the Slurm step'} within {join_seconds} s"
+    where = coordinator or "the first host of the Slurm step"
+    late = f"not all processes joined at {where} within {join_seconds} s"
     _last_words(late)
+    print(f"waiting up to {join_seconds} s for the other processes at {where}", file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(
             coordinator,

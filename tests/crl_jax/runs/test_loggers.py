@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import sys
 from pathlib import Path
 
@@ -115,6 +116,26 @@ def test_a_missing_package_is_one_line_and_touches_nothing(tmp_path, monkeypatch
     assert read_metrics(tmp_path) == [{"env_steps": 5, "a": 1}]
 
 
+def history(path):
+    """The rows that `wandb sync` would send from an offline run's file: a LevelDB log of protobuf records."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, whole = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = wandb_internal_pb2.Record.FromString(whole)
+            whole = b""
+            if record.WhichOneof("record_type") == "history":
+                yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+
+
 @pytest.mark.slow
 def test_wandb_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -126,8 +147,12 @@ def test_wandb_offline(tmp_path, monkeypatch):
             for logger in made:
                 logger.log({"train/a": 1.0}, resume + 10)
         identity = Path(tmp_path / "wandb_id.txt").read_text().strip()
-    runs = list((tmp_path / "wandb").glob("offline-run-*"))
-    assert runs and all(run.name.endswith(identity) for run in runs)
+    runs = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(runs) == 2 and all(run.stem == f"run-{identity}" for run in runs)
+    assert [[row["_step"] for row in history(run)] for run in runs] == [[10], [20]], (
+        "segments do not lie over each other"
+    )
+    assert [row["env_steps"] for run in runs for row in history(run)] == [10, 20]
     assert [record["env_steps"] for record in read_metrics(tmp_path)] == [10, 20]
 
 

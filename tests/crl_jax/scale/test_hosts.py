@@ -212,12 +212,28 @@ def test_a_missing_process_is_told() -> None:
         ((None, 2, 0), "coordinator is missing"),
         ((None, 0, None), "num_processes=0: must be at least 1"),
         (("host", 2, 0), "coordinator='host': must be HOST:PORT, e.g. host:12345"),
+        (("host:99999", 2, 0), "coordinator='host:99999': the port must lie in 1 ... 65535, e.g. host:12345"),
+        (("host:0", 2, 0), "coordinator='host:0': the port must lie in 1 ... 65535"),
         (("host:1", 2, 2), r"process_id=2: must lie in 0 ... 1 \(num_processes - 1\)"),
     ],
 )
 def test_arguments_that_do_not_belong_together(arguments, message) -> None:
     with pytest.raises(ConfigError, match=message), hosts.joined(*arguments):
         raise AssertionError("entered")
+
+
+def test_a_coordinator_that_cannot_be_is_refused_at_once() -> None:
+    with (
+        pytest.raises(ConfigError, match=r"coordinator='nowhere.invalid:1234': no such host"),
+        hosts.joined("nowhere.invalid:1234", 2, 1),
+    ):
+        pass
+    with socket.socket() as busy:
+        busy.bind(("", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} is not free here"), hosts.joined(f"localhost:{port}", 2, 0):
+            pass
 
 
 def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
