@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -62,6 +63,11 @@ def number(text: str) -> float:
     raise NotANumber(f"{text}: a finite number wanted")
 
 
+def path(text: str) -> Path:
+    """A path; ~ is the home folder, also where the shell leaves it (--runs=~/x)."""
+    return Path(text).expanduser()
+
+
 _REGISTRY = ConstructorRegistry()
 
 
@@ -73,6 +79,11 @@ def _whole(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
 @_REGISTRY.primitive_rule
 def _finite(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
     return _spec(info, float, "FLOAT", number)
+
+
+@_REGISTRY.primitive_rule
+def _home(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    return _spec(info, Path, "PATH", path)
 
 
 def _spec(

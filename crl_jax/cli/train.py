@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crl_jax import runs
-from crl_jax.cli.options import count, parse
+from crl_jax.cli.options import count, parse, path
 from crl_jax.config import Config, ConfigError, nearest
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
@@ -64,7 +64,7 @@ def continual_command(presets: Mapping[str, Config], arguments: list[str]) -> in
     """Run `crl continual`; returns the exit code."""
     first = _early_parser("continual")
     first.add_argument("--preset", default="continual_cpu")
-    first.add_argument("--resume", type=Path)
+    first.add_argument("--resume", type=path)
     known, rest = _parse_early(first, arguments)
     split = next((index for index, word in enumerate(rest) if word.startswith("-")), len(rest))
     tasks, rest = _sequence(rest[:split]), rest[split:]
@@ -122,7 +122,7 @@ def settings(
     """
     first = _early_parser(command)
     first.add_argument("--preset", default="metaworld_cpu")
-    first.add_argument("--resume", type=Path)
+    first.add_argument("--resume", type=path)
     known, rest = _parse_early(first, arguments)
     # The task comes before the other options, so that an option's value is never mistaken for the task.
     task = rest.pop(0) if rest and not rest[0].startswith("-") else None

@@ -1,13 +1,14 @@
 """Settings: presets are valid; errors about bad values name the field and the nearest valid values."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import PRESETS
-from crl_jax.config import Config, ConfigError, differences, with_overrides
+from crl_jax.config import Config, ConfigError, RunConfig, differences, with_overrides
 
 BAD = {
     "num_envs": (0, "at least 1"),
@@ -109,3 +110,31 @@ def test_every_field_has_help():
                 if isinstance(here, ast.AnnAssign):
                     assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), ast.unparse(here)
     assert dataclasses.is_dataclass(Config)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a" * 300, "must be a plain folder name of at most 200 bytes; this one has 300"),
+        ("a\nb", "must be a plain folder name, of printable characters"),
+        ("a\0b", "must be a plain folder name, of printable characters"),
+        ("a\ud800", "must be a plain folder name, of printable characters"),
+        ("a ", "must be a plain folder name, without a blank at its ends and without ~ at its start"),
+        ("~", "without ~ at its start"),
+        ("CON", "Windows reserves this one"),
+        ("a/b", "must be a plain folder name, not a path"),
+        ("..", "must be a plain folder name, not a path"),
+    ],
+)
+def test_a_name_that_is_no_folder_is_refused(name: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(name=name).validate()
+    assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_of_other_alphabets_are_taken_and_the_home_folder_is_meant_by_a_tilde() -> None:
+    RunConfig(name="schieben-ü-押す v2").validate()
+    assert RunConfig(runs="~/x").runs == str(Path.home() / "x")
+    for runs in ("", " ", "a\0", "~nobody_of_this_name/x"):
+        with pytest.raises(ConfigError, match="runs="):
+            RunConfig(runs=runs).validate()
