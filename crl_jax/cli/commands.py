@@ -23,6 +23,7 @@ from crl_jax.cli import train as cli_train
 from crl_jax.cli.options import USER_ERRORS, call
 from crl_jax.config import Config, ConfigError, nearest, require
 
+_MAIN = '\nif __name__ == "__main__"'
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "audit", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
@@ -287,7 +288,7 @@ def _bench() -> int:
 
 def _benchmarks() -> list[str]:
     """Names of the modules in `benchmarks/` that can be run."""
-    return sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if "__main__" in path.read_text())
+    return sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if _MAIN in path.read_text())
 
 
 def _run_bench(name: str, arguments: list[str]) -> int:

@@ -116,3 +116,10 @@ def test_every_option_refuses_text_that_is_no_value_of_it() -> None:
             if not _refused(lambda words=words: settings(PRESETS, words, "train", "")[0]):
                 taken.append(leaf.name)
     assert taken == ["energy", "loss", "runs", "name"], "energy and loss are looked up when the agent is made"
+
+
+def test_bench_lists_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(PRESETS, ["bench"]) == 0
+    names = capsys.readouterr().out.split()
+    assert {"env_throughput", "train_throughput", "depth", "compile_time"} <= set(names)
+    assert not {"common", "_peer_sides", "__init__"} & set(names)
