@@ -72,7 +72,7 @@ PRESETS: dict[str, Config] = {
     # The schedule of JaxGCRL and of the scaling paper (512 envs, 800 updates of 512 transitions per 31,744 env steps),
     # with the decisions and goals of metaworld_cpu: 12 decisions, 60 env steps. Not yet run on a GPU.
     "metaworld_gpu": Config(
-        env=EnvConfig(task="push", num_envs=512, goal="auto", action_repeat=5),
+        env=EnvConfig(task="push", num_envs=512, goal="auto", action_repeat=5, allow_cpu=False),
         network=NetworkConfig(width=256, critic_depth=4, actor_depth=4),
         agent=dataclasses.replace(_AGENT, discount=0.904),
         explore=dataclasses.replace(_TOUCH, near_steps=5, near_height=0.15),

@@ -43,7 +43,7 @@ JAXGCRL = Config(
 # steps. Departures: the default task is ant, where the README trains humanoid; 9,982 rows of replay per environment,
 # not 10,000; transitions are drawn uniformly with replacement, as in the preset jaxgcrl.
 SCALING_CRL = Config(
-    env=EnvConfig(task="ant", num_envs=512),
+    env=EnvConfig(task="ant", num_envs=512, allow_cpu=False),
     network=NetworkConfig(width=256, critic_depth=16, actor_depth=16),
     train=TrainConfig(
         total_env_steps=100_000_000,

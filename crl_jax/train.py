@@ -25,7 +25,7 @@ import numpy as np
 
 import envs_mjx
 from crl_jax import loop, runs
-from crl_jax.config import AnyConfig, Config, ConfigError, TrainingError, with_overrides
+from crl_jax.config import AnyConfig, Config, ConfigError, TrainingError, require, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
@@ -222,6 +222,9 @@ def ready(config: AnyConfig) -> AnyConfig:
     """The checked config, with the engine and horizon that "auto" and None stand for filled in."""
     config.validate()
     hosts.check_devices(config)
+    on_cpu = not config.env.allow_cpu and config.env.physics == "auto" and jax.default_backend() == "cpu"
+    told = "these settings were made for a GPU, and JAX sees none here; --allow-cpu or --physics trains all the same"
+    require(not on_cpu, "allow_cpu", config.env.allow_cpu, told)
     envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     engine = envs_mjx.engine_of(config.env.task, config.env.physics)

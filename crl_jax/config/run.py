@@ -74,6 +74,8 @@ class EnvConfig(Section):
     """Ant, humanoid and the like: restart every episode at the environment's first start and goal, as JaxGCRL does."""
     allow_unfaithful: bool = False
     """Allow engines that were not measured to be faithful for the task (marked * in `crl envs`)."""
+    allow_cpu: bool = True
+    """With physics=auto: train also where JAX sees no GPU or TPU. Presets made for a GPU say no."""
 
     def validate(self) -> None:
         require(self.num_envs >= 1, "num_envs", self.num_envs, "must be at least 1")

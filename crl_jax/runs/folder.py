@@ -17,8 +17,8 @@ from crl_jax.runs.checkpoint import CheckpointError
 from crl_jax.scale import hosts
 
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
-_BUFFERS = ("naconmax", "njmax")
-MAY_CHANGE = ("total_env_steps", "until", "runs", "name", "video", "wandb", "tensorboard", "keep", "devices", *_BUFFERS)
+_MACHINE = ("naconmax", "njmax", "devices", "allow_cpu")
+MAY_CHANGE = ("total_env_steps", "until", "runs", "name", "video", "wandb", "tensorboard", "keep", *_MACHINE)
 """Fields that a resumed run may change, because they change neither the state nor what the next iteration learns.
 
 Engine buffers that overflow stop the run. Another number of `devices` splits the same state and draws other random

@@ -210,6 +210,7 @@ BAD = {
     "film of another format": (["render", "push", "--out", "push.gif"], "must end in .mp4"),
     "sheet of another format": (["render", "--sheet", "tasks.jpg"], "must end in .png"),
     "unknown benchmark": (["bench", "train_speed"], "train_throughput"),
+    "a GPU's preset on a CPU": (["train", "push", "--preset", "metaworld_gpu"], "allow_cpu=False: these settings were"),
     "unfaithful": (["train", "box-close", "--physics", "jax"], "--allow-unfaithful"),
 }
 
