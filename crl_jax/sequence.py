@@ -24,6 +24,7 @@ from crl_jax.config.sequence import SequenceConfig, resolved
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import closing
 from crl_jax.scale import compilation_cache, hosts
+from crl_jax.scale.machine import check_jax
 from crl_jax.stage_programs import StagePrograms
 from crl_jax.stages import Stages
 from crl_jax.train import (
@@ -90,6 +91,7 @@ def ready(config: SequenceConfig) -> SequenceConfig:
         ConfigError: a bad setting, or several processes.
     """
     config.validate()
+    check_jax()
     hosts.check_devices(config)
     require(hosts.count() == 1, "num_processes", hosts.count(), "a sequence of tasks takes one process; set 1")
     return resolved(config)

@@ -29,6 +29,7 @@ from crl_jax.config import AnyConfig, Config, ConfigError, TrainingError, requir
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
+from crl_jax.scale.machine import check_jax
 from crl_jax.trainer import EVAL_STREAM, Setup, Trainer, build, compile_all
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 
@@ -221,6 +222,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
 def ready(config: AnyConfig) -> AnyConfig:
     """The checked config, with the engine and horizon that "auto" and None stand for filled in."""
     config.validate()
+    check_jax()
     hosts.check_devices(config)
     on_cpu = not config.env.allow_cpu and config.env.physics == "auto" and jax.default_backend() == "cpu"
     told = "these settings were made for a GPU, and JAX sees none here; --allow-cpu or --physics trains all the same"

@@ -19,6 +19,7 @@ from crl_jax.experience.rollout import Policy, agent_policy
 from crl_jax.play import video
 from crl_jax.runs import checkpoint
 from crl_jax.scale import compilation_cache
+from crl_jax.scale.machine import check_jax
 from crl_jax.stages import Stages
 from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
@@ -70,6 +71,7 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
     folder = Path(folder)
     config = runs.load(folder)
     path = folder / runs.CHECKPOINTS
+    check_jax()
     compilation_cache.enable()
     if isinstance(config, SequenceConfig):
         return _load_task(folder, config, step, number)

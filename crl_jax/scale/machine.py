@@ -1,4 +1,4 @@
-"""Where a number was measured: processor, devices, versions."""
+"""The machine: whether JAX works on it as the programs here need it, and where a number was measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,36 @@ import time
 from pathlib import Path
 from typing import Any
 
+from crl_jax.config import ConfigError
+
 _PACKAGES = ("jax", "mujoco", "mujoco-mjx", "warp-lang", "metaworld", "brax", "numpy", "flax", "gymnasium")
+
+
+_REFUSED = {
+    "jax_enable_x64": "programs here compute in 32 bit",
+    "jax_disable_jit": "without compilation a run takes days",
+    "jax_enable_custom_prng": "programs here take keys of two uint32",
+}
+
+
+def check_jax() -> None:
+    """Initialise JAX's devices, and refuse settings of JAX with which nothing here works.
+
+    Raises:
+        ConfigError: JAX finds no device of the wanted platform, or a setting of `_REFUSED` is on; in one line.
+    """
+    import jax
+
+    config: Any = jax.config
+    for name, reason in _REFUSED.items():
+        if getattr(config, name):
+            raise ConfigError(f"{name.upper()}=1: {reason}; unset it")
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        wanted = config.jax_platforms or ""
+        told = " ".join(str(error).split())[:200] or "JAX has no plugin for it (pip install 'jax[cuda13]')"
+        raise ConfigError(f"JAX_PLATFORMS={wanted!r}: {told}") from None
 
 
 def machine() -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from flax import struct
 from mujoco.batch import Batch, SimulationError
 
+from envs_mjx.base import EnvError
 from envs_mjx.physics.base import (
     MocapControl,
     PhysicsState,
@@ -61,6 +62,9 @@ class CPhysics:
     buffers: tuple[tuple[str, int], ...] = ()
 
     def __init__(self, scene: Scene, num_envs: int, threads: int = 0):
+        settings: Any = jax.config
+        if settings.jax_enable_x64:
+            raise EnvError("physics='c': its state passes through JAX in 32 bit; unset JAX_ENABLE_X64")
         self.scene, self.num_envs = scene, num_envs
         spare_thread()
         self._lock = threading.Lock()  # Several devices of one process may call at once; a call uses every core.
