@@ -29,8 +29,9 @@ class BraxEnv(Env):
 
     Brax's own training wrappers batch one environment and restart each copy at its FIRST start. `wrap` leaves them out,
     so this class writes their entries of `info`: `steps`, `truncation`, `episode_done`, `episode_metrics` (sums over
-    the running episode). Episodes are truncated, never terminated. At an episode's end `done` and `info["truncation"]`
-    are 1 and `obs` is already the next start, as with Brax's `AutoResetWrapper`.
+    the running episode). Episodes are truncated, never terminated. At an episode's end `done`, `info["truncation"]` and
+    `info["time_out"]` (which PPO's `bootstrap_on_timeout` reads) are 1. `obs` is then already the next start, as with
+    Brax's `AutoResetWrapper`; `info["final_obs"]` is the observation before any restart.
 
     `State.obs` is (E, D + G), the compact state and the goal. `State.pipeline_state` is an `envs_mjx.State`.
 
@@ -73,7 +74,13 @@ class BraxEnv(Env):
         world = self.env.reset_each(rng)
         zeros = jnp.zeros(self.env.num_envs)
         names = ("sum_reward", "length", *world.metrics)
-        info = {"steps": zeros, "truncation": zeros, "episode_done": zeros}
+        info = {
+            "steps": zeros,
+            "truncation": zeros,
+            "time_out": zeros,
+            "episode_done": zeros,
+            "final_obs": _flat(world),
+        }
         return State(
             pipeline_state=world,
             obs=_flat(world),
@@ -94,7 +101,9 @@ class BraxEnv(Env):
         ours = {
             "steps": ended.time.astype(jnp.float32),
             "truncation": done,
+            "time_out": done,
             "episode_done": done,
+            "final_obs": _flat(ended),
             "episode_metrics": sums,
         }
         return state.replace(

@@ -1,4 +1,4 @@
-"""Gymnasium: `gymnasium.make_vec("crl_jax/push-v3", num_envs=512)` after `import envs_mjx`.
+"""Gymnasium: `gymnasium.make_vec("crl_jax/push-v3", num_envs=512)` after `import envs_mjx`; `gymnasium.make` for one.
 
 Axis letters: E environments, D observation, G goal, A action, R reset vector.
 """
@@ -31,7 +31,12 @@ def register() -> None:
     for task in registry.names():
         name = f"{NAMESPACE}/{task}-v{registry.version(task)}"
         if name not in gymnasium.registry:
-            gymnasium.register(name, vector_entry_point="envs_mjx.adaptors.gym:GoalVectorEnv", kwargs={"task": task})
+            gymnasium.register(
+                name,
+                entry_point="envs_mjx.adaptors.gym_single:GoalGymEnv",
+                vector_entry_point="envs_mjx.adaptors.gym:GoalVectorEnv",
+                kwargs={"task": task},
+            )
 
 
 class Carry(NamedTuple):
@@ -54,10 +59,14 @@ class Stepped(NamedTuple):
 class GoalVectorEnv(gymnasium.vector.VectorEnv):
     """E environments of a task as one `gymnasium.vector.VectorEnv`, stepped by one jitted function.
 
-    An episode never terminates. At the horizon, or if its simulation diverges, it is truncated and restarts within the
-    same step (`AutoresetMode.SAME_STEP`). The observation is then the next start. `info["final_obs"]` and
-    `info["final_info"]` hold the end, with masks `_final_obs` and `_final_info`, as in Gymnasium's `SyncVectorEnv`.
+    An episode never terminates. At the horizon, or if its simulation diverges, it is truncated. What comes next is
+    `autoreset_mode`, as in Gymnasium's `SyncVectorEnv`:
 
+    SAME_STEP (default)  it restarts within the step. The observation is the next start; `info["final_obs"]` and
+                         `info["final_info"]` hold the end, with masks `_final_obs` and `_final_info`.
+    NEXT_STEP            the step shows the end. The next step ignores the environment's action and shows the next
+                         start, with reward 0.
+    DISABLED             the step shows the end, and `reset(options={"reset_mask": ...})` must come before the next one.
     Every `info` holds per environment: `seed` (the last seed) and `episode_number` (resets since that seed), which
     together identify the episode; `goal` (E, G); `target` and `start` (E, 3), the object's goal and start position,
     metres; `success`. After a step, `info` also holds the metrics (`distance`, `diverged`, ...), except where an
@@ -72,8 +81,10 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
             and "desired_goal" (G,); `compute_reward` scores relabelled goals.
         reward: "sparse": native success, 0 or 1; "official": the official dense reward.
         render_mode: None or "rgb_array".
-        render_envs: number of environments that `render` draws, from the first; None draws all.
+        render_envs: number of environments that `render` draws, from the first; None: all, as Gymnasium's wrappers
+            (`wrappers.vector.RecordVideo`) need it.
         width, height, camera: size in pixels and scene camera of the pictures, rendered or observed.
+        autoreset_mode: `gymnasium.vector.AutoresetMode` or its name.
         settings: further arguments of `envs_mjx.make`: physics, goal, horizon, threads, ...
 
     Raises:
@@ -95,12 +106,14 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         goal_dict: bool = False,
         reward: str = "sparse",
         render_mode: str | None = None,
-        render_envs: int | None = 1,
+        render_envs: int | None = None,
         width: int = 320,
         height: int = 240,
         camera: str = DEFAULT_CAMERA,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         **settings: Any,
     ):
+        self._mode = _mode(autoreset_mode)
         if obs not in OBSERVATIONS:
             raise EnvError(f"obs={obs!r}: no such observation; one of {', '.join(OBSERVATIONS)}")
         if render_mode not in (None, "rgb_array"):
@@ -115,7 +128,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
             raise EnvError(f"obs='official': {task} is no scene of Meta-World; take obs='state'")
         self.num_envs, self.render_mode = num_envs, render_mode
         fps = self.metadata["render_fps"] / self.env.spec.action_repeat
-        self.metadata = self.metadata | {"render_fps": fps}  # type: ignore[misc]
+        self.metadata = self.metadata | {"render_fps": fps, "autoreset_mode": self._mode}  # type: ignore[misc]
         self._official, self._pixels, self._goal_dict = obs == "official", obs == "pixels", goal_dict
         self._metric = reward_metric(self.env, reward)
         self._drawn, self._picture = range(num_envs if render_envs is None else render_envs), (width, height, camera)
@@ -154,11 +167,19 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
     def _step(self, carry: Carry, action: jax.Array) -> tuple[Carry, Stepped]:
         ended = self.env.advance(carry.state, action)
         obs, frame = self._observe(ended, carry.frame)
-        state = self.env.restart(ended)
-        begun = jax.lax.cond(ended.done.any(), lambda: self._observe(state, None), lambda: (obs, frame))
         final_info = {**_facts(ended), **ended.metrics, "success": ended.success}
         stepped = Stepped(ended.metrics[self._metric], ended.done, obs, final_info)
-        shown, frame = select(ended.done, begun, (obs, frame))
+        if self._mode == AutoresetMode.DISABLED:
+            return Carry(ended, obs, frame), stepped
+        if self._mode == AutoresetMode.SAME_STEP:
+            state, restarts = self.env.restart(ended), ended.done
+        else:  # NEXT_STEP: those that ended in the step before begin now, whatever their action.
+            restarts = carry.state.done
+            begins = self.env.restart(carry.state).replace(metrics=ended.metrics, done=jnp.zeros_like(restarts))
+            state = select(restarts, begins, ended)
+            stepped = stepped._replace(reward=jnp.where(restarts, 0.0, stepped.reward), done=state.done)
+        begun = jax.lax.cond(restarts.any(), lambda: self._observe(state, None), lambda: (obs, frame))
+        shown, frame = select(restarts, begun, (obs, frame))
         return Carry(state, shown, frame), stepped
 
     # -- VectorEnv ---------------------------------------------------------------------------------------------------
@@ -219,14 +240,21 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         actions = np.asarray(actions, np.float32)
         if actions.shape != self.action_space.shape:
             raise EnvError(f"actions of shape {actions.shape}: {self.action_space.shape} wanted")
+        ended = np.asarray(self._carry.state.done)
+        if self._mode == AutoresetMode.DISABLED and ended.any():
+            told = (
+                f"environments {np.flatnonzero(ended).tolist()} have ended: reset(options={{'reset_mask': ...}}) first"
+            )
+            raise gymnasium.error.ResetNeeded(told)
         self._carry, stepped = self._advance(self._carry, actions)
         state = self._carry.state
         reward, done, final_info = _host((stepped.reward, stepped.done, stepped.final_info))
         check_buffers(self.env.spec, final_info)
         facts = _host(_facts(state)) | {"success": np.array(state.success), "seed": self._seeds.copy()}
         info = _masked(facts, np.ones(self.num_envs, bool))
-        info |= _masked({name: final_info[name] for name in state.metrics if name not in facts}, ~done)
-        if done.any():
+        began = {AutoresetMode.SAME_STEP: done, AutoresetMode.NEXT_STEP: ended}.get(self._mode, np.zeros_like(done))
+        info |= _masked({name: final_info[name] for name in state.metrics if name not in facts}, ~began)
+        if self._mode == AutoresetMode.SAME_STEP and done.any():
             info["final_obs"] = _scattered(_host(stepped.final_obs), done)
             info["final_info"] = _masked(final_info | {"seed": self._seeds.copy()}, done)
             info["_final_obs"], info["_final_info"] = done.copy(), done.copy()
@@ -292,6 +320,16 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         if vector.shape != shape:
             raise EnvError(f"options['vector'] of shape {vector.shape}: {shape} wanted")
         return vector
+
+
+def _mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """The mode, also by name ("next_step", "NextStep")."""
+    names = {name.lower().replace("_", ""): one for one in AutoresetMode for name in (one.name, one.value)}
+    asked = mode.name if isinstance(mode, AutoresetMode) else str(mode)
+    found = names.get(asked.lower().replace("_", ""))
+    if found is None:
+        raise EnvError(f"autoreset_mode={mode!r}: one of {', '.join(one.name for one in AutoresetMode)} wanted")
+    return found
 
 
 def _box(obs: Any) -> gymnasium.spaces.Box:

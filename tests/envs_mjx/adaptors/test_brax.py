@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -90,3 +91,39 @@ def test_bad_requests_are_refused() -> None:
         import_agent("dqn")
     with pytest.raises(EnvError, match="reward='dense'"):
         BraxEnv(env.env, reward="dense")
+
+
+def test_the_end_of_an_episode_reaches_brax_s_own_ppo_losses_rightly() -> None:
+    """Brax's GAE learns nothing at a truncated step, and passes nothing from one episode to the one before."""
+    losses = importlib.import_module("brax.training.agents.ppo.losses")
+    start, states, _ = unroll(reach(), STEPS)
+    weights = jnp.linspace(-1, 1, states.obs.shape[-1])
+    before = jnp.concatenate([start.obs[None], states.obs[:-1]])
+    values = before @ weights
+    truncation = jnp.asarray(states.info["truncation"])
+    termination = (1 - (1 - states.done)) * (1 - truncation)  # as in `compute_ppo_loss`, discount = 1 - done
+    assert not termination.any(), "truncated, never terminated"
+
+    def targets(rewards: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            losses.compute_gae(
+                truncation, termination, jnp.asarray(rewards), values, states.obs[-1] @ weights, 0.9, 0.9
+            )[0]
+        )
+
+    rewards = np.linspace(0, 1, STEPS * ENVS).reshape(STEPS, ENVS)
+    told = targets(rewards)
+    np.testing.assert_allclose(
+        told[HORIZON - 1], values[HORIZON - 1], rtol=1e-6, err_msg="the truncated step is masked"
+    )
+    changed = rewards.copy()
+    changed[HORIZON:] += 5.0
+    np.testing.assert_array_equal(targets(changed)[:HORIZON], told[:HORIZON])
+    assert (targets(changed)[HORIZON] != told[HORIZON]).all()
+    ends = states.info["final_obs"][HORIZON - 1]
+    assert (ends[:, : reach().env.spec.obs_size] != states.obs[HORIZON - 1][:, : reach().env.spec.obs_size]).any()
+    np.testing.assert_array_equal(
+        ends[:, -3:], before[HORIZON - 1][:, -3:], err_msg="the goal of the episode that ended"
+    )
+    np.testing.assert_array_equal(states.info["final_obs"][0], states.obs[0], err_msg="no end: what obs shows")
+    np.testing.assert_array_equal(states.info["time_out"], states.info["truncation"])

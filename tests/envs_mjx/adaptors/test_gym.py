@@ -304,13 +304,14 @@ def test_relabelled_goals_are_scored_by_the_native_success(task: str) -> None:
     assert reward.dtype == np.float64 and np.mean(reward != native) < 0.01, "but for rounding at the radius"
 
 
-def test_render() -> None:
-    env = gymnasium.make_vec(
-        "crl_jax/push-v3", num_envs=3, physics="c", render_mode="rgb_array", render_envs=2, width=32, height=24
-    )
+@pytest.mark.parametrize(("settings", "count"), [({}, 3), ({"render_envs": 2}, 2)], ids=["all", "two"])
+def test_render(settings: dict, count: int) -> None:
+    """All environments by default: as many pictures as `gymnasium.wrappers.vector.RecordVideo` asks for."""
+    settings |= {"physics": "c", "render_mode": "rgb_array", "width": 32, "height": 24}
+    env = gymnasium.make_vec("crl_jax/push-v3", num_envs=3, **settings)
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.render()
     env.reset(seed=0)
     frames = env.render()
-    assert len(frames) == 2 and all(frame.shape == (24, 32, 3) and frame.dtype == np.uint8 for frame in frames)
-    assert frames[0].std() > 10 and not np.array_equal(*frames)
+    assert len(frames) == count and all(frame.shape == (24, 32, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert frames[0].std() > 10 and not np.array_equal(*frames[:2])
