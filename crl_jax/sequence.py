@@ -33,6 +33,7 @@ from crl_jax.train import (
     Result,
     Run,
     begun,
+    check_room,
     evaluate,
     hold,
     open_loggers,
@@ -72,6 +73,7 @@ def train_sequence(config: SequenceConfig, resume: Path | None = None, console: 
             counters = Counters(**checkpoint.host_values(folder / runs.CHECKPOINTS)["counters"])
         compilation_cache.enable()
         stages = Stages.of(config)
+        check_room(config, stages.template(counters.task))
         if folder is None:
             config = runs.create(config)
             folder = Path(config.run.runs) / config.run.name

@@ -30,6 +30,7 @@ from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
 from crl_jax.scale.machine import check_jax
+from crl_jax.scale.memory import check_memory
 from crl_jax.trainer import EVAL_STREAM, Setup, Trainer, build, compile_all
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 
@@ -136,6 +137,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         goes_on = resume is not None and begun(resume, stack)
         compilation_cache.enable()
         setup, counters, state = build(config), Counters(), None
+        check_room(config, setup.template)
         if resume is None:
             config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
             folder = Path(config.run.runs) / config.run.name
@@ -151,6 +153,16 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         stack.enter_context(closing(loggers))
         stop = stack.enter_context(runs.stop_on_signals())
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
+
+
+def check_room(config: Config, template: loop.LoopState) -> None:
+    """Refuse a run whose state, of these shapes, does not fit the memory, or whose checkpoint does not fit the disk.
+
+    Raises:
+        ConfigError, DiskFullError: in one line, with bytes.
+    """
+    check_memory(config, template, template.ring)
+    hosts.from_leader(lambda: checkpoint.require_room(Path(config.run.runs), template))
 
 
 def hold(folder: Path, stack: contextlib.ExitStack) -> None:
@@ -205,6 +217,7 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
         )
     compilation_cache.enable()
     setup, counters = build(config, seeds), Counters()
+    check_room(config, setup.template)
     with contextlib.ExitStack() as stack:
         lanes: list[Lane] = []
         for seed in seeds:

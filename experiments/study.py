@@ -21,7 +21,7 @@ from rich.console import Console
 from configs import PRESETS
 from crl_jax import report as reports
 from crl_jax import runs
-from crl_jax.cli.options import USER_ERRORS, call_one
+from crl_jax.cli.options import USER_ERRORS, call_one, shown
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
 from crl_jax.config.sequence import SequenceConfig, of_tasks, resolved
 from crl_jax.runs.loggers import METRICS_FILE, read_metrics
@@ -238,6 +238,6 @@ def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
 def cli(commands: Mapping[str, Callable[..., int]]) -> None:
     """Run one of a study's commands. A user's error becomes one line on stderr."""
     try:
-        sys.exit(call_one(commands))
+        sys.exit(shown(lambda: call_one(commands)))
     except USER_ERRORS as error:
         sys.exit(f"error: {error}")

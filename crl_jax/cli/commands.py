@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crl_jax.cli import train as cli_train
-from crl_jax.cli.options import USER_ERRORS, call
+from crl_jax.cli.options import USER_ERRORS, call, shown
 from crl_jax.config import Config, ConfigError, nearest, require
 
 _MAIN = '\nif __name__ == "__main__"'
@@ -56,6 +56,10 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
         exit code: 0, or 2 after an error of the user, which is printed in one line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return shown(lambda: _main(presets, arguments))
+
+
+def _main(presets: Mapping[str, Config], arguments: list[str]) -> int:
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(USAGE)
@@ -83,10 +87,22 @@ def main(presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> in
         return code
     except USER_ERRORS as error:
         return fail(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return fail(f"{error.filename or 'the disk'}: no space left; the last checkpoint is intact")
-        raise
+        if error.filename is None:
+            raise
+        return fail(f"{error.filename}: {error.strerror}")
+    except MemoryError:
+        return fail("out of memory; a smaller --replay-capacity or --num-envs needs less")
+    except RuntimeError as error:  # JAX's own.
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return fail(
+            f"the device is out of memory ({str(error)[:160]}); a smaller --replay-capacity or --num-envs needs less"
+        )
 
 
 def fail(message: str) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import io
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -132,17 +133,40 @@ def call_one(functions: Mapping[str, Callable[..., Any]]) -> Any:
     return _told(lambda: tyro.extras.subcommand_cli_from_dict(commands, registry=_REGISTRY), None)()
 
 
+def shown(run: Callable[[], int]) -> int:
+    """Run a command whose output may go anywhere: characters that the terminal lacks become "?", a closed pipe ends it.
+
+    Returns:
+        the command's exit code; 141, as after SIGPIPE, where the reader of the output has gone (`crl envs | head`).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The rest of the output goes nowhere, so that Python's own flush at its exit does not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
 def script(main: Callable[..., Any], settings: type | None = None, about: str | None = None) -> None:
     """Run `main` with what this process's command line gives, and exit. A user's error is one line, and exit code 1.
 
     Args:
         main: takes an instance of `settings`; without settings, the command line gives its parameters.
     """
-    try:
+
+    def run() -> int:
         code = main(parse(settings, None, description=about)) if settings else call(main, None)
+        return code if isinstance(code, int) else 0
+
+    try:
+        sys.exit(shown(run))
     except USER_ERRORS as error:
         sys.exit(f"error: {error}")
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _later(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:

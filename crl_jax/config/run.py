@@ -139,6 +139,7 @@ class TrainConfig(Section):
             capacity,
             f"must be a multiple of num_envs * unroll_length = {rows}; nearest: {nearest_multiples(capacity, rows)}",
         )
+        require(capacity < 2**31, "replay_capacity", capacity, "must be below 2147483648: rows are counted in int32")
         require(
             2 <= self.batch_size <= capacity,
             "batch_size",
@@ -313,6 +314,9 @@ class Config:
         self.explore.validate()
         self.evaluation.validate()
         self.run.validate()
+        rows, most = self.env.num_envs * self.env.action_repeat, 2**31
+        total, told = self.train.total_env_steps, f"rows are counted in int32; nearest: {(most - 1) * rows}"
+        require(total // rows < most, "total_env_steps", total, told)
         batch, chunk = self.train.batch_size, self.agent.logits_chunk
         near = nearest_divisors(chunk, batch) if chunk else ""
         require(not near, "logits_chunk", chunk, f"must divide batch_size = {batch}; nearest: {near}")

@@ -27,6 +27,7 @@ import orbax.checkpoint as ocp
 
 from crl_jax.runs import manifest
 from crl_jax.scale import hosts
+from crl_jax.scale.memory import size_of
 
 ARRAYS = "state"
 HIDDEN = ".tmp-"
@@ -161,7 +162,7 @@ def _prepare(folder: Path, step: int, state: Any) -> str:
     """Makes the hidden folder to write into; returns its name."""
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    _require_room(folder, state)
+    require_room(folder, state)
     partial = folder / f"{HIDDEN}{step}-{os.getpid()}"
     partial.mkdir()
     return partial.name
@@ -267,11 +268,17 @@ def _key(index: int) -> str:
 
 
 def _need(state: Any) -> int:
-    size = sum(np.size(leaf) * jnp.result_type(leaf).itemsize for leaf in jax.tree_util.tree_leaves(state))
-    return int(size * MARGIN_FACTOR) + MARGIN_BYTES
+    return int(size_of(state) * MARGIN_FACTOR) + MARGIN_BYTES
 
 
-def _require_room(folder: Path, state: Any) -> None:
+def require_room(folder: Path, state: Any) -> None:
+    """Check that the disk of `folder`, which need not exist yet, has room for a checkpoint of `state` (or its shapes).
+
+    Raises:
+        DiskFullError: with the bytes needed and free.
+    """
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
     need, free = _need(state), shutil.disk_usage(folder).free
     if free < need:
         raise DiskFullError(f"no room for a checkpoint under {folder}: need {_mib(need)}, free {_mib(free)}")

@@ -29,6 +29,7 @@ def test_a_process_that_takes_too_long_or_fails_is_not_measured() -> None:
 def test_an_iteration_is_split_into_its_parts(tmp_path) -> None:
     tiny = {"num_envs": 8, "unroll_length": 10, "updates_per_iteration": 3, "batch_size": 8, "width": 16}
     tiny |= {"replay_capacity": 800, "min_replay": 80, "eval_episodes": 8, "critic_depth": 4, "actor_depth": 1}
+    tiny |= {"action_repeat": 1}
     settings = train_throughput.Settings(task="reach", physics="c", repeats=2)
     row = train_throughput.measure(train_throughput.Case("tiny", changes=tiny), settings)
     assert set(row["seconds"]) == {*train_throughput.PARTS, "whole"} and min(row["seconds"].values()) > 0

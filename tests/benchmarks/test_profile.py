@@ -32,7 +32,7 @@ def test_crl_profile_prints_stages_and_writes_a_trace_where_the_user_stands(tmp_
     done = _crl(tmp_path, f"profile point_U {TINY} --width 16 --critic-depth 1 --actor-depth 1 --repeats 1 --out here")
     assert done.returncode == 0, done.stderr[-2000:]
     told = " ".join(done.stdout.split())  # A narrow console breaks lines.
-    assert "80 env steps, 2 updates of 16" in told and "xprof --logdir here" in told
+    assert "an iteration of 400 env steps, 2 updates of 16" in told and "xprof --logdir here" in told
     stages = {row["stage"]: row for row in json.loads((tmp_path / "here" / "stages.json").read_text())["stages"]}
     wanted = ["physics", "acting", "buffer", "sampling", "relabelling", "updates", "critic gradient", "actor gradient"]
     assert list(stages) == [*wanted, "whole"] and all(row["ms"] > 0 for row in stages.values())
