@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from configs.ablations import ablations_of
-from configs.baselines import BASELINES
-from configs.published import PUBLISHED
 from crl_jax.config import (
     AgentConfig,
     Config,
@@ -18,6 +15,10 @@ from crl_jax.config import (
     TrainConfig,
     with_overrides,
 )
+
+from .ablations import ablations_of
+from .baselines import BASELINES
+from .published import PUBLISHED
 
 _SMALL = NetworkConfig(width=256, critic_depth=2, actor_depth=2)
 _AGENT = AgentConfig(discount=0.98, actor_average=0.999, actor_goals="half_commanded", critic_goal_noise=0.03)

@@ -1,11 +1,15 @@
-"""Entry point of the `crl` command: the command line of crl_jax with the presets of `configs`."""
+"""Entry point of the `crl` command: the command line of crl_jax with the presets of this package.
+
+An installed crl-jax has this package as `crl_jax.configs`, so that site-packages gets no folder named `configs`.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from configs import PRESETS
 from crl_jax import cli
+
+from . import PRESETS
 
 
 def main() -> None:

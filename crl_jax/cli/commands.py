@@ -303,7 +303,13 @@ def _bench() -> int:
 
 
 def _benchmarks() -> list[str]:
-    """Names of the modules in `benchmarks/` that can be run."""
+    """Names of the modules in `benchmarks/` that can be run.
+
+    Raises:
+        ConfigError: there is no such folder here.
+    """
+    if not BENCHMARKS.is_dir():
+        raise ConfigError("bench: the benchmarks come with a checkout of the repository, not with a wheel")
     return sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py") if _MAIN in path.read_text())
 
 
