@@ -171,6 +171,40 @@ def test_kill_and_resume_equals_the_uninterrupted_run(finished, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), state, other)
 
 
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_as_if_never_killed(tmp_path):
+    """Kills fall into imports, compilation, warm-up, rounds and checkpoints; each start goes on from the last one."""
+    maze = {"task": "point_Small", "near_height": 0.0, "total_env_steps": 120_000, "checkpoint_every": 800}
+    whole = train(small(tmp_path, name="whole", **maze), console=False)
+    command = [sys.executable, "-m", "configs.main", "train", "--resume", "killed"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    runs.create(small(tmp_path, name="killed", **maze))
+    rng, reached, began = np.random.default_rng(0), [0], 60.0
+    for number in range(20):
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if number % 2 == 0:  # after the next checkpoint
+            while (checkpoint.latest(tmp_path / "killed" / runs.CHECKPOINTS) or 0) <= reached[-1]:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.02)
+            began = time.monotonic() - started
+            time.sleep(rng.uniform(0, 1))
+        else:  # before it, most often
+            time.sleep(rng.uniform(0, began))
+        process.kill()
+        process.communicate()
+        reached.append(checkpoint.latest(tmp_path / "killed" / runs.CHECKPOINTS) or 0)
+    assert reached == sorted(reached) and 0 < reached[-1] < 120_000, reached
+    last = train(runs.resume(tmp_path / "killed", None), resume=tmp_path / "killed", console=False)
+    assert_same_bits(final_state(last.folder), final_state(whole.folder))
+    hidden = [path.name for path in last.folder.rglob(".*")]
+    assert not hidden, "no unfinished checkpoint and no lock stays"
+    steps = [record["env_steps"] for record in read_metrics(last.folder)]
+    assert steps == sorted(steps)
+
+
 def test_sigterm_saves_and_names_the_command_that_resumes(tmp_path):
     process = start(tmp_path, "stopped", total_env_steps=40_000_000)
     wait_for_checkpoint(process, tmp_path / "stopped")
