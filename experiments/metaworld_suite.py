@@ -11,7 +11,7 @@ from typing import Any
 
 from crl_jax.play import policy
 from envs_mjx import SPLITS
-from envs_mjx.physics import cores
+from envs_mjx.physics.cores import stay_on
 from experiments import study
 from experiments.metaworld_tables import CLIP_EVERY, CLIP_SIZE, PRESETS, section
 
@@ -45,7 +45,7 @@ def run(
         dry_run: Print the runs and do nothing.
     """
     if core is not None:
-        cores.stay_on(core)
+        stay_on(core)
     names = tuple(dict.fromkeys(name for task in tasks for name in (SPLITS["mt50"] if task == "all" else (task,))))
     changes = {"until": until} | ({"total_env_steps": total_env_steps} if total_env_steps else {})
     cells = [study.Cell(task, preset, {"task": task, **changes}) for task in names]

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from envs_mjx.physics.cores import cores
+from envs_mjx.base import EnvError
+from envs_mjx.physics.cores import cores, stay_on
 
 CHAINED = """
 import os
@@ -52,3 +53,15 @@ def test_cores_are_those_that_are_left_to_us() -> None:
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_a_process_stays_on_the_core_it_is_told() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    try:
+        stay_on(len(allowed) - 1)
+        assert os.sched_getaffinity(0) == {allowed[-1]}
+    finally:
+        os.sched_setaffinity(0, allowed)
+    for core in (-1, len(allowed)):
+        with pytest.raises(EnvError, match=f"core={core}: this process may use {len(allowed)} cores"):
+            stay_on(core)
