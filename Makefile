@@ -12,7 +12,7 @@ comma := ,
 EXTRA := $(if $(filter cpu,$(ACCELERATOR)),,$(ACCELERATOR))
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all check format bench results clean
+.PHONY: help install train test test-all check format bench results docs docs-serve clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +30,20 @@ test-all: $(DEV) ## Run every test
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
-check: $(DEV) ## Lint, formatting and types
+check: $(DEV) ## Lint, formatting, types, and the docs without a warning
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@echo "Building the docs (about a minute) ..."
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+docs: $(DEV) ## Build the documentation under docs/_build/html
+	@echo "Building the docs (about a minute) ..."
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-serve: docs ## Build the documentation and show it at http://localhost:8000
+	$(BIN)/python -m http.server 8000 --bind localhost --directory docs/_build/html
 
 format: $(DEV) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
@@ -43,11 +53,11 @@ bench: $(RUNTIME) ## Measure env steps/s and the parts of an iteration here
 	$(BIN)/crl bench env_throughput
 	$(BIN)/crl bench train_throughput
 
-results: $(RUNTIME) ## Make the tables and figures of README.md and docs/results.md from the kept runs
+results: $(RUNTIME) ## Make the tables and figures of README.md and the docs from the kept runs
 	$(BIN)/python -m experiments.pages
 
 clean: ## Remove .venv, caches and build leftovers (runs/ stays)
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -66,5 +76,5 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(RUNTIME)
 	@echo "Installing test and lint tools into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,cluster$(if $(EXTRA),$(comma)$(EXTRA))]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,cluster$(if $(EXTRA),$(comma)$(EXTRA))]"
 	@touch $@

@@ -1,4 +1,4 @@
-"""Presets that exist for a table of docs/results.md: `metaworld_cpu` without one ingredient after another."""
+"""Presets of docs/experiments/presets.md: `metaworld_cpu` without one ingredient after another."""
 
 from __future__ import annotations
 

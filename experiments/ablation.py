@@ -93,7 +93,7 @@ def report(tasks: tuple[str, ...] = TASKS, score: Score = "auc_success_any", out
 
 
 def section() -> str:
-    """Draws the heat maps of docs/results.md; returns their Markdown.
+    """Draws the heat maps of docs/experiments/ablation.md; returns their Markdown.
 
     Raises:
         ConfigError: no run is kept.

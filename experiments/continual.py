@@ -305,7 +305,7 @@ def section(sequence: str = "easy") -> str:
 
 
 def details(sequence: str = "easy") -> str:
-    """The tables of docs/results.md, as Markdown.
+    """The tables of docs/continual.md, as Markdown.
 
     Raises:
         ConfigError: no run is kept.

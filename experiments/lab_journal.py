@@ -188,7 +188,7 @@ def overview(kept: Mapping[str, list[Path]], tasks: Sequence[str], path: Path) -
 
 
 def table() -> str:
-    """The table of docs/results.md, as Markdown.
+    """The table of docs/experiments/lab_journal.md, as Markdown.
 
     Raises:
         ConfigError: no run is kept.

@@ -14,7 +14,7 @@ from crl_jax.play import video
 from crl_jax.report.figures import tasks_figure
 from crl_jax.report.stats import best_and_last
 from crl_jax.runs.loggers import read_metrics
-from envs_mjx import SPLITS
+from envs_mjx import SPLITS, describe
 from envs_mjx.film import sheet
 from experiments import study
 from experiments.study import RESULTS, ROOT
@@ -36,7 +36,7 @@ PRESETS = (
     "metaworld_cpu_99",
     "metaworld_cpu_sharp",
 )
-"""The default preset, and the presets that README and docs/results.md compare it with."""
+"""The default preset, and the presets that README and docs/experiments/presets.md compare it with."""
 BASELINES = ("sac_cpu", "sac_her_cpu", "td3_cpu", "td3_her_cpu")
 """Presets of SAC and TD3 that `baselines` compares with `metaworld_cpu_steps` on one task."""
 
@@ -134,12 +134,59 @@ def _unlearned(groups: dict[str, list[Path]]) -> list[str]:
     ]
 
 
+TELLING = (
+    *("reach", "push", "pick-place", "pick-out-of-hole", "door-open", "drawer-open", "hammer", "window-open"),
+    *("peg-insert-side", "bin-picking", "box-close", "shelf-place", "stick-push", "assembly"),
+)
+"""Tasks of README's table."""
+
+
+def first_seeds() -> dict[str, dict[str, Any]]:
+    """Task -> what the first seed's kept run has reached with the default preset."""
+    folders = {path.parent.name.removesuffix("-s0"): path.parent for path in _kept(PRESETS[0], "*-s0")}
+    return {task: _told(folders[task]) for task in SPLITS["mt50"] if task in folders}
+
+
+def _kept(preset: str, name: str) -> list[Path]:
+    return sorted((RESULTS / preset).glob(f"{name}/{study.SCORE}"))
+
+
+def learned() -> str:
+    """README's table: how many tasks are learned, and some of them."""
+    ones = first_seeds()
+    good = sum(one["success_final"] >= SOLVED for one in ones.values())
+    lines = [
+        f"**{good} of 50** tasks end at {SOLVED} or more; {50 - len(ones)} have not been run yet.",
+        "",
+        "| task | success | in the official package | env steps | minutes |",
+        "|---|---|---|---|---|",
+    ]
+    for task in TELLING:
+        if task in ones:
+            one = ones[task]
+            success = f"{one['success_final']:.2f} | {one['official']['success_final']:.2f}"
+            lines.append(f"| {task} | {success} | {one['env_steps'] / 1e6:.1f} M | {one['minutes']:.0f} |")
+    return "\n".join(lines)
+
+
+def world() -> str:
+    """A row for each of the 50 tasks: success rule, engines, and what was reached."""
+    ones = first_seeds()
+    lines = ["| task | success | engines | reached |", "|---|---|---|---|"]
+    for task in SPLITS["mt50"]:
+        row = describe(task)
+        engines = ", ".join(name + "\\*" * (name in row.unfaithful) for name in row.engines)
+        reached = f"{ones[task]['success_final']:.2f}" if task in ones else "not run yet"
+        lines.append(f"| {task} | `{row.success}` | {engines} | {reached} |")
+    return "\n".join([*lines, "", "\\* not measured to be faithful there: needs `--allow-unfaithful`."])
+
+
 def compared() -> str:
     """Markdown table of published reward-free success beside that of the kept runs, on the same tasks."""
     told = json.loads(PUBLISHED.read_text())
     lines = ["| task | CRL | CRTR | IWR | ours, any | ours, final | seeds |", "|---|---|---|---|---|---|---|"]
     for task, published in told["tasks"].items():
-        ones = [_told(path.parent) for path in sorted((RESULTS / PRESETS[0]).glob(f"{task}-s*/{study.SCORE}"))]
+        ones = [_told(path.parent) for path in _kept(PRESETS[0], f"{task}-s*")]
         ours = [study.spread([one[f"success_{when}"] for one in ones]) for when in ("any", "final")]
         theirs = [f"{published[name]:.2f}" for name in ("crl", "crtr", "iwr")]
         lines.append(f"| {' | '.join([task, *theirs, *ours, str(len(ones))])} |")

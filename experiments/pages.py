@@ -1,4 +1,4 @@
-"""Writes the tables and figures of README.md and docs/results.md from the kept runs: `python -m experiments.pages`.
+"""Writes the tables and figures of README.md and the docs from the kept runs: `python -m experiments.pages`.
 
 `make results` runs this module. Each section stands between two marks, <!-- name:begin --> and <!-- name:end -->. No
 number between marks is typed by hand.
@@ -7,6 +7,7 @@ number between marks is typed by hand.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,27 +26,32 @@ from experiments import (
 )
 from experiments.study import ROOT
 
+DOCS = ROOT / "docs"
+STUDIES = DOCS / "experiments"
 _OF_PRESET = {preset: functools.partial(metaworld_tables.section, preset) for preset in metaworld_tables.PRESETS}
-_IN_README = ("metaworld_cpu", "sac_her_cpu")
+_BEFORE = [name for name in _OF_PRESET if name not in ("metaworld_cpu", "sac_her_cpu")]
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    ROOT / "README.md": {
-        **{preset: _OF_PRESET[preset] for preset in _IN_README},
-        "single_goal": single_goal.section,
-        "lab_journal": lab_journal.section,
-        "depth_scaling": depth_scaling.section,
-        "topology": topology.section,
-        "locomotion": locomotion.section,
+    ROOT / "README.md": {"learned": metaworld_tables.learned},
+    DOCS / "world.md": {"world": metaworld_tables.world},
+    STUDIES / "metaworld.md": {
+        "metaworld_cpu": _OF_PRESET["metaworld_cpu"],
+        "published": metaworld_tables.compared,
+    },
+    STUDIES / "presets.md": {name: _OF_PRESET[name] for name in _BEFORE},
+    STUDIES / "baselines.md": {
+        "sac_her_cpu": _OF_PRESET["sac_her_cpu"],
+        "baselines": metaworld_tables.baselines,
+    },
+    STUDIES / "single_goal.md": {"single_goal": single_goal.section},
+    STUDIES / "lab_journal.md": {"lab_journal": lab_journal.section, "lab_journal_cells": lab_journal.table},
+    STUDIES / "ablation.md": {"ablation": ablation.section},
+    STUDIES / "depth.md": {"depth_scaling": depth_scaling.section, "topology": topology.section},
+    STUDIES / "locomotion.md": {"locomotion": locomotion.section},
+    DOCS / "continual.md": {
         "continual": continual.section,
         "continual_cw10": functools.partial(continual.section, "cw10"),
-    },
-    ROOT / "docs" / "results.md": {
-        **{preset: section for preset, section in _OF_PRESET.items() if preset not in _IN_README},
-        "baselines": metaworld_tables.baselines,
-        "published": metaworld_tables.compared,
-        "lab_journal": lab_journal.table,
-        "ablation": ablation.section,
-        "continual": continual.details,
-        "continual_cw10": functools.partial(continual.details, "cw10"),
+        "continual_details": continual.details,
+        "continual_cw10_details": functools.partial(continual.details, "cw10"),
     },
 }
 """Page -> mark -> function that makes the section's Markdown, with picture paths relative to ROOT."""
@@ -70,7 +76,8 @@ def write(pages: Mapping[Path, Mapping[str, Callable[[], str]]] = PAGES) -> None
 
 def placed(markdown: str, page: Path) -> str:
     """The section's Markdown with picture paths made relative to the page's folder."""
-    return markdown.replace("](docs/", "](") if page.parent == ROOT / "docs" else markdown
+    folder = os.path.relpath(DOCS, page.parent)
+    return markdown.replace("](docs/", "](" if folder == "." else f"]({folder}/")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The contrastive loss in chunks of C rows of logits, without the whole (B, B) matrix of logits.
 
-A loss reads the logits only through `Reduction`s, which are computed on every chunk and then joined. A chunk holds
+A loss reads the logits only through reductions, which are computed on every chunk and then joined. A chunk holds
 whole rows; a column's logsumexp is joined from K partial ones. The backward pass recomputes each chunk's logits. Memory
 falls from a few (B, B) arrays to a few (C, B) and one (K, B).
 

@@ -21,7 +21,8 @@ hand_object: [hand, gripper opening if the task states one, object].
 object_relative: [object, gripper opening if the hand holds the object on its way, hand - object]; with a tool
 [object, opening, tool's working end - object, hand - grasp].
 auto: object_relative where the object can be put anywhere, hand_object where it is part of a fixture. With
-object_relative goals, training on hammer forgot what it had learned: the nail gives way a little (docs/results.md).
+object_relative goals, training on hammer forgot what it had learned: the nail gives way a little
+(docs/experiments/presets.md).
 """
 PLACE = (0.0, 0.7, 0.1), (0.15, 0.15, 0.1)
 """Centre and spread (metres) of positions in the workspace."""
