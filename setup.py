@@ -9,4 +9,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["crl_jax*", "envs_mjx*"]), "crl_jax.configs"],
     package_dir={"crl_jax.configs": "configs"},
+    package_data={"crl_jax.play": ["policies/*.npz"]},
 )

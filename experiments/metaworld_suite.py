@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from crl_jax.play import policy
+from crl_jax.config import ConfigError
+from crl_jax.play import policy, shipped
 from envs_mjx import SPLITS
 from envs_mjx.physics.cores import stay_on
 from experiments import study
-from experiments.metaworld_tables import CLIP_EVERY, CLIP_SIZE, PRESETS, section
+from experiments.metaworld_tables import CLIP_EVERY, CLIP_SIZE, PRESETS, SOLVED, first_seeds, section
+from experiments.study import ROOT
 
 FRESH_EPISODES, OFFICIAL_EPISODES, FRESH_SEED = 512, 100, 1_000_003
 """Episodes of `score`, and their seed, which no run and no evaluation takes."""
@@ -69,6 +72,39 @@ def score(folder: Path) -> dict[str, Any]:
     return told
 
 
+def ship(folder: Path = Path("runs/metaworld_cpu"), least: float = SOLVED) -> int:
+    """Write the policies of the first seed's kept runs into the package, for `crl demo`.
+
+    Args:
+        folder: Folder of the run folders with their checkpoints.
+        least: Success at the last step, on fresh episodes, that a policy must have.
+    """
+    for task, told in first_seeds().items():
+        run_folder = folder / f"{task}-s0"
+        if told["success_final"] < least or not (run_folder / "score.json").exists():
+            continue
+        trained = policy.load(run_folder)
+        if trained.env_steps != told["env_steps"]:
+            raise ConfigError(
+                f"{run_folder}: at {trained.env_steps:,} env steps, the kept run at {told['env_steps']:,}"
+            )
+        official = told["official"]["success_final"]
+        command = f"crl train {task} --preset {PRESETS[0]} --seed 0 --until 0.95"
+        about = shipped.About(
+            task, trained.env_steps, told["success_final"], official, command, commit(), trained.config.to_dict()
+        )
+        print(shipped.save(trained, about))
+    return 0
+
+
+def commit() -> str:
+    """The checkout's commit, in short."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=9", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def report(presets: tuple[str, ...] = PRESETS) -> int:
     """Print a table for each preset and draw docs/<preset>.png, from the kept runs.
 
@@ -81,4 +117,4 @@ def report(presets: tuple[str, ...] = PRESETS) -> int:
 
 
 if __name__ == "__main__":
-    study.cli({"run": run, "report": report})
+    study.cli({"run": run, "report": report, "ship": ship})

@@ -25,7 +25,7 @@ from crl_jax.config import Config, ConfigError, nearest, require
 
 _MAIN = '\nif __name__ == "__main__"'
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-COMMANDS = ("train", "continual", "eval", "render", "report", "envs", "audit", "bench", "fidelity", "profile")
+COMMANDS = ("train", "continual", "eval", "render", "demo", "report", "envs", "audit", "bench", "fidelity", "profile")
 MEASURED = ("fidelity", "profile")
 """Commands that run the benchmark of the same name."""
 USAGE = """usage: crl COMMAND ...
@@ -39,6 +39,7 @@ USAGE = """usage: crl COMMAND ...
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
+  demo [TASK] [--list]                   play a trained policy that ships with the package
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
   envs                                   list the tasks
   audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
@@ -78,6 +79,7 @@ def _main(presets: Mapping[str, Config], arguments: list[str]) -> int:
         handlers: dict[str, Callable[..., int]] = {
             "eval": _eval,
             "render": _render,
+            "demo": _demo,
             "report": _report,
             "envs": _envs,
             "audit": _audit,
@@ -207,6 +209,65 @@ def _render(
             path = render.film_run(Path(target), step, out, episodes, seed, size, camera)
     console.print(str(path), highlight=False, soft_wrap=True)
     return 0
+
+
+def _demo(
+    task: tyro.conf.Positional[str] = "",
+    /,
+    list: bool = False,
+    episodes: int = 3,
+    seed: int = 1,
+    out: Path | None = None,
+    width: int = 480,
+    height: int = 360,
+    camera: str = "close",
+) -> int:
+    """Play a trained policy that ships with the package: its success on fresh episodes, and a film.
+
+    Args:
+        task: One of --list.
+        list: List the policies that ship, with the success of each and the run that made it.
+        episodes: Fresh episodes to film, one after another.
+        seed: Seed of starts and goals.
+        out: The mp4; demo-TASK.mp4 by default.
+        width: Pixels.
+        height: Pixels.
+        camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
+    """
+    from crl_jax.play import policy, render, shipped
+
+    console = Console()
+    if list or not task:
+        _show_shipped(console)
+        return 0
+    for name, value in (("episodes", episodes), ("width", width), ("height", height)):
+        require(value >= 1, name, value, "must be at least 1")
+    about, path = shipped.about(task), render.checked(out or Path(f"demo-{task}.mp4"), ".mp4")
+    console.print(f"{task}: trained for {about.env_steps:,} env steps without a reward", highlight=False)
+    with console.status("Loading the policy ..."):
+        trained = shipped.load(task)
+    with console.status("128 fresh episodes ..."):
+        found = policy.score(trained, 128, seed)
+    console.print(f"success at the last step of 128 fresh episodes: {found['success_final']:.0%}", highlight=False)
+    with console.status(f"Filming {episodes} episodes (the first film on a machine takes a minute) ..."):
+        policy.film(trained, path, episodes, seed, (width, height), camera)
+    console.print(str(path), highlight=False, soft_wrap=True)
+    return 0
+
+
+def _show_shipped(console: Console) -> None:
+    """Print a table of the policies that ship."""
+    from crl_jax.play import shipped
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("task", "success", "official", "env steps", "commit"):
+        table.add_column(title, justify="left" if title == "task" else "right", no_wrap=True)
+    for task in shipped.names():
+        one = shipped.about(task)
+        steps = f"{one.env_steps:,}"
+        table.add_row(task, f"{one.success:.2f}", f"{one.official:.2f}", steps, one.commit)
+    console.print(table)
+    console.print("`crl demo TASK` plays one. Success: last step of 512 fresh episodes.", highlight=False)
 
 
 def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = None) -> int:

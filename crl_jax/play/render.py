@@ -39,7 +39,7 @@ def film_run(
     folder: Path, step: int | None, out: Path | None, episodes: int, seed: int, size: Size, camera: str
 ) -> Path:
     """Writes an mp4 of a run's policy; returns its path."""
-    path = _checked(out or folder / "videos" / "policy.mp4", ".mp4")
+    path = checked(out or folder / "videos" / "policy.mp4", ".mp4")
     return policy.film(policy.load(folder, step), path, episodes, seed, size, camera)
 
 
@@ -47,7 +47,7 @@ def film_task(
     task: str, out: Path | None, name: str | None, episodes: int, seed: int, size: Size, camera: str, physics: str
 ) -> Path:
     """Writes an mp4 of a task under the policy `name` (None: see `film.policy_of`); returns its path."""
-    path = _checked(out or Path(f"{task}.mp4"), ".mp4")
+    path = checked(out or Path(f"{task}.mp4"), ".mp4")
     with video.quiet_forks():
         frames, fps = film.film(task, name, episodes, seed, size, camera, physics)
         return video.write_video(frames, path, fps)
@@ -57,7 +57,7 @@ def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = envs_mjx.S
     """Writes a PNG with a picture of each task at the moment its scripted policy succeeds; returns its path."""
     from PIL import Image
 
-    _checked(path, ".png")
+    checked(path, ".png")
     pictures = []
     for task in track(tasks, "drawing", console=console):
         with video.quiet_forks():
@@ -69,7 +69,7 @@ def draw_sheet(path: Path, console: Console, tasks: tuple[str, ...] = envs_mjx.S
     return path
 
 
-def _checked(path: Path, suffix: str) -> Path:
+def checked(path: Path, suffix: str) -> Path:
     """`path`, with its folder made. Raises ConfigError if `path` lacks the suffix or cannot be written."""
     if path.suffix != suffix:
         raise ConfigError(f"out={path}: must end in {suffix}")
