@@ -4,7 +4,9 @@ from envs_mjx.adaptors.gym import register
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, State, check_buffers
 from envs_mjx.metaworld import official, splits
 from envs_mjx.registry import (
+    GROUPS,
     SPLITS,
+    Description,
     audit,
     check,
     contract_of,
@@ -21,7 +23,9 @@ from envs_mjx.registry import (
 register()
 
 __all__ = [
+    "GROUPS",
     "SPLITS",
+    "Description",
     "EnvError",
     "EnvSpec",
     "GoalEnv",

@@ -36,6 +36,15 @@ _OWN_HORIZON = {maze.name: maze.horizon for maze in MAZES.values()} | {
 """Task -> horizon, for the tasks outside Meta-World."""
 
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "metaworld": tuple(TASKS),
+    "single-goal": tuple(SINGLE_GOAL),
+    "mazes": tuple(maze.name for maze in MAZES.values()),
+    "bodies": tuple(locomotion.TASKS),
+}
+"""Kind of task -> its tasks."""
+
+
 def names() -> tuple[str, ...]:
     """Every task that `make` knows."""
     return (*TASKS, *SINGLE_GOAL, *_OWN_HORIZON)

@@ -6,13 +6,16 @@ so that this package does not import `configs`.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import fnmatch
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich import box
@@ -41,7 +44,7 @@ USAGE = """usage: crl COMMAND ...
   render TASK [--policy NAME]            film a task under its scripted or a random policy
   demo [TASK] [--list]                   play a trained policy that ships with the package
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
-  envs                                   list the tasks
+  envs [PATTERN...] [--group NAME]       list the tasks
   audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
   bench [NAME] [options]                 list the benchmarks, or run one
   profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
@@ -285,39 +288,59 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     found = recorded.find_runs(run)
     page = report.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
     console = Console()
-    console.print(report.table(found))
+    console.print(report.table(found, console.width))
     if len(found) > 1:
-        console.print(report.group_table(recorded.groups_of(found)))
+        console.print(report.group_table(recorded.groups_of(found), console.width))
     console.print(str(page), highlight=False, soft_wrap=True)
     return 0
 
 
-def _envs(goal: str = "hand_object", horizon: int | None = None) -> int:
-    """List the tasks: sizes, horizon, success rule, engines.
+def _envs(
+    pattern: tyro.conf.Positional[tuple[str, ...]] = (),
+    /,
+    group: Literal["all", "metaworld", "single-goal", "mazes", "bodies"] = "all",
+    goal: str = "hand_object",
+    horizon: int | None = None,
+    json: bool = False,
+) -> int:
+    """List the tasks: success rule, engines, horizon, sizes. On a narrow terminal the sizes are left out.
 
     Args:
+        pattern: Tasks to list, e.g. push*; all by default.
+        group: Tasks of one kind.
         goal: Goal contract for which sizes are shown: object, hand_object, object_relative or auto.
         horizon: Env steps of an episode; the task's own by default.
+        json: Print JSON with every field.
     """
     import envs_mjx
+    from crl_jax.report.columns import Column, fitted
     from envs_mjx.locomotion.tasks import BACKENDS
 
-    names = envs_mjx.names()
+    known = envs_mjx.names() if group == "all" else envs_mjx.GROUPS[group]
+    names = [name for name in known if not pattern or any(fnmatch.fnmatch(name, one) for one in pattern)]
+    require(bool(names), "envs", " ".join(pattern), f"no such task; nearest: {nearest(' '.join(pattern), known)}")
     rows = [envs_mjx.describe(name, goal, horizon) for name in names]
-    table = Table(title=f"{len(names)} tasks (goal contract {goal})", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("task", no_wrap=True)
-    for title in ("state", "goal", "action", "horizon"):
-        table.add_column(title, justify="right")
-    table.add_column("success (native)")
-    table.add_column("engines", no_wrap=True)
-    for row in rows:
-        sizes = (row.obs_size, row.goal_size, row.action_size, row.horizon)
+    if json:
+        print(dumps([dataclasses.asdict(row) for row in rows], indent=1))
+        return 0
+
+    def engines(row: envs_mjx.Description) -> str:
         shown = dict.fromkeys("Brax" if name in BACKENDS else name for name in row.engines)
-        engines = [name + "*" * (name in row.unfaithful) for name in shown]
-        table.add_row(row.name, *map(str, sizes), row.success, ", ".join(engines))
-    Console().print(table)
-    Console().print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
-    Console().print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
+        return ", ".join(name + "*" * (name in row.unfaithful) for name in shown)
+
+    console = Console()
+    columns = [
+        Column("task", [row.name for row in rows], right=False),
+        Column("success (native)", [row.success for row in rows], right=False, folds=True),
+        Column("engines", [engines(row) for row in rows], right=False),
+        Column("horizon", [str(row.horizon) for row in rows], 1),
+        Column("state", [str(row.obs_size) for row in rows], 3),
+        Column("goal", [str(row.goal_size) for row in rows], 2),
+        Column("action", [str(row.action_size) for row in rows], 4),
+    ]
+    console.print(fitted(columns, console.width, f"{len(names)} tasks (goal contract {goal})"))
+    console.print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
+    console.print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
     return 0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from crl_jax.config import ConfigError
+from crl_jax.report.columns import Column, fitted
 from crl_jax.report.figures import Band, comparison_figure, curve_figure, diagnostics_figure
 from crl_jax.report.stats import area_under_curve, best_and_last, iqm, iqm_interval
 from crl_jax.runs.recorded import config_of, curve_of, find_runs, flat, groups_of, records_of, task_of, throughput
@@ -62,26 +63,25 @@ def summary(folder: Path) -> dict[str, Any]:
     return found
 
 
-def table(folders: Sequence[Path]) -> Table:
-    """A rich table with one row per run."""
+def table(folders: Sequence[Path], width: int = 80) -> Table:
+    """A rich table with one row per run, in `width` characters."""
     columns = (
-        ("task", "task", "{}"),
-        ("seed", "seed", "{}"),
-        ("best any", "best_success_any", "{:.0%}"),
-        ("last any", "last_success_any", "{:.0%}"),
-        ("AUC any", "auc_success_any", "{:.3f}"),
-        ("last final", "last_success_final", "{:.0%}"),
-        ("env steps", "env_steps", "{:,}"),
-        ("seconds", "seconds", "{:,.0f}"),
-        ("env steps/s", "env_steps_per_s", "{:,.0f}"),
+        ("last any", "last_success_any", "{:.0%}", 0),
+        ("last final", "last_success_final", "{:.0%}", 0),
+        ("best any", "best_success_any", "{:.0%}", 3),
+        ("AUC any", "auc_success_any", "{:.3f}", 5),
+        ("env steps", "env_steps", "{:,}", 1),
+        ("seconds", "seconds", "{:,.0f}", 2),
+        ("env steps/s", "env_steps_per_s", "{:,.0f}", 4),
+        ("task", "task", "{}", 7),
+        ("seed", "seed", "{}", 6),
     )
-    shown = Table(title="Runs")
-    shown.add_column("run")
-    for title, _, _ in columns:
-        shown.add_column(title, justify="left" if title == "task" else "right")
-    for row in map(summary, folders):
-        shown.add_row(row["name"], *(form.format(row[key]) if key in row else "-" for _, key, form in columns))
-    return shown
+    rows = list(map(summary, folders))
+    told = [
+        Column(title, [form.format(row[key]) if key in row else "-" for row in rows], rank, title != "task")
+        for title, key, form, rank in columns
+    ]
+    return fitted([Column("run", [row["name"] for row in rows], right=False, folds=True), *told], width, "Runs")
 
 
 SCORES = tuple(f"{kind}_success_{when}" for when in ("any", "final") for kind in ("best", "last", "auc"))
@@ -109,15 +109,17 @@ def aggregate(groups: Groups) -> list[dict[str, Any]]:
     return rows
 
 
-def group_table(groups: Groups) -> Table:
-    """`aggregate` as a rich table."""
-    shown_ = Table(title="Groups: interquartile mean [95% bootstrap interval]")
-    shown_.add_column("group")
-    for title in ("runs", *(name.replace("_", " ") for name in SCORES)):
-        shown_.add_column(title, justify="right")
-    for row in aggregate(groups):
-        shown_.add_row(row["label"], str(row["runs"]), *(interval(row.get(name)) for name in SCORES))
-    return shown_
+def group_table(groups: Groups, width: int = 80) -> Table:
+    """`aggregate` as a rich table, in `width` characters."""
+    rows, ranks = aggregate(groups), dict(zip(SCORES, (3, 1, 5, 4, 0, 6), strict=True))
+    told = [
+        Column(name.replace("_success", "").replace("_", " "), [interval(row.get(name)) for row in rows], ranks[name])
+        for name in SCORES
+    ]
+    names = Column("group", [row["label"] for row in rows], right=False, folds=True)
+    counts = Column("runs", [str(row["runs"]) for row in rows], 2)
+    title = "Success of groups: interquartile mean [95% bootstrap interval]"
+    return fitted([names, counts, *told], width, title)
 
 
 def interval(value: tuple[float, float, float] | None) -> str:
