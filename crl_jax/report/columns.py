@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -35,10 +35,10 @@ def fitted(columns: Sequence[Column], width: int, title: str = "") -> Table:
     while 1 + sum(column.width + _GAP for column in kept) > width and any(column.rank for column in kept):
         kept.remove(max(kept, key=lambda column: column.rank))
     table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, title_justify="left"
+        title=title or None, box=box.SIMPLE_HEAD, padding=(0, _PADDING, 0, 0), pad_edge=False, title_justify="left"
     )
     for column in kept:
-        justify: Literal[left, right] = "right" if column.right else "left"
+        justify: Literal["left", "right"] = "right" if column.right else "left"
         table.add_column(column.title, justify=justify, no_wrap=not column.folds, overflow="fold")
     for row in zip(*(column.cells for column in kept), strict=True):
         table.add_row(*row)
