@@ -23,12 +23,26 @@ from rich.console import Console
 from rich.table import Table
 
 from crl_jax.cli import train as cli_train
+from crl_jax.cli.doctor import doctor
 from crl_jax.cli.options import USER_ERRORS, call, shown
 from crl_jax.config import Config, ConfigError, nearest, require
 
 _MAIN = '\nif __name__ == "__main__"'
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-COMMANDS = ("train", "continual", "eval", "render", "demo", "report", "envs", "audit", "bench", "fidelity", "profile")
+COMMANDS = (
+    "train",
+    "continual",
+    "eval",
+    "render",
+    "demo",
+    "report",
+    "envs",
+    "audit",
+    "doctor",
+    "bench",
+    "fidelity",
+    "profile",
+)
 MEASURED = ("fidelity", "profile")
 """Commands that run the benchmark of the same name."""
 USAGE = """usage: crl COMMAND ...
@@ -46,6 +60,7 @@ USAGE = """usage: crl COMMAND ...
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
   envs [PATTERN...] [--group NAME]       list the tasks
   audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
+  doctor                                 what this machine has, and what works on it
   bench [NAME] [options]                 list the benchmarks, or run one
   profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
   fidelity [options]                     measure how near the engines are to the official physics (bench fidelity)
@@ -86,6 +101,7 @@ def _main(presets: Mapping[str, Config], arguments: list[str]) -> int:
             "report": _report,
             "envs": _envs,
             "audit": _audit,
+            "doctor": doctor,
             "bench": _bench,
         }
         code: int = call(handlers[command], arguments, prog=f"crl {command}")
