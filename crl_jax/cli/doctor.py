@@ -105,6 +105,7 @@ def _engine(name: str) -> str:
 def _renderer() -> str:
     """The renderer, by drawing a picture with it."""
     import jax
+    import numpy as np
 
     import envs_mjx
     from envs_mjx.pictures import render
@@ -112,7 +113,7 @@ def _renderer() -> str:
     name = render.backend()
     env = envs_mjx.make("reach", 1, physics="c", threads=1)
     state = jax.jit(env.reset)(jax.random.PRNGKey(0))
-    env.frames([(state.physics, state.target, 0)], 32, 24, "corner")  # type: ignore[list-item]
+    env.frames([(state.physics, np.asarray(state.target), 0)], 32, 24, "corner")
     return {"warp": "by Warp's ray tracer, slowly (install EGL or OSMesa: apt install libosmesa6)"}.get(
         name, f"by {name}"
     )
