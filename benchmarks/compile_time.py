@@ -22,6 +22,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 FRESH, KERNELS, CACHED = "fresh", "no JAX cache", "JAX cache"
 STARTS = {"c": (KERNELS, CACHED), "warp": (FRESH, KERNELS, CACHED), "jax": (KERNELS, CACHED)}
@@ -91,7 +92,7 @@ def main(settings: Settings) -> None:
     """Measure, print, write results/compile_time.json."""
     console, rows = Console(stderr=True), []
     for engine, task in settings.cases:
-        with console.status(f"{engine} {task}"):
+        with doing(f"{engine} {task}", console):
             rows += measure_case(engine, task, settings)
         common.write("compile_time", rows, asdict(settings))
     titles = [

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 LIMIT = 3600.0
 """Seconds that a process may take."""
@@ -106,7 +107,7 @@ def main(repeats: int = 3, width: int = 256, batch_size: int = 256) -> int:
     measured: dict[Case, list[dict[str, Any]]] = {one: [] for one in CASES}
     for repeat in range(repeats):
         for one in CASES:
-            with console.status(f"{one}, {repeat + 1} of {repeats}"):
+            with doing(f"{one}, {repeat + 1} of {repeats}", console):
                 run = common.fresh_process("benchmarks.depth", sizes | asdict(one), LIMIT)
             if "not_measured" in run:
                 raise SystemExit(f"depth: {one}: {run['not_measured']}")

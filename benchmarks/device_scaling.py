@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def main(settings: Settings) -> int:
         # Only the CPU backend has virtual devices. The callback of each needs a thread (crl_jax/scale/parallel.py).
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         pool = str(max(16, 2 * devices))
-        with console.status(f"{devices} devices"):
+        with doing(f"{devices} devices", console):
             rows.append(
                 common.fresh_process(
                     "benchmarks.device_scaling",

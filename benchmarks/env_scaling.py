@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 FIGURE = Path(__file__).parent.parent / "docs" / "env_scaling.png"
 
@@ -119,7 +120,7 @@ def main(settings: Settings) -> None:
     for engine in settings.engines:
         for num_envs in settings.num_envs:
             case = {"engine": engine, "num_envs": num_envs, **shared}
-            with console.status(f"{engine}, {num_envs} environments"):
+            with doing(f"{engine}, {num_envs} environments", console):
                 rows.append(common.fresh_process("benchmarks.env_scaling", case, settings.build_limit + settings.limit))
             common.write("env_scaling", rows, asdict(settings))
     titles = ["engine", "envs", "env steps/s", "on a GPU", "per CPU s", "cores", "compile, s"]

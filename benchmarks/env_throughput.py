@@ -20,6 +20,7 @@ from rich.console import Console
 
 from benchmarks import common, env_scaling
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def main(settings: Settings) -> None:
     """Measure, print, write results/env_throughput.json."""
     console, rows = Console(stderr=True), []
     for task in settings.tasks:
-        with console.status(f"{task}: official and ours in turn"):
+        with doing(f"{task}: official and ours in turn", console):
             rows.append(measure_task(task, settings))
     titles = ["task", "official, env steps/s", "processes", "ours, env steps/s", "ratio", "our first call, s"]
     table = [

@@ -21,6 +21,7 @@ from rich.console import Console
 from benchmarks import common, fidelity_page
 from benchmarks.scripted_policies import draw_vectors, official_successes
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 POINTS = 10
 """Tolerance on the scripted policy's success rate against engine `c`, in percentage points."""
@@ -254,7 +255,7 @@ def main(settings: Settings) -> None:
     wanted = [case for case in wanted if not (settings.missing and case in rows)]
     for number, case in enumerate(wanted, 1):
         try:
-            with console.status(f"{number}/{len(wanted)} {' '.join(case)}"):
+            with doing(f"{number}/{len(wanted)} {' '.join(case)}", console):
                 row = measure(*case, settings)
         except EnvError as error:
             console.print(f"{' '.join(case)}: left out: {error}")

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 FIGURE = Path(__file__).parent.parent / "docs" / "gradient_norms.png"
 NETWORKS = ("phi", "actor")
@@ -178,7 +179,7 @@ def main(settings: Settings) -> int:
     spec, agent, batches = batches_of(settings)
     rows = []
     for number, case in enumerate(CASES, 1):
-        with console.status(f"{number}/{len(CASES)} {case.name}"):
+        with doing(f"{number}/{len(CASES)} {case.name}", console):
             rows.append(measure(case, settings, spec, agent, batches))
     titles = [f"{name}, max/min {when}" for when in ("first", "last") for name in NETWORKS]
     table = [texts(row) for row in rows]

@@ -20,6 +20,7 @@ from rich.console import Console
 import envs_mjx
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 from envs_mjx.physics import mjx
 
 
@@ -62,7 +63,7 @@ def main(settings: Settings) -> int:
     calls: dict[str, Callable[[], Any]] = {}
     compile_seconds: dict[str, float] = {}
     for name, with_levels in (("levels kept apart", True), ("MJX alone", False)):
-        with console.status(f"compiling: {name}"):
+        with doing(f"compiling: {name}", console):
             calls[name], compile_seconds[name] = compiled(settings, with_levels)
     common.interleaved(calls, 1)
     measured = common.interleaved(calls, settings.repeats)

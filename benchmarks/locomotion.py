@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def main(settings: Settings) -> None:
     """Measure, print, write results/locomotion.json."""
     console, rows = Console(stderr=True), []
     for task in settings.tasks:
-        with console.status(f"{task}: both engines in turn"):
+        with doing(f"{task}: both engines in turn", console):
             rows.append(measure_task(task, settings))
     titles = ["task", "Brax's backend", "there, env steps/s", "c, env steps/s", "ratio"]
     table = [

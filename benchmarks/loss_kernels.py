@@ -17,6 +17,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 FIGURE = Path(__file__).parent.parent / "docs" / "loss_kernels.png"
 COLOURS = {"matmul": "tab:blue", "difference": "tab:red", "chunked": "tab:green"}
@@ -127,7 +128,7 @@ def main(settings: Settings) -> None:
     """Measure, print, write results/loss_kernels.json and the plot."""
     console, rows = Console(stderr=True), []
     for batch in sorted({*settings.matmul, *settings.difference, *settings.chunked}):
-        with console.status(f"batch {batch}: every form in turn, {settings.repeats} times"):
+        with doing(f"batch {batch}: every form in turn, {settings.repeats} times", console):
             rows += measure(batch, settings)
     rows = with_ratios(rows)
     table = [

@@ -23,6 +23,7 @@ from rich.console import Console
 from benchmarks import common
 from benchmarks._peer_sides import Sizes
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 ROOT = Path(__file__).parent.parent
 MODULE = "jaxgcrl/agents/crl/crl.py"
@@ -137,14 +138,14 @@ def measure(settings: Settings, console: Console) -> dict[str, dict[str, list[fl
     sides: list[Side] = []
     try:
         for name, (python, paths) in places.items():
-            with console.status(f"{name}: building, compiling, filling the replay, a first iteration (minutes) ..."):
+            with doing(f"{name}: building, compiling, filling the replay, a first iteration (minutes) ...", console):
                 sides.append(Side(name, sizes, python, paths, (logs / f"{name}.log").open("w")))
                 sides[-1].answer()
         measured = {side.name: {"loop": [], "physics": []} for side in sides}  # type: ignore[var-annotated]
         for repeat in range(settings.repeats):
             for what in ("loop", "physics"):
                 for side in sides:
-                    with console.status(f"round {repeat + 1} of {settings.repeats}: {what} of {side.name}"):
+                    with doing(f"round {repeat + 1} of {settings.repeats}: {what} of {side.name}", console):
                         measured[side.name][what].append(side.ask(what))
     finally:
         for side in sides:

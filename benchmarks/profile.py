@@ -25,6 +25,7 @@ from configs import PRESETS
 from crl_jax import cli, loop
 from crl_jax.agents.crl import CRL
 from crl_jax.cli import train as cli_train
+from crl_jax.cli.progress import doing
 from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.experience.relabel import truncated_geometric
 from crl_jax.scale import compilation_cache
@@ -78,13 +79,13 @@ def inside(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
 
 def stages(setup: Setup, repeats: int, console: Console) -> tuple[list[dict[str, Any]], Callable[[], Any]]:
     """One row per stage (median ms per iteration, share of the stages' sum), and the whole iteration as a function."""
-    with console.status("Filling the ring with random actions ..."):
+    with doing("Filling the ring with random actions ...", console):
         state = warmed(setup)
         functions = parts(setup, state) | inside(setup, state)
     for name, function in functions.items():
-        with console.status(f"Compiling {name} ..."):
+        with doing(f"Compiling {name} ...", console):
             common.seconds(function)
-    with console.status(f"Timing every stage in turn, {repeats} times ..."):
+    with doing(f"Timing every stage in turn, {repeats} times ...", console):
         measured = {name: 1e3 * common.median(took) for name, took in common.interleaved(functions, repeats).items()}
     total = sum(measured[name] for name in PARTS)
     rows: list[dict[str, Any]] = []
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(f"method={config.agent.method!r}: crl profile takes the parts of 'crl' alone")
         folder = known.out or (run / "profile" if run else Path(config.run.runs) / "profile" / config.env.task)
         compilation_cache.enable()
-        with console.status("Building ..."):
+        with doing("Building ...", console):
             setup = build(with_overrides(config, iterations_per_round=1, devices=1))
         folder.mkdir(parents=True, exist_ok=True)
     except cli.USER_ERRORS as error:
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         return cli.fail(f"out={str(folder)!r}: cannot be written: {error.strerror}")
     rows, iteration = stages(setup, known.repeats, console)
-    with console.status("Tracing 2 iterations ..."):
+    with doing("Tracing 2 iterations ...", console):
         files = trace(iteration, folder, 2)
     content = {"machine": machine(), "config": config.to_dict(), "repeats": known.repeats, "stages": rows}
     (folder / "stages.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from benchmarks import common
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def main(settings: Settings) -> None:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         for number, task in enumerate(tasks, 1):
-            with console.status(f"{number}/{len(tasks)} {task}"):
+            with doing(f"{number}/{len(tasks)} {task}", console):
                 row = rows[task] = measure_task(task, settings, pool, workers)
             common.write("scripted_policies", _in_order(rows, known), asdict(settings))
             console.print(f"{task}: official {row['official']:.0f} %, ours {row['ours']:.0f} %")

@@ -25,6 +25,7 @@ from benchmarks import common, roofline
 from configs import PRESETS
 from crl_jax import loop
 from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
 from crl_jax.config import Config, with_overrides
 from crl_jax.experience import buffer
 from crl_jax.experience.rollout import rollout
@@ -242,7 +243,7 @@ def main(settings: Settings) -> int:
         raise SystemExit(f"only={settings.only}: no such case; there are {', '.join(case.name for case in CASES)}")
     rows = []
     for number, case in enumerate(cases, 1):
-        with console.status(f"{number}/{len(cases)} {case.name}"):
+        with doing(f"{number}/{len(cases)} {case.name}", console):
             rows.append(measure(case, settings))
     if settings.only:  # keep this machine's rows of the other cases
         rows += [row for row in common.rows_from_here("train_throughput") if row["case"] not in settings.only]

@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from crl_jax import continual
+from crl_jax.cli.progress import doing
 from crl_jax.config import ConfigError
 from crl_jax.config.checks import nearest
 from crl_jax.config.continual import CRITIC_MODES
@@ -128,7 +129,7 @@ def run(
 def _controlled(wanted: list[study.Cell], threads: int) -> list[study.Cell]:
     """The cells without the tasks that the scripted policy never solves."""
     console = Console()
-    with console.status("Scripted policies ..."):
+    with doing("Scripted policies ...", console):
         shares = solvable(wanted[0].tasks, threads)
     for task, share in shares.items():
         console.print(f"scripted policy on {task}: {share:.0%} of {_CONTROL_EPISODES} episodes", highlight=False)

@@ -25,6 +25,7 @@ from rich.table import Table
 from crl_jax.cli import train as cli_train
 from crl_jax.cli.doctor import doctor
 from crl_jax.cli.options import USER_ERRORS, call, shown
+from crl_jax.cli.progress import FILMING, doing
 from crl_jax.config import Config, ConfigError, nearest, require
 
 _MAIN = '\nif __name__ == "__main__"'
@@ -165,7 +166,7 @@ def _eval(
     trained = policy.load(run, step, number)
     console = Console()
     where = "official Meta-World" if official else f"engine {trained.config.env.physics}"
-    with console.status(f"{episodes} episodes on {where} ..."):
+    with doing(f"{episodes} episodes on {where} ...", console):
         metrics = (policy.score_official if official else policy.score)(trained, episodes, seed, stochastic)
     table = Table(
         title=f"{run}: {trained.config.env.task} at {trained.env_steps:,} env steps, {episodes} episodes, {where}"
@@ -218,13 +219,13 @@ def _render(
         path = render.draw_sheet(sheet, Console(stderr=True))
     elif target in envs_mjx.names():
         render.refuse({"step": step}, f"{target} is a task")
-        with console.status(f"Filming {target} ..."):
+        with doing(f"{FILMING}: {target} ...", console):
             engine = physics or ("c" if envs_mjx.needs_engine(target) else "auto")
             path = render.film_task(target, out, policy, episodes, seed, size, camera, engine)
     else:
         render.refuse({"policy": policy, "physics": physics}, f"{target or 'nothing'} is no task")
         render.require_run(target)
-        with console.status("Filming ..."):
+        with doing(f"{FILMING} ...", console):
             path = render.film_run(Path(target), step, out, episodes, seed, size, camera)
     console.print(str(path), highlight=False, soft_wrap=True)
     return 0
@@ -263,12 +264,12 @@ def _demo(
         require(value >= 1, name, value, "must be at least 1")
     about, path = shipped.about(task), render.checked(out or Path(f"demo-{task}.mp4"), ".mp4")
     console.print(f"{task}: trained for {about.env_steps:,} env steps without a reward", highlight=False)
-    with console.status("Loading the policy ..."):
+    with doing("Loading the policy ...", console):
         trained = shipped.load(task)
-    with console.status("128 fresh episodes ..."):
+    with doing("128 fresh episodes ...", console):
         found = policy.score(trained, 128, seed)
     console.print(f"success at the last step of 128 fresh episodes: {found['success_final']:.0%}", highlight=False)
-    with console.status(f"Filming {episodes} episodes (the first film on a machine takes a minute) ..."):
+    with doing(f"{FILMING} ...", console):
         policy.film(trained, path, episodes, seed, (width, height), camera)
     console.print(str(path), highlight=False, soft_wrap=True)
     return 0
@@ -302,7 +303,8 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     if not run:
         raise ConfigError("report: name at least one run folder")
     found = recorded.find_runs(run)
-    page = report.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
+    with doing(f"Drawing the report of {len(found)} runs ..."):
+        page = report.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
     console = Console()
     console.print(report.table(found, console.width))
     if len(found) > 1:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from crl_jax.cli.progress import doing
 from crl_jax.scale.memory import gib
 
 
@@ -20,8 +21,7 @@ def doctor(json: bool = False) -> int:
     Args:
         json: Print JSON.
     """
-    console = Console(stderr=json)
-    with console.status("Looking at this machine (a few seconds) ..."):
+    with doing("Looking at this machine (a few seconds) ..."):
         told = findings()
     if json:
         print(_dumped(told))

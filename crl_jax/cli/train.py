@@ -15,6 +15,7 @@ from rich.table import Table
 
 from crl_jax import runs
 from crl_jax.cli.options import count, parse, path
+from crl_jax.cli.progress import FILMING, doing
 from crl_jax.config import Config, ConfigError, nearest
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
@@ -154,11 +155,12 @@ def _show(console: Console, folder: Path, config: Config) -> int:
     from crl_jax import report
     from crl_jax.play import policy
 
-    page = report.write_report(folder)
+    with doing("Drawing the report ...", console):
+        page = report.write_report(folder)
     files = [page, *sorted(folder.glob("*.png"))]
     if config.run.video:
         try:
-            with console.status("Filming the learned policy ..."):
+            with doing(f"{FILMING} (--no-video leaves it out) ...", console):
                 files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
         except EnvError as error:
             console.print(f"No video: {error}", highlight=False)
@@ -169,4 +171,12 @@ def _show(console: Console, folder: Path, config: Config) -> int:
     console.print(table)
     for file in files:
         console.print(f"  {file}", highlight=False, soft_wrap=True)
+    run = shlex.quote(str(folder))
+    console.print("Next:", highlight=False)
+    for command, why in (
+        (f"crl eval {run} --official", "score it in the official Meta-World package"),
+        (f"crl train --resume {run} --total-env-steps {2 * config.train.total_env_steps}", "train on"),
+        ("crl demo --list", "trained policies of other tasks"),
+    ):
+        console.print(f"  {command:56} # {why}", highlight=False, soft_wrap=True)
     return 0

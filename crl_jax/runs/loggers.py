@@ -197,6 +197,8 @@ class ConsoleLogger:
             self._progress = Progress(*columns, console=self._console)
             self._task = self._progress.add_task("compiling ...", total=total_env_steps, completed=resume_env_steps)
             self._progress.start()
+        else:
+            self._console.print("compiling (half a minute or more) ...", highlight=False, markup=False)
 
     def log(self, metrics: Mapping[str, Number], env_steps: int) -> None:
         self._latest.update(scalars(metrics))
