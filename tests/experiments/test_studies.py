@@ -9,13 +9,14 @@ import pytest
 
 from configs import PRESETS
 from crl_jax import runs
-from crl_jax.config import ConfigError, with_overrides
+from crl_jax.config import ConfigError, differences, with_overrides
 from crl_jax.runs.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
 from envs_mjx import EnvError
 from experiments import (
     ablation,
     continual,
+    diagnosis,
     lab_journal,
     locomotion,
     metaworld_suite,
@@ -120,6 +121,17 @@ def test_a_run_that_reached_until_is_kept_whatever_the_budget(tmp_path: Path) ->
     assert study.is_kept(run, spent) and not study.is_kept(run, longer)
     with pytest.raises(EnvError, match="task='nope': no such task"):
         metaworld_suite.run(("nope",), dry_run=True)
+
+
+def test_each_cell_of_the_diagnosis_leaves_one_ingredient_out() -> None:
+    cells = diagnosis.cells(("push",))
+    assert [cell.name for cell in cells] == [f"push-{name}" for name in diagnosis.LEFT_OUT]
+    whole = cells[0].config("any")
+    for cell, (_, changes) in zip(cells, diagnosis.LEFT_OUT.values(), strict=True):
+        changed = differences(whole, cell.config("any"), ("name",))
+        assert {line.split(":")[0] for line in changed} == set(changes), cell.name
+    repeat, steps = cells[1].config("any"), PRESETS["metaworld_cpu_steps"]
+    assert repeat.env_steps_per_iteration() == steps.env_steps_per_iteration()
 
 
 def kept_cells(folder: Path, name: str, cells: list[study.Cell]) -> None:
