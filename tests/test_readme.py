@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import shlex
 import types
 from pathlib import Path
 
 import pytest
 
+from configs import PRESETS
+from crl_jax.cli import commands, options, train
 from tests import ROOT
 
 PAGES = sorted(
@@ -67,3 +70,28 @@ def test_files_and_modules_that_a_page_names_exist(page: Path) -> None:
             if not hasattr(found, part) and isinstance(found, types.ModuleType):
                 importlib.import_module(f"{found.__name__}.{part}")
             found = getattr(found, part)
+
+
+def shown_commands() -> list[str]:
+    """Every `crl` command in the console blocks of the pages, without its comment."""
+    blocks = [block for page in PAGES for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.S | re.M)]
+    lines = [line for block in blocks for line in block.splitlines() if re.match(r"\$ (\.venv/bin/)?crl ", line)]
+    commands = [re.sub(r"\s+(#.*|&\s*)$", "", line.split("crl ", 1)[1]) for line in lines]
+    return sorted(set(commands))
+
+
+JOINING = ("--coordinator", "--num-processes", "--process-id", "--seeds")
+"""Options that `crl train` takes before the others."""
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_a_shown_command_is_understood(command: str) -> None:
+    name, *words = shlex.split(command)
+    assert name in commands.COMMANDS
+    if name in commands.HANDLERS and not (name == "bench" and words):
+        options.parse(options.later(commands.HANDLERS[name]), words, f"crl {name}")
+    elif name == "bench":
+        assert words[0] in commands._benchmarks()
+    elif name == "train" and "--resume" not in words:
+        cut = min((words.index(one) for one in JOINING if one in words), default=len(words))
+        train.settings(PRESETS, words[:cut], "train", "")[0].validate()

@@ -95,17 +95,7 @@ def _main(presets: Mapping[str, Config], arguments: list[str]) -> int:
             return _run_bench(command, arguments)
         if command == "bench" and arguments and not arguments[0].startswith("-"):
             return _run_bench(arguments[0], arguments[1:])
-        handlers: dict[str, Callable[..., int]] = {
-            "eval": _eval,
-            "render": _render,
-            "demo": _demo,
-            "report": _report,
-            "envs": _envs,
-            "audit": _audit,
-            "doctor": doctor,
-            "bench": _bench,
-        }
-        code: int = call(handlers[command], arguments, prog=f"crl {command}")
+        code: int = call(HANDLERS[command], arguments, prog=f"crl {command}")
         return code
     except USER_ERRORS as error:
         return fail(str(error))
@@ -422,3 +412,16 @@ def _run_bench(name: str, arguments: list[str]) -> int:
     command = [sys.executable, "-P", "-m", f"benchmarks.{name}", *arguments]
     path = os.pathsep.join(filter(None, (str(BENCHMARKS.parent), os.environ.get("PYTHONPATH"))))
     return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode
+
+
+HANDLERS: dict[str, Callable[..., int]] = {
+    "eval": _eval,
+    "render": _render,
+    "demo": _demo,
+    "report": _report,
+    "envs": _envs,
+    "audit": _audit,
+    "doctor": doctor,
+    "bench": _bench,
+}
+"""Command -> function whose parameters are its options; the other commands parse their own."""

@@ -120,7 +120,7 @@ def call(function: Callable[..., Any], arguments: Sequence[str] | None, prog: st
     Raises:
         ConfigError: a bad option. SystemExit: after `--help`.
     """
-    return parse(_later(function), arguments, prog, **more)()
+    return parse(later(function), arguments, prog, **more)()
 
 
 def call_one(functions: Mapping[str, Callable[..., Any]]) -> Any:
@@ -129,7 +129,7 @@ def call_one(functions: Mapping[str, Callable[..., Any]]) -> Any:
     Raises:
         ConfigError: no such name, or a bad option. SystemExit: after `--help`.
     """
-    commands: dict[str, Any] = {name: _later(function) for name, function in functions.items()}
+    commands: dict[str, Any] = {name: later(function) for name, function in functions.items()}
     return _told(lambda: tyro.extras.subcommand_cli_from_dict(commands, registry=_REGISTRY), None)()
 
 
@@ -169,7 +169,7 @@ def script(main: Callable[..., Any], settings: type | None = None, about: str | 
         sys.exit(f"error: {error}")
 
 
-def _later(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+def later(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
     """A function of the same parameters that returns the call, so that it runs with the user's own stderr."""
 
     @functools.wraps(function)
