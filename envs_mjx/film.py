@@ -57,12 +57,17 @@ def play(env: GoalEnv, policy: str, seed: int, steps: int, compiled: bool = True
     `compiled=False` runs op by op. This is faster for one or two episodes: each op is compiled once for all tasks.
     """
     jit: Callable[..., Any] = jax.jit if compiled else lambda function: function
-    act = _scripted(env, jit) if policy == "scripted" and isinstance(env, MetaWorld) else _random(env, seed)
+    act = actor(env, policy, seed, jit)
     state, advance = jit(env.reset)(jax.random.PRNGKey(seed)), jit(env.advance)
     yield state
     for _ in range(steps):
         state = advance(state, act(state))
         yield state
+
+
+def actor(env: GoalEnv, policy: str, seed: int, jit: Callable[..., Any] = jax.jit) -> Callable[[State], np.ndarray]:
+    """state -> actions (E, A) of the policy "scripted" (Meta-World; for one episode) or "random"."""
+    return _scripted(env, jit) if policy == "scripted" and isinstance(env, MetaWorld) else _random(env, seed)
 
 
 def _scripted(env: MetaWorld, jit: Callable[..., Any]) -> Callable[[State], np.ndarray]:

@@ -36,6 +36,7 @@ COMMANDS = (
     "eval",
     "render",
     "demo",
+    "view",
     "report",
     "envs",
     "audit",
@@ -58,6 +59,7 @@ USAGE = """usage: crl COMMAND ...
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
   demo [TASK] [--list]                   play a trained policy that ships with the package
+  view RUN|TASK [--policy NAME]          watch it live in the browser, and command goals by hand
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
   envs [PATTERN...] [--group NAME]       list the tasks
   audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
@@ -265,6 +267,36 @@ def _demo(
     return 0
 
 
+def _view(
+    target: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN|TASK")]],
+    /,
+    policy: Literal["demo", "scripted", "random"] | None = None,
+    seed: int = 1,
+    host: str = "localhost",
+    port: int = 8080,
+) -> int:
+    """Watch a policy live in the browser: pause, speed, next episode, and goals that you command by sliders.
+
+    Args:
+        target: Folder of a run, or a task of Meta-World.
+        policy: For a task: demo (the policy that ships), scripted or random; by default the first that there is.
+        seed: Seed of starts and goals.
+        host: Address to serve at; 0.0.0.0 lets other machines in.
+        port: Port; the next free one if it is taken.
+    """
+    from crl_jax.play import view
+    from crl_jax.runs import stop_on_signals
+
+    require(1 <= port <= 65535, "port", port, "must lie in 1 ... 65535; nearest: 8080")
+    console = Console()
+    with doing("Loading and compiling ...", console):
+        session = view.Session(target, policy, seed)
+    with stop_on_signals() as stop:
+        stop.under_way = "view"
+        view.serve(session, host, port, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
+    return 0
+
+
 def _show_shipped(console: Console) -> None:
     """Print a table of the policies that ship."""
     from crl_jax.play import shipped
@@ -418,6 +450,7 @@ HANDLERS: dict[str, Callable[..., int]] = {
     "eval": _eval,
     "render": _render,
     "demo": _demo,
+    "view": _view,
     "report": _report,
     "envs": _envs,
     "audit": _audit,
