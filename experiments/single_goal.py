@@ -77,7 +77,8 @@ def collecting(config: Config) -> dict[str, Any]:
     """A preset's settings of collection, exploration noise and schedule, as changes for another method's preset."""
     schedule = {name: value for name, value in vars(config.train).items() if name != "distinct_trajectories"}
     noise = {name: getattr(config.explore, name) for name in ("action_noise", "action_noise_scale")}
-    return {"num_envs": config.env.num_envs, "eval_every": config.evaluation.eval_every, **noise, **schedule}
+    environments = {name: getattr(config.env, name) for name in ("num_envs", "allow_cpu")}
+    return {**environments, "eval_every": config.evaluation.eval_every, **noise, **schedule}
 
 
 def run(

@@ -325,9 +325,9 @@ def _report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = N
     if not run:
         raise ConfigError("report: name at least one run folder")
     found = recorded.find_runs(run)
-    with doing(f"Drawing the report of {len(found)} runs ..."):
-        page = report.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
     console = Console()
+    with doing(f"Drawing the report of {len(found)} runs ...", console):
+        page = report.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
     console.print(report.table(found, console.width))
     if len(found) > 1:
         console.print(report.group_table(recorded.groups_of(found), console.width))

@@ -21,7 +21,6 @@ from crl_jax.config import ConfigError, nearest
 from crl_jax.play import policy, shipped
 from envs_mjx import film
 from envs_mjx.base import EnvError
-from envs_mjx.metaworld.env import MetaWorld
 
 STEP_SECONDS = 0.0125
 """An env step of Meta-World in real time."""
@@ -47,7 +46,7 @@ class Session:
         self.task, self.name, self._keys = target, name or "run", np.random.default_rng(seed)
         trained = self._trained(target, name)
         env: Any = trained.make_env(1, action_repeat=1) if trained else envs_mjx.make(self.task, 1, physics="c")
-        if not isinstance(env, MetaWorld):
+        if not hasattr(env, "picture"):
             raise EnvError(f"view={target!r}: only Meta-World's tasks are shown; take `crl render`")
         self.env, self.repeat = env, trained.config.env.action_repeat if trained else 1
         self._reset, self._advance = jax.jit(env.reset), jax.jit(env.advance)

@@ -182,7 +182,7 @@ def test_a_really_full_disk(tmp_path, monkeypatch):
         with pytest.raises(DiskFullError, match=r"need 32\.0 MiB"):
             checkpoint.save(disk, 2, _noise(2, 20), {}, keep=2)
         # Without the look beforehand: the disk fills up while Orbax writes.
-        monkeypatch.setattr(checkpoint, "_require_room", lambda *_: None)
+        monkeypatch.setattr(checkpoint, "require_room", lambda *_: None)
         with pytest.raises(DiskFullError, match="no room for checkpoint 2 under"):
             checkpoint.save(disk, 2, _noise(2, 20), {}, keep=2)
         assert [entry.name for entry in disk.iterdir()] == ["1"]
