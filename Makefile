@@ -34,8 +34,7 @@ check: $(DEV) ## Lint, formatting, types, and the docs without a warning
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@echo "Building the docs (about a minute) ..."
-	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@$(MAKE) --no-print-directory docs
 
 docs: $(DEV) ## Build the documentation under docs/_build/html
 	@echo "Building the docs (about a minute) ..."

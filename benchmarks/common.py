@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import history
-from crl_jax.scale.machine import machine
+from crl_jax.scale.machine import commit, machine
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = {"c": "tab:blue", "warp": "tab:green", "jax": "tab:orange"}
@@ -139,7 +139,7 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], settings: Any = None) ->
     path = RESULTS / f"{name}.json"
     content = {"name": name, "machine": machine(), "settings": settings, "rows": list(rows)}
     path.write_text(json.dumps(content, indent=1) + "\n")
-    history.remember(RESULTS / "history", name, history.commit(), content["machine"], content["rows"])
+    history.remember(RESULTS / "history", name, commit(history.ROOT), content["machine"], content["rows"])
     return path
 
 

@@ -55,16 +55,6 @@ class Settings:
     """First add what earlier commits kept under benchmarks/results."""
 
 
-def commit(folder: Path = ROOT) -> str | None:
-    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
-    try:
-        name = _git("rev-parse", "--short=9", "HEAD", cwd=folder).strip()
-        changed = _git("status", "--porcelain", "--untracked-files=no", cwd=folder).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return name + "+" * bool(changed)
-
-
 def entry(name: str, at: str, machine: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A line of the history: the tracked numbers of `rows`, measured at commit `at`."""
     tracked = TRACKED[name]

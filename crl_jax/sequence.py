@@ -27,15 +27,13 @@ from crl_jax.scale import compilation_cache, hosts
 from crl_jax.scale.machine import check_jax
 from crl_jax.stage_programs import StagePrograms
 from crl_jax.stages import Stages
+from crl_jax.start import begun, check_room, hold
 from crl_jax.train import (
     Counters,
     Lane,
     Result,
     Run,
-    begun,
-    check_room,
     evaluate,
-    hold,
     open_loggers,
     rounds,
     tell,

@@ -25,12 +25,11 @@ import numpy as np
 
 import envs_mjx
 from crl_jax import loop, runs
-from crl_jax.config import AnyConfig, Config, ConfigError, TrainingError, require, with_overrides
+from crl_jax.config import Config, ConfigError, TrainingError, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
-from crl_jax.scale.machine import check_jax
-from crl_jax.scale.memory import check_memory
+from crl_jax.start import begun, check_room, hold, ready
 from crl_jax.trainer import EVAL_STREAM, Setup, Trainer, build, compile_all
 from envs_mjx.base import EnvError, GoalEnv, check_buffers
 
@@ -155,40 +154,6 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
 
 
-def check_room(config: Config, template: loop.LoopState) -> None:
-    """Refuse a run whose state, of these shapes, does not fit the memory, or whose checkpoint does not fit the disk.
-
-    Raises:
-        ConfigError, DiskFullError: in one line, with bytes.
-    """
-    check_memory(config, template, template.ring)
-    hosts.from_leader(lambda: checkpoint.require_room(Path(config.run.runs), template))
-
-
-def hold(folder: Path, stack: contextlib.ExitStack) -> None:
-    """Lock the run's folder until `stack` is closed.
-
-    Raises:
-        ConfigError: another process trains there. HostError: process 0 raised it.
-    """
-    hosts.from_leader(lambda: stack.enter_context(runs.locked(folder)))
-
-
-def begun(folder: Path, stack: contextlib.ExitStack) -> bool:
-    """Lock the folder of a run to be resumed. Returns whether there is a checkpoint to go on from.
-
-    Raises:
-        ConfigError: another process trains there. CheckpointError: the checkpoint is damaged.
-    """
-    hold(folder, stack)
-    kept = hosts.from_leader(lambda: checkpoint.latest(folder / runs.CHECKPOINTS))
-    if kept == "None":
-        _log.warning("%s has no checkpoint yet: it begins anew, with its own settings", folder)
-        return False
-    hosts.from_leader(lambda: checkpoint.require(folder / runs.CHECKPOINTS))
-    return True
-
-
 def _note_until(folder: Path, config: Config, counters: Counters, before: float) -> None:
     """Forget evaluations that were counted for another `until`; warn if the run has reached it already."""
     if before != config.evaluation.until:
@@ -230,22 +195,6 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
             lanes.append(Lane(folder, mine, loggers))
         stop = stack.enter_context(runs.stop_on_signals())
         return _run(compile_all(setup), None, counters, lanes, stop)
-
-
-def ready(config: AnyConfig) -> AnyConfig:
-    """The checked config, with the engine and horizon that "auto" and None stand for filled in."""
-    config.validate()
-    check_jax()
-    hosts.check_devices(config)
-    on_cpu = not config.env.allow_cpu and config.env.physics == "auto" and jax.default_backend() == "cpu"
-    told = "these settings were made for a GPU, and JAX sees none here; --allow-cpu or --physics trains all the same"
-    require(not on_cpu, "allow_cpu", config.env.allow_cpu, told)
-    envs_mjx.check(config.env.task, config.env.physics, config.env.allow_unfaithful)
-    horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
-    engine = envs_mjx.engine_of(config.env.task, config.env.physics)
-    config = with_overrides(config, physics=engine, horizon=horizon)
-    config.validate()  # The horizon is known only now.
-    return config
 
 
 def open_loggers(folder: Path, config: Config, counters: Counters, console: bool) -> list[Logger]:

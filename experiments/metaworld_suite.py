@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from crl_jax.config import ConfigError
 from crl_jax.play import policy, shipped
+from crl_jax.scale.machine import commit
 from envs_mjx import SPLITS
 from envs_mjx.physics.cores import stay_on
 from experiments import study
@@ -89,20 +89,19 @@ def ship(folder: Path = Path("runs/metaworld_cpu"), least: float = SOLVED) -> in
                 f"{run_folder}: at {trained.env_steps:,} env steps, the kept run at {told['env_steps']:,}"
             )
         official = told["official"]["success_final"]
-        command = f"crl train {task} --preset {PRESETS[0]} --seed 0 --until 0.95"
+        until, steps = trained.config.evaluation.until, trained.config.train.total_env_steps
+        command = f"crl train {task} --preset {PRESETS[0]} --seed 0 --until {until} --total-env-steps {steps}"
         about = shipped.About(
-            task, trained.env_steps, told["success_final"], official, command, commit(), trained.config.to_dict()
+            task,
+            trained.env_steps,
+            told["success_final"],
+            official,
+            command,
+            commit(ROOT) or "unknown",
+            trained.config.to_dict(),
         )
         print(shipped.save(trained, about))
     return 0
-
-
-def commit() -> str:
-    """The checkout's commit, in short."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=9", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
 
 
 def report(presets: tuple[str, ...] = PRESETS) -> int:

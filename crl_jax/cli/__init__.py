@@ -1,4 +1,5 @@
-"""The command line: `commands.py` dispatches and holds the short commands; `train.py` holds train and continual."""
+"""The command line: `commands.py` dispatches. `train.py`, `play.py`, `tables.py` and `doctor.py` hold the commands;
+`options.py` parses their options."""
 
 from crl_jax.cli.commands import USER_ERRORS, fail, main
 

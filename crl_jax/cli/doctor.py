@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def doctor(json: bool = False) -> int:
     with doing("Looking at this machine (a few seconds) ..."):
         told = findings()
     if json:
-        print(_dumped(told))
+        print(dumps(told, indent=1))
         return 0
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="bold")
@@ -130,7 +130,3 @@ def _size(folder: Path) -> str:
     if not folder.is_dir():
         return "empty"
     return gib(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-
-
-def _dumped(told: dict[str, Any]) -> str:
-    return json.dumps(told, indent=1)

@@ -51,7 +51,7 @@ class Session:
         self.env, self.repeat = env, trained.config.env.action_repeat if trained else 1
         self._reset, self._advance = jax.jit(env.reset), jax.jit(env.advance)
         self._learned = jax.jit(trained.policy()) if trained else None
-        self.episode, self.successes = 0, 0
+        self.episode = 0
         self.begin()
 
     def _trained(self, target: str, name: str | None) -> policy.Trained | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def machine() -> dict[str, Any]:
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def commit(folder: Path) -> str | None:
+    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
+    head = ["git", "rev-parse", "--short=9", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]
+    try:
+        told = [subprocess.run(one, cwd=folder, check=True, capture_output=True, text=True).stdout for one in head]
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told[0].strip() + "+" * bool(told[1].strip())
 
 
 def _processor() -> str:

@@ -240,7 +240,8 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         actions = np.asarray(actions, np.float32)
         if actions.shape != self.action_space.shape:
             raise EnvError(f"actions of shape {actions.shape}: {self.action_space.shape} wanted")
-        ended = np.asarray(self._carry.state.done)
+        restarts_at_once = self._mode == AutoresetMode.SAME_STEP
+        ended = np.zeros(self.num_envs, bool) if restarts_at_once else np.asarray(self._carry.state.done)
         if self._mode == AutoresetMode.DISABLED and ended.any():
             told = (
                 f"environments {np.flatnonzero(ended).tolist()} have ended: reset(options={{'reset_mask': ...}}) first"
@@ -254,7 +255,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         info = _masked(facts, np.ones(self.num_envs, bool))
         began = {AutoresetMode.SAME_STEP: done, AutoresetMode.NEXT_STEP: ended}.get(self._mode, np.zeros_like(done))
         info |= _masked({name: final_info[name] for name in state.metrics if name not in facts}, ~began)
-        if self._mode == AutoresetMode.SAME_STEP and done.any():
+        if restarts_at_once and done.any():
             info["final_obs"] = _scattered(_host(stepped.final_obs), done)
             info["final_info"] = _masked(final_info | {"seed": self._seeds.copy()}, done)
             info["_final_obs"], info["_final_info"] = done.copy(), done.copy()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import common, history
+from crl_jax.scale.machine import commit
 
 MACHINE = {"processor": "a", "cores": 2, "date": "2026-11-29"}
 ROWS = [{"task": "push", "ours": 900.0, "first_call_s": 2.5, "ratio": 3.0}]
@@ -26,7 +27,7 @@ def test_what_is_not_tracked_or_has_no_commit_leaves_no_line(tmp_path: Path) -> 
     history.remember(tmp_path, "soak", "c1", MACHINE, ROWS)
     history.remember(tmp_path, "env_throughput", None, MACHINE, ROWS)
     history.remember(tmp_path, "env_throughput", "c1", MACHINE, [{"task": "push"}])
-    assert history.recall(tmp_path) == {} and history.commit(tmp_path) is None
+    assert history.recall(tmp_path) == {} and commit(tmp_path) is None
 
 
 def test_every_tracked_field_is_in_the_kept_results() -> None:
@@ -38,7 +39,7 @@ def test_every_tracked_field_is_in_the_kept_results() -> None:
 
 def test_a_benchmark_s_results_join_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "RESULTS", tmp_path)
-    monkeypatch.setattr(history, "commit", lambda: "c3")
+    monkeypatch.setattr(common, "commit", lambda _: "c3")
     common.write("env_throughput", ROWS)
     (line,) = (tmp_path / "history" / "env_throughput.jsonl").read_text().splitlines()
     assert json.loads(line)["run"] == {"task push": 900.0}

@@ -1,0 +1,200 @@
+"""Commands that play a policy: `crl eval | render | demo | view`. Their parameters are the commands' options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from crl_jax.cli.progress import FILMING, doing
+from crl_jax.config import require
+
+
+def _positive(**values: int) -> None:
+    """Refuse a number below 1, by its option's name."""
+    for name, value in values.items():
+        require(value >= 1, name, value, "must be at least 1")
+
+
+def eval_(
+    run: tyro.conf.Positional[Path],
+    /,
+    episodes: int = 128,
+    seed: int = 1,
+    official: bool = False,
+    stochastic: bool = False,
+    step: int | None = None,
+    number: int | None = None,
+) -> int:
+    """Score a run's policy on fresh episodes by the task's native success.
+
+    Args:
+        run: Folder of the run.
+        episodes: Fresh episodes.
+        seed: Seed of starts and goals; training never uses it.
+        official: Score zero-shot in the official Meta-World package instead of on our engine.
+        stochastic: Sample actions instead of taking the policy's mode.
+        step: Checkpoint to take; the newest by default.
+        number: Task to score in a run of several tasks, counted from 0; the last one begun by default.
+    """
+    from crl_jax.play import policy
+
+    _positive(episodes=episodes)
+    require(seed >= 0, "seed", seed, "must be 0 or more")
+    trained = policy.load(run, step, number)
+    console = Console()
+    where = "official Meta-World" if official else f"engine {trained.config.env.physics}"
+    with doing(f"{episodes} episodes on {where} ...", console):
+        metrics = (policy.score_official if official else policy.score)(trained, episodes, seed, stochastic)
+    table = Table(
+        title=f"{run}: {trained.config.env.task} at {trained.env_steps:,} env steps, {episodes} episodes, {where}"
+    )
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4g}")
+    console.print(table)
+    return 0
+
+
+def render(
+    target: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN|TASK")]] = "",
+    /,
+    policy: str | None = None,
+    episodes: int = 3,
+    seed: int = 1,
+    out: Path | None = None,
+    width: int = 480,
+    height: int = 360,
+    camera: str = "close",
+    physics: str | None = None,
+    step: int | None = None,
+    sheet: Path | None = None,
+) -> int:
+    """Film a run's policy, or a task under its scripted or a random policy; or draw every task on one sheet.
+
+    Args:
+        target: Folder of a run, or a task of `crl envs` (a folder of the same name: write ./NAME).
+        policy: For a task: scripted (the official package's policy; the default if there is one) or random.
+        episodes: Fresh episodes, one after another.
+        seed: Seed of starts and goals.
+        out: The mp4; RUN/videos/policy.mp4 or TASK.mp4 by default.
+        width: Pixels.
+        height: Pixels.
+        camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
+        physics: For a task: the engine; c by default (for ant and the like, the published one).
+        step: For a run: checkpoint to take; the newest by default.
+        sheet: Write this PNG instead of a film: all 50 tasks, each at its scripted policy's success (takes minutes).
+    """
+    import envs_mjx
+    from crl_jax.play import render as films
+
+    _positive(episodes=episodes, width=width, height=height)
+    console, size = Console(), (width, height)
+    if sheet:
+        path = films.draw_sheet(sheet, Console(stderr=True))
+    elif target in envs_mjx.names():
+        films.refuse({"step": step}, f"{target} is a task")
+        with doing(f"{FILMING}: {target} ...", console):
+            engine = physics or ("c" if envs_mjx.needs_engine(target) else "auto")
+            path = films.film_task(target, out, policy, episodes, seed, size, camera, engine)
+    else:
+        films.refuse({"policy": policy, "physics": physics}, f"{target or 'nothing'} is no task")
+        films.require_run(target)
+        with doing(f"{FILMING} ...", console):
+            path = films.film_run(Path(target), step, out, episodes, seed, size, camera)
+    console.print(str(path), highlight=False, soft_wrap=True)
+    return 0
+
+
+def demo(
+    task: tyro.conf.Positional[str] = "",
+    /,
+    list: bool = False,
+    episodes: int = 3,
+    seed: int = 1,
+    out: Path | None = None,
+    width: int = 480,
+    height: int = 360,
+    camera: str = "close",
+) -> int:
+    """Play a trained policy that ships with the package: its success on fresh episodes, and a film.
+
+    Args:
+        task: One of --list.
+        list: List the policies that ship, with the success of each and the run that made it.
+        episodes: Fresh episodes to film, one after another.
+        seed: Seed of starts and goals.
+        out: The mp4; demo-TASK.mp4 by default.
+        width: Pixels.
+        height: Pixels.
+        camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
+    """
+    from crl_jax.play import policy, shipped
+    from crl_jax.play import render as films
+
+    console = Console()
+    if list or not task:
+        _show_shipped(console)
+        return 0
+    _positive(episodes=episodes, width=width, height=height)
+    about, path = shipped.about(task), films.checked(out or Path(f"demo-{task}.mp4"), ".mp4")
+    console.print(f"{task}: trained for {about.env_steps:,} env steps without a reward", highlight=False)
+    with doing("Loading the policy ...", console):
+        trained = shipped.load(task)
+    with doing("128 fresh episodes ...", console):
+        found = policy.score(trained, 128, seed)
+    console.print(f"success at the last step of 128 fresh episodes: {found['success_final']:.0%}", highlight=False)
+    with doing(f"{FILMING} ...", console):
+        policy.film(trained, path, episodes, seed, (width, height), camera)
+    console.print(str(path), highlight=False, soft_wrap=True)
+    return 0
+
+
+def view(
+    target: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN|TASK")]],
+    /,
+    policy: Literal["demo", "scripted", "random"] | None = None,
+    seed: int = 1,
+    host: str = "localhost",
+    port: int = 8080,
+) -> int:
+    """Watch a policy live in the browser: pause, speed, next episode, and goals that you command by sliders.
+
+    Args:
+        target: Folder of a run, or a task of Meta-World.
+        policy: For a task: demo (the policy that ships), scripted or random; by default the first that there is.
+        seed: Seed of starts and goals.
+        host: Address to serve at; 0.0.0.0 lets other machines in.
+        port: Port; the next free one if it is taken.
+    """
+    from crl_jax.play import view as live
+    from crl_jax.runs import stop_on_signals
+
+    require(1 <= port <= 65535, "port", port, "must lie in 1 ... 65535; nearest: 8080")
+    console = Console()
+    with doing("Loading and compiling ...", console):
+        session = live.Session(target, policy, seed)
+    with stop_on_signals() as stop:
+        stop.under_way = "view"
+        live.serve(session, host, port, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
+    return 0
+
+
+def _show_shipped(console: Console) -> None:
+    """Print a table of the policies that ship."""
+    from crl_jax.play import shipped
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("task", "success", "official", "env steps", "commit"):
+        table.add_column(title, justify="left" if title == "task" else "right", no_wrap=True)
+    for task in shipped.names():
+        one = shipped.about(task)
+        steps = f"{one.env_steps:,}"
+        table.add_row(task, f"{one.success:.2f}", f"{one.official:.2f}", steps, one.commit)
+    console.print(table)
+    console.print("`crl demo TASK` plays one. Success: last step of 512 fresh episodes.", highlight=False)

@@ -1,0 +1,125 @@
+"""Commands that print tables: `crl report | envs | audit`. Their parameters are the commands' options."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from json import dumps
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from crl_jax.cli.progress import doing
+from crl_jax.config import ConfigError, nearest, require
+
+
+def report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = None) -> int:
+    """Curves, diagnostics and one self-contained HTML page of one or several runs.
+
+    Args:
+        run: Run folders, or folders that contain them. Runs that differ only in the seed share a curve.
+        out: Folder for the page and pictures; by default the run's own for one run, else `report` beside the runs.
+    """
+    from crl_jax import report as reports
+    from crl_jax.runs import recorded
+
+    if not run:
+        raise ConfigError("report: name at least one run folder")
+    found = recorded.find_runs(run)
+    console = Console()
+    with doing(f"Drawing the report of {len(found)} runs ...", console):
+        page = reports.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
+    console.print(reports.table(found, console.width))
+    if len(found) > 1:
+        console.print(reports.group_table(recorded.groups_of(found), console.width))
+    console.print(str(page), highlight=False, soft_wrap=True)
+    return 0
+
+
+def envs(
+    pattern: tyro.conf.Positional[tuple[str, ...]] = (),
+    /,
+    group: Literal["all", "metaworld", "single-goal", "mazes", "bodies"] = "all",
+    goal: str = "hand_object",
+    horizon: int | None = None,
+    json: bool = False,
+) -> int:
+    """List the tasks: success rule, engines, horizon, sizes. On a narrow terminal the sizes are left out.
+
+    Args:
+        pattern: Tasks to list, e.g. push*; all by default.
+        group: Tasks of one kind.
+        goal: Goal contract for which sizes are shown: object, hand_object, object_relative or auto.
+        horizon: Env steps of an episode; the task's own by default.
+        json: Print JSON with every field.
+    """
+    import envs_mjx
+    from crl_jax.report.columns import Column, fitted
+    from envs_mjx.locomotion.tasks import BACKENDS
+
+    known = envs_mjx.names() if group == "all" else envs_mjx.GROUPS[group]
+    names = [name for name in known if not pattern or any(fnmatch.fnmatch(name, one) for one in pattern)]
+    require(bool(names), "envs", " ".join(pattern), f"no such task; nearest: {nearest(' '.join(pattern), known)}")
+    rows = [envs_mjx.describe(name, goal, horizon) for name in names]
+    if json:
+        print(dumps([dataclasses.asdict(row) for row in rows], indent=1))
+        return 0
+
+    def engines(row: envs_mjx.Description) -> str:
+        shown = dict.fromkeys("Brax" if name in BACKENDS else name for name in row.engines)
+        return ", ".join(name + "*" * (name in row.unfaithful) for name in shown)
+
+    console = Console()
+    columns = [
+        Column("task", [row.name for row in rows], right=False),
+        Column("success (native)", [row.success for row in rows], right=False, folds=True),
+        Column("engines", [engines(row) for row in rows], right=False),
+        Column("horizon", [str(row.horizon) for row in rows], 1),
+        Column("state", [str(row.obs_size) for row in rows], 3),
+        Column("goal", [str(row.goal_size) for row in rows], 2),
+        Column("action", [str(row.action_size) for row in rows], 4),
+    ]
+    console.print(fitted(columns, console.width, f"{len(names)} tasks (goal contract {goal})"))
+    console.print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
+    console.print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
+    return 0
+
+
+def audit(task: tyro.conf.Positional[tuple[str, ...]] = (), /, page: Path | None = None) -> int:
+    """Commanded goals against what the official scripted policy achieves while it succeeds.
+
+    Args:
+        task: Tasks of Meta-World; all 50 by default (takes minutes).
+        page: Also write the table as a Markdown page.
+    """
+    from rich.progress import track
+
+    import envs_mjx
+    from crl_jax.play import audit as audits
+
+    tasks = task or envs_mjx.SPLITS["mt50"]
+    for one in tasks:
+        near = nearest(one, envs_mjx.SPLITS["mt50"])
+        require(one in envs_mjx.SPLITS["mt50"], "audit", one, f"no task with a scripted policy; nearest: {near}")
+    if page and (page.is_dir() or not page.parent.is_dir()):
+        raise ConfigError(f"page={page}: name a file in a folder that exists")
+    found = [envs_mjx.audit(one) for one in track(tasks, "running scripted policies", console=Console(stderr=True))]
+    rows, table = audits.rows(found), Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = [title for title in audits.TITLES if title not in ("contract", "remark")]
+    for title in shown:
+        table.add_column(title, justify="left" if title == "task" else "right", no_wrap=title == "task")
+    for row in rows:
+        table.add_row(*(text for title, text in zip(audits.TITLES, row, strict=True) if title in shown))
+    Console().print(table)
+    Console().print("Distances in metres; of the opening, from 0 to 1.", highlight=False)
+    for row in rows:
+        if row[-1]:
+            Console().print(f"{row[0]}: {row[-1]}", highlight=False)
+    if page:
+        page.write_text(audits.page(rows))
+        Console().print(str(page), highlight=False, soft_wrap=True)
+    return 0
