@@ -79,6 +79,7 @@ def ship(folder: Path = Path("runs/metaworld_cpu"), least: float = SOLVED) -> in
         folder: Folder of the run folders with their checkpoints.
         least: Success at the last step, on fresh episodes, that a policy must have.
     """
+    at = commit(ROOT) or "unknown"  # Asked once: each file that is written changes the checkout.
     for task, told in first_seeds().items():
         run_folder = folder / f"{task}-s0"
         if told["success_final"] < least or not (run_folder / "score.json").exists():
@@ -97,7 +98,7 @@ def ship(folder: Path = Path("runs/metaworld_cpu"), least: float = SOLVED) -> in
             told["success_final"],
             official,
             command,
-            commit(ROOT) or "unknown",
+            at,
             trained.config.to_dict(),
         )
         print(shipped.save(trained, about))
