@@ -146,7 +146,10 @@ def shown(run: Callable[[], int]) -> int:
         code = run()
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # Rich turns a closed pipe into SystemExit(1).
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         # The rest of the output goes nowhere, so that Python's own flush at its exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
