@@ -37,6 +37,7 @@ USAGE = """usage: crl COMMAND ...
   demo [TASK] [--list]                   play a trained policy that ships with the package
   view RUN|TASK [--policy NAME]          watch it live in the browser, and command goals by hand
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
+  watch RUN...                           a page that follows running jobs: progress, curves, films
   envs [PATTERN...] [--group NAME]       list the tasks
   audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
   doctor                                 what this machine has, and what works on it
@@ -133,6 +134,7 @@ HANDLERS: dict[str, Callable[..., int]] = {
     "demo": play.demo,
     "view": play.view,
     "report": tables.report,
+    "watch": tables.watch,
     "envs": tables.envs,
     "audit": tables.audit,
     "doctor": doctor,

@@ -1,4 +1,4 @@
-"""Commands that print tables: `crl report | envs | audit`. Their parameters are the commands' options."""
+"""Commands about runs and tasks: `crl report | watch | envs | audit`. Their parameters are the commands' options."""
 
 from __future__ import annotations
 
@@ -37,6 +37,34 @@ def report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = No
     if len(found) > 1:
         console.print(reports.group_table(recorded.groups_of(found), console.width))
     console.print(str(page), highlight=False, soft_wrap=True)
+    return 0
+
+
+def watch(
+    run: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    host: str = "localhost",
+    port: int = 8090,
+    every: float = 5.0,
+) -> int:
+    """Follow running jobs on one page in the browser: progress, time left, curves, last films. It only reads.
+
+    Args:
+        run: Run folders, or folders that contain runs, also ones that start later.
+        host: Address to serve at; 0.0.0.0 lets other machines in.
+        port: Port of the page.
+        every: Seconds between two looks at the runs.
+    """
+    from crl_jax.report import live
+    from crl_jax.runs import stop_on_signals
+
+    require(bool(run), "watch", "", "name at least one folder")
+    require(1 <= port <= 65535, "port", port, "must lie in 1 ... 65535; nearest: 8090")
+    require(every >= 0.5, "every", every, "must be at least 0.5 seconds")
+    console = Console()
+    with stop_on_signals() as stop:
+        stop.under_way = "watch"
+        live.serve(run, host, port, every, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
     return 0
 
 

@@ -64,3 +64,21 @@ def _is(file: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process writes in the folder, as its lock file says: one of another host counts as alive."""
+    try:
+        owner = (Path(folder) / LOCK).read_text().split()
+        process, host = int(owner[1]), owner[3]
+    except (OSError, ValueError, IndexError):
+        return False
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
