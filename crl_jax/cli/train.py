@@ -13,10 +13,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import envs_mjx
 from crl_jax import runs
 from crl_jax.cli.options import count, parse, path
 from crl_jax.cli.progress import FILMING, doing
 from crl_jax.config import Config, ConfigError, nearest
+from crl_jax.config.learner import READERS
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
 from envs_mjx.base import EnvError
@@ -164,19 +166,26 @@ def _show(console: Console, folder: Path, config: Config) -> int:
                 files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
         except EnvError as error:
             console.print(f"No video: {error}", highlight=False)
-    taught = "no reward" if config.agent.method == "crl" else f"the {config.baseline.reward} reward"
+    rewarded = config.agent.method in READERS["reward"]
+    taught = f"the {config.baseline.reward} reward" if rewarded else "no reward"
     table = Table(title=f"{folder} learned from {taught}", show_header=False)
     for name, value in report.summary(folder).items():
         table.add_row(name.replace("_", " "), report.shown(value))
     console.print(table)
     for file in files:
         console.print(f"  {file}", highlight=False, soft_wrap=True)
-    run = shlex.quote(str(folder))
     console.print("Next:", highlight=False)
-    for command, why in (
-        (f"crl eval {run} --official", "score it in the official Meta-World package"),
-        (f"crl train --resume {run} --total-env-steps {2 * config.train.total_env_steps}", "train on"),
-        ("crl demo --list", "trained policies of other tasks"),
-    ):
+    for command, why in suggestions(folder, config):
         console.print(f"  {command:56} # {why}", highlight=False, soft_wrap=True)
     return 0
+
+
+def suggestions(folder: Path, config: Config) -> list[tuple[str, str]]:
+    """Commands to try after a run, with what each does."""
+    run, one_task = shlex.quote(str(folder)), type(config) is Config
+    twice = f"crl train --resume {run} --total-env-steps {2 * config.train.total_env_steps}"
+    if one_task and config.env.task in envs_mjx.SPLITS["mt50"]:
+        score = (f"crl eval {run} --official", "score it in the official Meta-World package")
+    else:
+        score = (f"crl eval {run}", "score it on fresh episodes")
+    return [score, *([(twice, "train on")] if one_task else []), ("crl demo --list", "trained policies of other tasks")]

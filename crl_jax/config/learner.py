@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from crl_jax.config.checks import require
 from crl_jax.config.section import Section
+
+MethodName = Literal["crl", "sac", "td3"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class NetworkConfig(Section):
 class AgentConfig(Section):
     """The method and its hyperparameters."""
 
-    method: Literal["crl", "sac", "td3"] = "crl"
+    method: MethodName = "crl"
     """Contrastive RL, or a baseline that learns from a reward: SAC or TD3."""
     discount: float = 0.99
     """gamma: relabelled goals lie Geom(1 - gamma) steps ahead. SAC and TD3 also discount the return with it."""
@@ -161,7 +163,7 @@ class BaselineConfig(Section):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 
-METHODS = ("crl", "sac", "td3")
+METHODS: tuple[str, ...] = get_args(MethodName)
 READERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("embedding", "logsumexp_penalty", "energy", "loss", "twin", "logits_chunk"), ("crl",)),
     **dict.fromkeys(("mask", "mask_radius", "actor_goals", "critic_goal_noise", "bc_weight"), ("crl",)),

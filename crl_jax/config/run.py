@@ -317,6 +317,10 @@ class Config:
         rows, most = self.env.num_envs * self.env.action_repeat, 2**31
         total, told = self.train.total_env_steps, f"rows are counted in int32; nearest: {(most - 1) * rows}"
         require(total // rows < most, "total_env_steps", total, told)
+        iteration = self.env_steps_per_iteration()
+        random = self.train.warm_up_unrolls(self.env.num_envs) * iteration
+        told = f"must exceed the {random:,} random env steps of min_replay; nearest: {random + iteration}"
+        require(total > random, "total_env_steps", total, told)
         batch, chunk = self.train.batch_size, self.agent.logits_chunk
         near = nearest_divisors(chunk, batch) if chunk else ""
         require(not near, "logits_chunk", chunk, f"must divide batch_size = {batch}; nearest: {near}")

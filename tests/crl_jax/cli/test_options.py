@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -16,8 +17,8 @@ import envs_mjx
 from configs import PRESETS
 from crl_jax import cli
 from crl_jax.cli import options
-from crl_jax.cli.train import settings
-from crl_jax.config import Config, ConfigError
+from crl_jax.cli.train import settings, suggestions
+from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from envs_mjx.base import EnvError
 
@@ -123,3 +124,15 @@ def test_bench_lists_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None
     names = capsys.readouterr().out.split()
     assert {"env_throughput", "train_throughput", "depth", "compile_time"} <= set(names)
     assert not {"common", "_peer_sides", "__init__"} & set(names)
+
+
+def test_what_to_try_next_can_be_done(tmp_path: Path) -> None:
+    def told(config: Config) -> str:
+        return "\n".join(command for command, _ in suggestions(tmp_path / "a run", config))
+
+    reach = PRESETS["reach_cpu"]
+    assert f"crl eval '{tmp_path}/a run' --official" in told(reach)
+    assert f"--total-env-steps {2 * reach.train.total_env_steps}" in told(reach)
+    assert "--official" not in told(with_overrides(PRESETS["point_cpu"], task="point_U"))
+    sequence = told(of_tasks(reach, ("reach", "push")))
+    assert "crl train" not in sequence and "--official" not in sequence and "crl eval" in sequence
