@@ -104,7 +104,13 @@ def _spec(task: str) -> EnvSpec:
 
 def parameters(config: Config) -> int:
     """Number of parameters of a run's critic and actor, from shapes; nothing is allocated."""
-    agent = agents.make(config, _spec(config.env.task))
+    return _counted(Config(network=config.network, agent=config.agent, baseline=config.baseline), config.env.task)
+
+
+@functools.cache
+def _counted(config: Config, task: str) -> int:
+    """`parameters` of the sections that they depend on: the seeds of a cell are counted once."""
+    agent = agents.make(config, _spec(task))
     state = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
     networks = [getattr(state, name, None) for name in ("phi", "psi", "critic", "actor")]
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(networks))

@@ -206,6 +206,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
     # Pictures stay as they are.
     for module, drawn in ((metaworld_tables, "tasks_figure"), (single_goal, "curve_figure")):
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
+    monkeypatch.setattr(metaworld_tables, "film", lambda: metaworld_tables.ROOT / "docs" / "fifty.webp")
     monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)
     monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
     monkeypatch.setattr(locomotion, "metric_figure", lambda *given: given[3])
