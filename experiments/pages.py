@@ -17,6 +17,7 @@ from experiments import (
     ablation,
     continual,
     depth_scaling,
+    front,
     lab_journal,
     locomotion,
     metaworld_tables,
@@ -84,5 +85,6 @@ if __name__ == "__main__":
     try:
         write()
         places.figure()
+        front.draw()
     except ConfigError as error:
         sys.exit(f"error: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 import envs_mjx
 from crl_jax import runs
+from crl_jax.agents.crl import CRL
 from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.config.sequence import SequenceConfig
 from crl_jax.evaluate import evaluate
@@ -28,6 +30,7 @@ from envs_mjx.base import EnvSpec, GoalEnv, check_buffers
 from envs_mjx.film import CLOSE, check_camera, frames
 
 FPS = 30
+Critic = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Trained:
     Attributes:
         env_steps: env steps of training at which the checkpoint was taken.
         aligned: padded sizes that all tasks of a sequence share; None for a run of one task.
+        has_critic: whether the critic is trained, too; policies that ship are actors alone.
     """
 
     folder: Path
@@ -45,10 +49,23 @@ class Trained:
     state: AgentState
     env_steps: int
     aligned: EnvSpec | None = None
+    has_critic: bool = True
 
     def policy(self, stochastic: bool = False) -> Policy:
         """The policy in the form that `rollout` takes: the deterministic action, or a sample if `stochastic`."""
         return agent_policy(self.agent, self.state, not stochastic)
+
+    def critic(self) -> Critic | None:
+        """(obs (B, D), action (B, A), goal (B, G)) -> f(s, a, g) (B,), the mean of twin critics; None without one."""
+        if self.config.agent.method != "crl" or not self.has_critic:
+            return None
+        crl = CRL(self.config.agent, self.config.network, self.aligned or self.make_env(1).spec)
+
+        def value(obs: jax.Array, action: jax.Array, goal: jax.Array) -> jax.Array:
+            found = crl.value((self.state.phi, self.state.psi), obs, action, goal)
+            return jnp.mean(found, axis=0) if self.config.agent.twin else found
+
+        return value
 
     def make_env(self, num_envs: int, action_repeat: int | None = None) -> GoalEnv:
         """The run's task, on the run's engine; `action_repeat` replaces the run's own."""
@@ -136,6 +153,16 @@ def film(
     Raises:
         EnvError: this machine cannot render; the message says what to install.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write = video.write_webp if path.suffix == ".webp" else video.write_video
+    with video.quiet_forks():
+        return write(pictures(trained, episodes, seed, size, camera, every), path, FPS / every)
+
+
+def pictures(
+    trained: Trained, episodes: int, seed: int, size: tuple[int, int], camera: str = CLOSE, every: int = 1
+) -> np.ndarray:
+    """Frames of `film`, (T, height, width, 3) uint8."""
     # Every env step can be filmed, so the loop over env steps is here and holds the actions.
     env, repeat = trained.make_env(episodes, action_repeat=1), trained.config.env.action_repeat
     check_camera(env, camera)
@@ -150,7 +177,4 @@ def film(
             states.append((state.physics, np.asarray(state.target)))
         state = step(state, action)
     snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with video.quiet_forks():
-        write = video.write_webp if path.suffix == ".webp" else video.write_video
-        return write(frames(env, snapshots, size, camera), path, FPS / every)
+    return np.asarray(frames(env, snapshots, size, camera))

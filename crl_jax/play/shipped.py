@@ -84,7 +84,8 @@ def load(task: str, folder: Path = FOLDER) -> Trained:
     if [leaf.shape for leaf in leaves] != [leaf.shape for leaf in template]:
         raise ConfigError(f"demo={task!r}: the policy that ships does not fit this version")
     actor = jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in leaves])
-    return Trained(Path(task), config, setup.agent, state.replace(actor=actor, average=actor), known.env_steps)
+    state = state.replace(actor=actor, average=actor)
+    return Trained(Path(task), config, setup.agent, state, known.env_steps, has_critic=False)
 
 
 def _path(task: str, folder: Path) -> Path:

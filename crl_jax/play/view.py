@@ -22,9 +22,9 @@ from crl_jax.play import policy, shipped
 from envs_mjx import film
 from envs_mjx.base import EnvError
 
-STEP_SECONDS = 0.0125
-"""An env step of Meta-World in real time."""
-EYE, AIM = (1.1, -0.35, 0.95), (0.0, 0.65, 0.1)
+STEP_SECONDS, PAUSE = 0.0125, 0.7
+"""Seconds: an env step of Meta-World in real time; how long the end of an episode stays in view."""
+EYE, AIM = (0.8, 0.0, 0.7), (0.0, 0.65, 0.1)
 """Where a page's camera begins, and what it looks at; metres."""
 REACH = (0.15, 0.15, 0.15)
 """Metres around the episode's own target within which a goal can be commanded by hand."""
@@ -51,6 +51,8 @@ class Session:
         self.env, self.repeat = env, trained.config.env.action_repeat if trained else 1
         self._reset, self._advance = jax.jit(env.reset), jax.jit(env.advance)
         self._learned = jax.jit(trained.policy()) if trained else None
+        critic = trained.critic() if trained else None
+        self._critic = jax.jit(critic) if critic else None
         self.episode = 0
         self.begin()
 
@@ -77,6 +79,8 @@ class Session:
         self.state = self._reset(key)
         self.time, self.episode = 0, self.episode + 1
         self._action: Any = None
+        self.values: list[tuple[int, float]] = []
+        """(env step, f(s, a, g)) of the episode's decisions, for a policy with a critic."""
         self.centre = np.asarray(self.state.target)[0]
         self._act = None if self._learned else film.actor(self.env, self.name, self.episode)
 
@@ -91,6 +95,9 @@ class Session:
             self._action = self._act(self.state)
         elif self.time % self.repeat == 0 or self._action is None:
             self._action = self._learned(self.state, jax.random.PRNGKey(self.time))  # type: ignore[misc]
+            if self._critic:
+                value = self._critic(self.state.obs, self._action, self.state.goal)
+                self.values.append((self.time, float(value[0])))
         self.state = self._advance(self.state, self._action)
         self.time += 1
 
@@ -98,6 +105,11 @@ class Session:
         """Ask for the object at `point` (3,), metres, from now on. Success counts there, too."""
         target = jnp.asarray(point, jnp.float32)[None]
         self.state = self.state.replace(target=target, goal=self.env.task_goal(target))
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether there are `values`."""
+        return self._critic is not None
 
     @property
     def success(self) -> bool:
@@ -123,14 +135,24 @@ class Page:
         gui.add_markdown(f"### {session.task}\npolicy: {session.name}")
         self.light = gui.add_markdown("")
         self.play = gui.add_checkbox("play", True)
-        self.speed = gui.add_slider("speed", min=0.25, max=4.0, step=0.25, initial_value=1.0)
+        self.speed = gui.add_slider("speed", min=0.25, max=4.0, step=0.25, initial_value=0.5)
         gui.add_button("next episode").on_click(lambda _: setattr(self, "skip", True))
         gui.add_markdown("Command a goal: the policy goes where you put it.")
         self.goal = [gui.add_slider(axis, min=-1.0, max=1.0, step=0.01, initial_value=0.0) for axis in "xyz"]
         gui.add_button("the episode's own goal").on_click(lambda _: self.centre_goal())
+        self.plot = self._plot() if session.has_critic else None
         self.skip, self._asked = False, (0.0, 0.0, 0.0)
+        self._built: np.ndarray | None = None
         server.initial_camera.position, server.initial_camera.look_at = EYE, AIM
         self.show_scene()
+
+    def _plot(self) -> Any:
+        """A chart of f(s, a, g) over the episode: it rises as the goal comes nearer."""
+        nothing = np.zeros(1)
+        series = ({"label": "env step"}, {"label": "f(s, a, g)", "stroke": "#0072B2", "width": 2})
+        axis = {"time": False, "range": (0.0, float(self.session.env.spec.horizon)), "auto": False}
+        title = "f(s, a, g) of the critic"
+        return self.server.gui.add_uplot((nothing, nothing), series, title=title, scales={"x": axis}, aspect=1.6)
 
     def centre_goal(self) -> None:
         """Put the sliders back to the episode's own goal."""
@@ -138,13 +160,30 @@ class Page:
             slider.value = 0.0
 
     def show_scene(self) -> None:
-        """Show the scene of a new episode, in which fixtures may stand elsewhere."""
-        self.server.scene.reset()
+        """Show the start of an episode. Where fixtures stand elsewhere, the scene is built anew, which takes time."""
         model, data = self.session.picture()
-        self.scene = self._scene_of(self.server, model, 1)
+        fixed = np.concatenate([model.body_pos.ravel(), model.body_quat.ravel(), model.geom_pos.ravel()])
+        if self._built is None or not np.array_equal(fixed, self._built):
+            self._built = fixed
+            self.server.scene.reset()
+            self.scene = self._scene_of(self.server, model, 1)
+            self.mark = self.server.scene.add_icosphere("/goal", radius=0.02, color=(0, 200, 80))
         self.scene.update_from_mjdata(data)
-        mark = {"radius": 0.02, "color": (0, 200, 80), "position": tuple(self.session.centre)}
-        self.mark = self.server.scene.add_icosphere("/goal", **mark)
+        self.mark.position = tuple(self.session.centre)
+
+    def _command(self) -> None:
+        """Command the goal where the sliders are."""
+        point = self.session.centre + np.array(self._asked) * np.array(REACH)
+        self.session.command(point)
+        self.mark.position = tuple(point)
+
+    def _next(self) -> None:
+        """The next episode, with the goal where the sliders are."""
+        self.skip = False
+        self.session.begin()
+        self.show_scene()
+        if any(self._asked):
+            self._command()
 
     def tick(self) -> float:
         """One env step, or none while paused; returns the seconds to wait."""
@@ -152,24 +191,21 @@ class Page:
         asked = tuple(slider.value for slider in self.goal)
         if asked != self._asked:
             self._asked = asked
-            point = session.centre + np.array(asked) * np.array(REACH)
-            session.command(point)
-            self.mark.position = tuple(point)
+            self._command()
         if session.over or self.skip:
-            self.skip = False
-            self.centre_goal()
-            self._asked = (0.0, 0.0, 0.0)
-            session.begin()
-            self.show_scene()
+            self._next()
         elif not self.play.value:
             return 0.05
         session.step()
         if session.time % 2 == 0:
             self.scene.update_from_mjdata(session.picture()[1])
             light = "SUCCESS" if session.success else "no success yet"
+            if self.plot and session.values:
+                steps, values = zip(*session.values, strict=True)
+                self.plot.data = (np.array(steps, float), np.array(values))
             told = f"episode {session.episode}, env step {session.time} of {session.env.spec.horizon}"
             self.light.content = f"**{light}** ({100 * session.distance:.1f} cm)\n\n{told}"
-        return STEP_SECONDS / self.speed.value
+        return PAUSE if session.over else STEP_SECONDS / self.speed.value
 
 
 def serve(session: Session, host: str, port: int, told: Callable[[str], None], stop: Callable[[], bool]) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from crl_jax.config import ConfigError
+from configs import PRESETS
+from crl_jax.agents.crl import CRL
+from crl_jax.config import ConfigError, with_overrides
 from crl_jax.play import view
+from crl_jax.play.policy import Trained
+from crl_jax.trainer import build
 from envs_mjx.base import EnvError
+from tests.support.browser import Tab, needs_chromium, opened
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +71,8 @@ def server() -> Iterator[object]:
 def test_the_pages_controls_act(session: view.Session, server: object) -> None:
     mjviser = pytest.importorskip("mjviser")
     page = view.Page(session, server, mjviser.ViserMujocoScene)
-    time = session.time
-    assert page.tick() == view.STEP_SECONDS and session.time == time + 1
+    steps = session.time
+    assert page.tick() == 2 * view.STEP_SECONDS and session.time == steps + 1, "at half speed"
     page.speed.value = 2.0
     assert page.tick() == view.STEP_SECONDS / 2
     assert "env step" in page.light.content
@@ -78,7 +87,35 @@ def test_the_pages_controls_act(session: view.Session, server: object) -> None:
     episode = session.episode
     page.skip = True
     page.tick()
-    assert session.episode == episode + 1 and page.goal[0].value == 0.0
+    assert session.episode == episode + 1
+    moved = np.asarray(session.state.target)[0] - session.centre
+    np.testing.assert_allclose(moved, [view.REACH[0], 0, 0], atol=1e-6, err_msg="the next episode asks for it, too")
+    page.centre_goal()
+    page.tick()
+    np.testing.assert_allclose(np.asarray(session.state.target)[0], session.centre, atol=1e-6)
+    assert page.plot is None, "a policy that ships has no critic"
+    page.play.value = True
+    session.time = session.env.spec.horizon - 1
+    assert page.tick() == view.PAUSE
+
+
+def test_the_critic_of_a_run_is_plotted(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = with_overrides(PRESETS["metaworld_cpu"], task="reach", width=16, twin=True, num_envs=8)
+    setup = build(config)
+    state = setup.agent.init(jax.random.PRNGKey(0))
+    trained = Trained(Path("a run"), config, setup.agent, state, 0)
+    monkeypatch.setattr(view.Session, "_trained", lambda self, target, name: trained)
+    session = view.Session("reach")
+    before = session.state
+    for _ in range(6):
+        session.step()
+    assert [time for time, _ in session.values] == [0, 5], "a value for each decision"
+    crl = CRL(config.agent, config.network, session.env.spec)
+    action = trained.policy()(before, jax.random.PRNGKey(0))
+    wanted = np.mean(crl.value((state.phi, state.psi), before.obs, action, before.goal))
+    np.testing.assert_allclose(session.values[0][1], wanted, rtol=1e-4)
+    baseline = with_overrides(PRESETS["sac_cpu"], task="reach")
+    assert Trained(Path("a run"), baseline, setup.agent, state, 0).critic() is None
 
 
 def test_it_is_served_until_it_is_stopped(session: view.Session) -> None:
@@ -92,6 +129,47 @@ def test_it_is_served_until_it_is_stopped(session: view.Session) -> None:
             ended.wait(0.1)
         address = lines[0].split()[0]
         assert "<html" in urllib.request.urlopen(address, timeout=20).read().decode().lower()
+    finally:
+        ended.set()
+        serving.join(20)
+    assert not serving.is_alive()
+
+
+def _until_an_arm_is_seen(tab: Tab, path: Path, seconds: float = 60) -> bool:
+    """Whether the picture gets red, as the arm is and the rest of the scene is not."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pixels = np.asarray(Image.open(tab.picture(path)).convert("RGB"), int)
+        if ((pixels[..., 0] > 90) & (pixels[..., 1] < 80) & (pixels[..., 2] < 80)).mean() > 0.002:
+            return True
+    return False
+
+
+@needs_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_scene_and_its_slider_commands_a_goal(width: int, tmp_path: Path) -> None:
+    pytest.importorskip("mjviser")
+    session = view.Session("pick-out-of-hole")
+    lines: list[str] = []
+    ended = threading.Event()
+    serving = threading.Thread(target=view.serve, args=(session, "localhost", 18100, lines.append, ended.is_set))
+    serving.start()
+    try:
+        while not lines and serving.is_alive():
+            ended.wait(0.1)
+        with opened(lines[0].split()[0], tmp_path, width) as tab:
+            tab.wait("document.querySelector('canvas') !== null", 60)
+            tab.wait("document.body.innerText.includes('env step')", 60)
+            assert "pick-out-of-hole" in tab.text() and "policy: demo" in tab.text()
+            x = "document.querySelectorAll('[role=slider]')[1]"
+            tab.js(f"{x}.focus()")
+            tab.press("ArrowRight", 20)
+            tab.wait(f"{x}.getAttribute('aria-valuenow') === '0.2'")
+            ended.wait(3)
+            moved = np.asarray(session.state.target)[0] - session.centre
+            np.testing.assert_allclose(moved, [0.2 * view.REACH[0], 0, 0], atol=1e-6)
+            assert _until_an_arm_is_seen(tab, tmp_path / "page.png"), "the arm is not in the picture"
     finally:
         ended.set()
         serving.join(20)
