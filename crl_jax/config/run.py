@@ -185,8 +185,8 @@ class ExploreConfig(Section):
     """touch_then_near: steps (of action_repeat env steps) after which the object gets another exploratory place; 0:
     one place for the rest of the episode."""
     touch_again: bool = False
-    """With near_steps: make every other exploratory goal the open hand at the object's current place, so that the hand
-    returns to an object that it has lost."""
+    """With near_steps, for an object that the hand must hold: make every other exploratory goal the open hand at the
+    object's current place, so that the hand returns to an object that it has lost."""
     goal_noise: float = 0.0
     """Standard deviation of Gaussian noise on every behaviour goal, drawn once per episode, in units of the goal's
     scale."""

@@ -7,7 +7,8 @@ journal's "critic collapse"). The kinds of behaviour goals beside the commanded 
 touch_first      The object where it lies, with the open hand at it.
 touch_then_near  touch_first in the first part of an episode. Then the object near a random point between its start and
                  its commanded place; one such point, or a new one every `near_steps` env steps. With `touch_again`,
-                 every other one of these goals is the object where it then is, with the open hand at it.
+                 and an object that the hand must hold, every other one of these goals is the object where it then is,
+                 with the open hand at it.
 replay           A goal achieved in a stored row of the ring, as the data collection of "Contrastive Learning as
                  Goal-Conditioned RL" asks for goals all over the space.
 mixed            replay in a share of the episodes, else the commanded goal.
@@ -112,7 +113,7 @@ def _touching(env: GoalEnv, state: State, config: ExploreConfig) -> jax.Array:
         again = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)))(keys, place)
         keys = jnp.where((place > 0)[:, None, None], again, keys)
     near = _near(env, state, keys, config)
-    if config.touch_again:
+    if config.touch_again and env.held_object:
         taken_up = _touch(env, state, env.object_point(state.obs), keys[:, 1], config)
         near = jnp.where((place % 2 == 1)[:, None], taken_up, near)
     return jnp.where((since >= 0)[:, None], near, first)

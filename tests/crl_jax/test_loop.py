@@ -177,10 +177,15 @@ def test_near_steps_ask_for_another_place_each_time(pushes):
     assert np.linalg.norm(places[0] - places[1], axis=1).mean() > 0.02
 
 
-def test_touch_again_asks_for_the_object_where_it_has_got_to(pushes):
-    env, state = pushes
+def test_touch_again_asks_for_a_held_object_where_it_has_got_to(pushes):
+    env = envs_mjx.make("pick-place", num_envs=512, physics="c", goal="auto")
+    state = env.reset(jax.random.PRNGKey(0))
     config = ExploreConfig("touch_then_near", explore_share=1.0, touch_radius=0.0, near_steps=25)
     again = dataclasses.replace(config, touch_again=True)
+    pushed, lying = pushes
+    kept = behaviour_goal(pushed, lying.replace(time=jnp.full(512, 100)), config)
+    same = behaviour_goal(pushed, lying.replace(time=jnp.full(512, 100)), again)
+    np.testing.assert_array_equal(same, kept, "an object that is pushed is not taken up again")
     moved = state.replace(obs=state.obs.at[:, 4:7].add(0.1))
     at = jax.jit(
         lambda time, config: behaviour_goal(env, moved.replace(time=jnp.full(512, time)), config), static_argnums=1
