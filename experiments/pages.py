@@ -22,6 +22,7 @@ from experiments import (
     locomotion,
     metaworld_tables,
     places,
+    settings,
     single_goal,
     topology,
 )
@@ -34,6 +35,7 @@ _BEFORE = [name for name in _OF_PRESET if name not in ("metaworld_cpu", "sac_her
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"learned": metaworld_tables.learned},
     DOCS / "world.md": {"world": metaworld_tables.world},
+    DOCS / "train.md": {"settings": settings.section},
     STUDIES / "metaworld.md": {
         "metaworld_cpu": _OF_PRESET["metaworld_cpu"],
         "published": metaworld_tables.compared,
