@@ -69,13 +69,15 @@ class Aligned:
         self.num_envs, self.free_object, self.held_object = env.num_envs, env.free_object, env.held_object
         self._columns = np.array([_names(spec).index(name) for name in _names(env.spec)])
 
-    def _wide_obs(self, obs: jax.Array) -> jax.Array:
+    def wide_obs(self, obs: jax.Array) -> jax.Array:
+        """An observation of `env` (..., d) -> (..., D)."""
         missing = jnp.broadcast_to(
             self.spec.obs_shift[obs.shape[-1] :], (*obs.shape[:-1], self.spec.obs_size - obs.shape[-1])
         )
         return jnp.concatenate([obs, missing], axis=-1)
 
-    def _wide_goal(self, goal: jax.Array) -> jax.Array:
+    def wide_goal(self, goal: jax.Array) -> jax.Array:
+        """A goal of `env` (..., g) -> (..., G)."""
         empty = jnp.broadcast_to(self.spec.goal_shift, (*goal.shape[:-1], self.spec.goal_size))
         return empty.at[..., self._columns].set(goal)
 
@@ -86,7 +88,7 @@ class Aligned:
         return goal[..., self._columns]
 
     def _wide(self, state: State) -> State:
-        return state.replace(obs=self._wide_obs(state.obs), goal=self._wide_goal(state.goal))
+        return state.replace(obs=self.wide_obs(state.obs), goal=self.wide_goal(state.goal))
 
     def _own(self, state: State) -> State:
         return state.replace(obs=self._own_obs(state.obs), goal=self._own_goal(state.goal))
@@ -121,7 +123,7 @@ class Aligned:
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G)."""
-        return self._wide_goal(self.env.achieved_goal(self._own_obs(obs)))
+        return self.wide_goal(self.env.achieved_goal(self._own_obs(obs)))
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
         """(..., G), (..., G) -> (...,) bool; EnvError where success depends on more than goals."""
@@ -129,7 +131,7 @@ class Aligned:
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) -> (E, G)."""
-        return self._wide_goal(self.env.commanded_goal(target))
+        return self.wide_goal(self.env.commanded_goal(target))
 
     def commanded_point(self, target: jax.Array) -> jax.Array:
         """(E, 3) -> (E, 3)."""
@@ -137,7 +139,7 @@ class Aligned:
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
         """(E, 3) position of the object -> (E, G)."""
-        return self._wide_goal(self.env.touch_goal(start))
+        return self.wide_goal(self.env.touch_goal(start))
 
     def object_point(self, obs: jax.Array) -> jax.Array:
         """(E, D) -> (E, 3) position of the object."""
@@ -152,8 +154,8 @@ class Aligned:
         return ToolGoals(
             lies=lambda state: own.lies(self._own(state)),
             reaches=own.reaches,
-            touch=lambda obs: self._wide_goal(own.touch(self._own_obs(obs))),
-            bring=lambda obs, end: self._wide_goal(own.bring(self._own_obs(obs), end)),
+            touch=lambda obs: self.wide_goal(own.touch(self._own_obs(obs))),
+            bring=lambda obs, end: self.wide_goal(own.bring(self._own_obs(obs), end)),
         )
 
     def hand_in_goal(self) -> jax.Array:

@@ -132,6 +132,8 @@ def settings(
     if known.preset not in presets:
         raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
     default = runs.load(known.resume) if known.resume else presets[known.preset]
+    if isinstance(default, SequenceConfig):
+        raise ConfigError(f"resume: {known.resume} learns a sequence; continue it with `crl continual --resume`")
     if task:
         default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
     elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):

@@ -125,15 +125,26 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
-    policy = jax.jit(lambda obs, goal, key: trained.agent.act(trained.state, obs, goal, key, not stochastic))
     env, repeat = trained.make_env(1, action_repeat=1), trained.config.env.action_repeat
-    horizon = env.spec.horizon
+    horizon, world = env.spec.horizon, _unpadded(env)
+
+    @jax.jit
+    def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
+        if isinstance(env, Aligned):
+            obs, goal = env.wide_obs(obs), env.wide_goal(goal)
+        return trained.agent.act(trained.state, obs, goal, key, not stochastic)
+
     keys = iter(jax.random.split(jax.random.PRNGKey(seed), horizon * episodes))
 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return envs_mjx.score_official(env, act, episodes, horizon, seed, repeat)
+    return envs_mjx.score_official(world, act, episodes, horizon, seed, repeat)
+
+
+def _unpadded(env: GoalEnv) -> GoalEnv:
+    """The task's own environment, without the padding that a sequence of tasks shares."""
+    return env.env if isinstance(env, Aligned) else env
 
 
 def film(
@@ -165,7 +176,7 @@ def pictures(
     """Frames of `film`, (T, height, width, 3) uint8."""
     # Every env step can be filmed, so the loop over env steps is here and holds the actions.
     env, repeat = trained.make_env(episodes, action_repeat=1), trained.config.env.action_repeat
-    check_camera(env, camera)
+    check_camera(_unpadded(env), camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
     state, step, policy = jax.jit(env.reset)(reset_key), jax.jit(env.step), jax.jit(trained.policy())
     states = []
@@ -177,4 +188,4 @@ def pictures(
             states.append((state.physics, np.asarray(state.target)))
         state = step(state, action)
     snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
-    return np.asarray(frames(env, snapshots, size, camera))
+    return np.asarray(frames(_unpadded(env), snapshots, size, camera))

@@ -16,7 +16,7 @@ import pytest
 
 import envs_mjx
 from configs import PRESETS
-from crl_jax import continual, runs
+from crl_jax import agents, continual, runs
 from crl_jax.cli import main
 from crl_jax.config import (
     AgentConfig,
@@ -41,6 +41,7 @@ from tests import ROOT
 
 TASKS = ("point_U", "point_Cross", "point_U")
 STEPS = 8 * 10
+KEY = jax.random.PRNGKey(0)
 SMALL = SequenceConfig(
     env=EnvConfig(num_envs=8),
     network=NetworkConfig(width=8, critic_depth=1, actor_depth=2, embedding=4),
@@ -161,6 +162,23 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
     (torn / "metrics.jsonl").write_text("\n".join((finished / "metrics.jsonl").read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(ConfigError, match="2 of 3 tasks are finished"):
         study.scored(torn)
+
+
+def test_train_names_the_command_that_resumes_a_sequence(finished: Path, capsys) -> None:
+    assert main(PRESETS, ["train", "--resume", str(finished)]) == 2
+    assert "continue it with `crl continual --resume`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_policy_of_a_sequence_is_scored_in_the_official_package_and_filmed() -> None:
+    config = with_overrides(PRESETS["continual_cpu"], width=8, num_envs=8)
+    padded = align([envs_mjx.make(task, 1, goal="auto") for task in ("push", "door-open")])[1].spec
+    agent = agents.make(config, padded)
+    trained = policy.Trained(
+        Path("a sequence"), with_overrides(config, task="door-open"), agent, agent.init(KEY), 0, aligned=padded
+    )
+    assert policy.score_official(trained, 1, seed=0)["episodes"] == 1
+    assert policy.pictures(trained, 1, 0, (64, 48), every=50).shape == (3, 48, 64, 3)
 
 
 @pytest.mark.slow
