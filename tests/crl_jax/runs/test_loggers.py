@@ -7,6 +7,7 @@ import json
 import re
 import struct
 import sys
+import time
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -136,6 +137,16 @@ def history(path):
                 yield {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
 
 
+def written(folder, count):
+    """The runs' files, once they hold `count` rows: offline, `finish` does not wait for wandb's own process."""
+    end = time.monotonic() + 30
+    while True:
+        runs = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+        if sum(len(list(history(run))) for run in runs) >= count or time.monotonic() > end:
+            return runs
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_wandb_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -147,7 +158,7 @@ def test_wandb_offline(tmp_path, monkeypatch):
             for logger in made:
                 logger.log({"train/a": 1.0}, resume + 10)
         identity = Path(tmp_path / "wandb_id.txt").read_text().strip()
-    runs = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    runs = written(tmp_path, 2)
     assert len(runs) == 2 and all(run.stem == f"run-{identity}" for run in runs)
     assert [[row["_step"] for row in history(run)] for run in runs] == [[10], [20]], (
         "segments do not lie over each other"
