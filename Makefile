@@ -20,8 +20,8 @@ help: ## List these targets
 
 install: $(RUNTIME) ## Make .venv with what training needs
 
-train: $(RUNTIME) ## Train the reach task on this machine's CPU
-	$(BIN)/crl train reach --preset reach_cpu
+train: $(RUNTIME) ## Train an arm to pick a puck out of a hole, on this machine's CPU
+	$(BIN)/crl train pick-out-of-hole --preset metaworld_cpu --until 0.95 --total-env-steps 1M
 
 test: $(DEV) ## Run the tests that are not slow
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

@@ -130,8 +130,11 @@ class MetaWorld:
         return self.commanded_goal(self.commanded_point(target))
 
     def commanded_point(self, target: jax.Array) -> jax.Array:
-        """(E, 3) official target -> (E, 3) commanded position of the achieved point, see `TaskSpec.goal_shift`."""
-        return target + jnp.asarray(self.task.goal_shift, jnp.float32)
+        """(E, 3) official target -> (E, 3) position that is asked for: `TaskSpec.goal_shift`, `TaskSpec.goal_y`."""
+        point = target + jnp.asarray(self.task.goal_shift, jnp.float32)
+        if self.task.goal_y is None:
+            return point
+        return point.at[..., 1].set(jnp.clip(point[..., 1], *self.task.goal_y))
 
     def touch_goal(self, start: jax.Array) -> jax.Array:
         """(E, 3) position of the object -> (E, G): the hand at the object, open if the goal includes the opening."""
@@ -191,7 +194,7 @@ class MetaWorld:
             EnvError: native success depends on more than the goals, or the commanded goal is not the official target.
         """
         task = self.task
-        if task.joint or task.inserted or task.predicate or any(task.goal_shift):
+        if task.joint or task.inserted or task.predicate or task.goal_moved:
             raise EnvError(f"task={task.name!r}: native success ({task.success_rule}) is no function of goals")
         at = slice(4, 7) if task.full_state else slice(-3, None) if self.goal == "hand_object" else slice(3)
         error = (achieved_goal - goal)[..., at] * jnp.asarray(task.weights, jnp.float32)

@@ -233,7 +233,7 @@ def test_the_way_leads_to_the_point_that_episodes_command(task):
     np.testing.assert_allclose(near - start, share[:, None] * (commanded - start), rtol=0, atol=1e-6)
     assert share.min() < 0.2 and share.max() > 0.8
     shifted = np.abs(commanded - np.asarray(state.target)).max() > 1e-6
-    assert shifted == any(env.task.goal_shift) == (task != "push")
+    assert shifted == env.task.goal_moved == (task != "push")
 
 
 def test_behaviour_goals_are_new_in_every_episode(pushes):

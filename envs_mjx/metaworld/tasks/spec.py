@@ -80,6 +80,7 @@ class TaskSpec:
         tool: what the hand moves the object with, if not its fingers; `hand_offset` is then relative to the grasp.
         goal_shift: commanded goal minus official target, metres. Used where the achieved point cannot reach the target
             or does not succeed there (e.g. the nut of `assembly` must be below the top of its peg).
+        goal_y: metres: range of y into which the commanded goal is moved, where the achieved point gets no further.
         rest: where the object comes to rest within the first 30 env steps, minus where the reset puts it, metres.
             Measured with an idle hand; `State.start` is where the object rests.
         goal_apart: why the commanded goal is further from what the scripted policy achieves than `audit` tolerates.
@@ -114,6 +115,7 @@ class TaskSpec:
     held: bool = False
     tool: Tool | None = None
     goal_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    goal_y: tuple[float, float] | None = None
     rest: tuple[float, float, float] = (0.0, 0.0, 0.0)
     goal_apart: str = ""
     free: bool | None = None
@@ -124,6 +126,11 @@ class TaskSpec:
         """Whether the achieved point can be put anywhere, see `free`."""
         placed = self.placement.object_at is not None and self.joint is None
         return placed if self.free is None else self.free
+
+    @property
+    def goal_moved(self) -> bool:
+        """Whether a commanded goal may differ from the official target."""
+        return any(self.goal_shift) or self.goal_y is not None
 
     def contract(self, goal: str) -> str:
         """The contract that `goal` selects: "auto" is object_relative if the object moves freely, else hand_object."""

@@ -122,6 +122,8 @@ ROWS: tuple[TaskSpec, ...] = (
         ),
         objects=(Part("site", "pegEnd"),),
         quats=(Part("body", "plug1"),),
+        hand_opening=0.91,
+        held=True,
     ),
     TaskSpec(
         name="assembly",
