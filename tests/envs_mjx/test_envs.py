@@ -137,6 +137,18 @@ def test_the_commanded_position_is_a_success(task_name: str) -> None:
     assert describe(task_name).success == task.success_rule
 
 
+def test_a_goal_is_moved_to_where_the_object_gets() -> None:
+    """The cabinet of plate-slide-side stays, while the official target is drawn beyond its walls."""
+    env = make("plate-slide-side", 256, physics="c", goal="auto")
+    target = np.asarray(jax.jit(env.reset)(jax.random.PRNGKey(0)).target)
+    asked = np.asarray(env.commanded_point(target))
+    low, high = TASKS["plate-slide-side"].goal_y or (0.0, 0.0)
+    assert target[:, 1].min() < low and target[:, 1].max() > high
+    np.testing.assert_allclose(asked[:, 1], np.clip(target[:, 1], low, high))
+    np.testing.assert_allclose((asked - target)[:, [0, 2]], [[0.0, 0.015]] * 256, atol=1e-6)
+    assert np.linalg.norm(asked - target, axis=1).max() < TASKS["plate-slide-side"].radius
+
+
 @pytest.mark.parametrize("task_name", ["assembly", "disassemble", "basketball"])
 def test_commanded_goals_of_unusual_predicates_are_successes(task_name: str) -> None:
     """The official targets are no successes: they lie at the edge (the nuts) or 5 cm too low (the ball)."""
