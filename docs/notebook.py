@@ -18,12 +18,13 @@
 # `.venv`.
 
 # %%
+from base64 import b64encode
 from pathlib import Path
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Image
+from IPython.display import HTML
 
 import crl_jax
 from configs import PRESETS
@@ -75,7 +76,7 @@ draw({"push": result.folder}, ("eval/success_final", "train/categorical_accuracy
 # %%
 trained = policy.load(result.folder)
 film = policy.film(trained, result.folder / "videos" / "policy.webp", episodes=2, size=(320, 240), every=3)
-Image(filename=str(film))
+HTML(f'<img src="data:image/webp;base64,{b64encode(film.read_bytes()).decode()}">')
 
 # %% [markdown]
 # ## Command goals by hand

@@ -20,9 +20,8 @@ def execute() -> None:
     book = jupytext.read(SCRIPT)
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(book, timeout=3600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
-    for cell in book.cells:
-        outputs = cell.get("outputs", [])
-        cell["outputs"] = [output for output in outputs if output.get("name") != "stderr"]
+    for cell in (cell for cell in book.cells if cell.cell_type == "code"):
+        cell["outputs"] = [output for output in cell.outputs if output.get("name") != "stderr"]
         cell.metadata.pop("execution", None)  # When each cell ran: another time in every execution.
     jupytext.write(book, SCRIPT.with_suffix(".ipynb"))
 
