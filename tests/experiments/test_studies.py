@@ -220,7 +220,7 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
             between = real.split(f"<!-- {mark}:begin -->\n")[1].split(f"\n<!-- {mark}:end -->")[0]
             assert between == pages.placed(section(), path), f"{mark}: run `make results`"
         pictures = re.findall(r"!\[[^]]*\]\((?!http)([^)]+)\)", real)
-        assert pictures and all((path.parent / picture).exists() for picture in pictures), path
+        assert all((path.parent / picture).exists() for picture in pictures), path
 
 
 def test_kept_runs_are_those_that_their_presets_would_make() -> None:

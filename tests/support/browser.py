@@ -46,9 +46,10 @@ class Tab:
         return found["result"].get("value")
 
     def wait(self, expression: str, seconds: float = 30) -> Any:
-        """The value of an expression once it is true."""
+        """The value of an expression once it is true; until the page is there, reading it fails."""
         end = time.monotonic() + seconds
-        while not (value := self.js(expression)):
+        tried = f"(() => {{ try {{ return {expression}; }} catch (_) {{ return false; }} }})()"
+        while not (value := self.js(tried)):
             assert time.monotonic() < end, f"never true: {expression}; the page says: {self.text()[:500]}"
             time.sleep(0.1)
         return value

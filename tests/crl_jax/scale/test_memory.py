@@ -56,7 +56,7 @@ def test_the_capacity_that_is_named_as_nearest_fits(monkeypatch: pytest.MonkeyPa
         ({"replay_capacity": 2**31 // 40 * 40 + 40}, "must be below 2147483648"),
         ({"replay_capacity": 2_000_000_000}, "replay_capacity=2000000000: the run needs "),
         (
-            {"batch_size": 500_000, "min_replay": 500_000, "replay_capacity": 10**6},
+            {"batch_size": 500_000, "min_replay": 500_000, "replay_capacity": 10**6, "total_env_steps": 10**6},
             "batch_size=500000: its logits take",
         ),
         ({"total_env_steps": 2**40}, "total_env_steps=1099511627776: rows are counted in int32; nearest: 8589934588"),
