@@ -163,9 +163,7 @@ def make(
     """
     check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
-    _refuse(task, num_envs, horizon, obs, cached_reset)
-    if not isinstance(action_repeat, int) or action_repeat < 1 or horizon % action_repeat:
-        raise EnvError(f"action_repeat={action_repeat}: must be at least 1 and divide horizon={horizon}")
+    _refuse(task, num_envs, horizon, action_repeat, obs, cached_reset)
     engine = engine_of(task, physics)
     env: GoalEnv
     if task in locomotion.TASKS:
@@ -182,10 +180,12 @@ def make(
     return Repeated(env, action_repeat) if action_repeat > 1 else env
 
 
-def _refuse(task: str, num_envs: int, horizon: int, obs: str, cached_reset: bool) -> None:
+def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, obs: str, cached_reset: bool) -> None:
     """Raise EnvError for bad numbers and for settings that the task does not support."""
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
+    if not isinstance(action_repeat, int) or action_repeat < 1 or horizon % action_repeat:
+        raise EnvError(f"action_repeat={action_repeat}: must be at least 1 and divide horizon={horizon}")
     if obs not in ("state", "pixels"):
         raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
     if task in _OWN_HORIZON and obs == "pixels":

@@ -16,8 +16,7 @@ import numpy as np
 
 import crl_jax
 from configs import PRESETS
-from crl_jax.agents.crl import CRL
-from crl_jax.config import Config, with_overrides
+from crl_jax.config import with_overrides
 from crl_jax.experience import buffer
 from crl_jax.play.policy import Trained
 from crl_jax.report.figures import COLOURS, new_figure, saved
@@ -64,13 +63,12 @@ def critic_figure(trained: Trained, ring: Any, env: Any, path: Path = CRITIC) ->
     ):
         maze.plot([], [], mark, color=colour, label=label)
     maze.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), frameon=False, fontsize=8)
-    logits = np.asarray(_logits(trained, env, batch))
+    logits = np.asarray(_logits(trained, batch))
     shown = matrix.imshow(logits, cmap="viridis")
     for row in range(SHOWN):
         matrix.text(row, row, "+", ha="center", va="center", color=COLOURS[1], fontsize=13, fontweight="bold")
     matrix.set(xlabel="goal of row j", ylabel="step of row i", xticks=range(SHOWN), yticks=range(SHOWN))
     matrix.set_title("f(s, a, g) of every pair; +: the positives", fontsize=10)
-    matrix.grid(False)
     figure.colorbar(shown, ax=matrix, fraction=0.046)
     return saved(figure, path, grid=False)
 
@@ -129,13 +127,13 @@ def _future(ring: Any, env: Any, batch: Batch, row: int) -> np.ndarray:
     return found
 
 
-def _logits(trained: Trained, env: Any, batch: Batch) -> jax.Array:
+def _logits(trained: Trained, batch: Batch) -> jax.Array:
     """(B, B) energies f(s_i, a_i, g_j)."""
-    config: Config = trained.config
-    crl, critic = CRL(config.agent, config.network, env.spec), (trained.state.phi, trained.state.psi)
+    critic = trained.critic()
+    assert critic
 
     def row(obs: jax.Array, action: jax.Array) -> jax.Array:
-        return crl.value(critic, jnp.tile(obs, (SHOWN, 1)), jnp.tile(action, (SHOWN, 1)), batch.goal)
+        return critic(jnp.tile(obs, (SHOWN, 1)), jnp.tile(action, (SHOWN, 1)), batch.goal)
 
     return jax.vmap(row)(batch.obs, batch.action)
 

@@ -27,6 +27,8 @@ SHORT = {
     "continual": "--steps-per-task 45000 --min-replay 5000 --replay-capacity 12288",
 }
 """Sizes with which a command ends within a minute."""
+CRL = (sys.executable, "-P", "-c", "import sys; sys.path.insert(0, '.'); from configs import main; main.main()")
+"""The command `crl` of the packages in the working directory."""
 
 
 def test_each_diff_is_on_the_page() -> None:
@@ -49,9 +51,8 @@ def test_the_diffs_apply_one_after_another(tmp_path: Path) -> None:
     folder = _copy(tmp_path)
     for name in EXAMPLES:
         _apply(name, folder)
-    code = "from configs import main; main.main()"
     for words in (["envs", "push-left", "swimmer"], ["train", "--help"]):
-        command = [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, '.'); {code}", *words]
+        command = [*CRL, *words]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "swimmer" in done.stdout if words[0] == "envs" else "gcsl" in done.stdout
@@ -61,9 +62,8 @@ def test_the_diffs_apply_one_after_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_trains(name: str, tmp_path: Path) -> None:
     _apply(name, _copy(tmp_path))
-    code = "import sys; sys.path.insert(0, '.'); from configs import main; main.main()"
     words = shlex.split(f"{EXAMPLES[name]} {SMALL} {SHORT[name]}")
-    command = [sys.executable, "-P", "-c", code, *words]
+    command = [*CRL, *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "last success final" in done.stdout, done.stdout

@@ -6,6 +6,7 @@ It only reads the runs' folders, so it may run beside the jobs, on any machine t
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import shutil
 import tempfile
@@ -22,11 +23,17 @@ from crl_jax.report.figures import curve_figure, tasks_figure
 from crl_jax.report.page import CROWDED, HEAD
 from crl_jax.runs.folder import CONFIG
 from crl_jax.runs.lock import is_locked
-from crl_jax.runs.loggers import METRICS_FILE
 from crl_jax.runs.recorded import config_of, curve_of, flat, groups_of, records_of
 
 RECENT = 10
 """Records over which the speed of a run is taken."""
+STATUS = {
+    (False, False): "not begun",
+    (True, False): "starting",
+    (True, True): "running",
+    (False, True): "ended",
+}
+"""(whether a process writes in the run's folder, whether anything is recorded) -> what the page says."""
 
 PAGE = """<!doctype html><html lang="en"><head>%s<style>
 h1{font-size:1.4em} p{overflow-wrap:anywhere} td,th{white-space:nowrap;padding-right:1.2em}
@@ -59,6 +66,7 @@ class Progress:
     """not begun; starting: nothing recorded yet; running; ended."""
     env_steps: int
     total_env_steps: int
+    evaluations: int
     success_any: float | None
     """In [0, 1], of the last evaluation."""
     success_final: float | None
@@ -88,12 +96,12 @@ def progress(folder: Path) -> Progress:
     steps, seconds = curve_of(records, "time/seconds")
     steps, seconds = steps[-RECENT:], seconds[-RECENT:]
     timed = len(steps) > 1 and seconds[-1] > seconds[0]
-    running = is_locked(folder)
     return Progress(
         name=Path(folder).resolve().name,
-        status="running" if running and records else "starting" if running else "ended" if records else "not begun",
+        status=STATUS[is_locked(folder), bool(records)],
         env_steps=max((record["env_steps"] for record in records), default=0),
         total_env_steps=total,
+        evaluations=len(success[1]),
         success_any=float(success[0][-1]) if len(success[0]) else None,
         success_final=float(success[1][-1]) if len(success[1]) else None,
         env_steps_per_s=float((steps[-1] - steps[0]) / (seconds[-1] - seconds[0])) if timed else None,
@@ -104,13 +112,9 @@ def duration(seconds: float | None) -> str:
     """Seconds as people say them: 40 s, 12 min, 3.5 h."""
     if seconds is None:
         return "-"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def table(rows: Sequence[Progress]) -> str:
@@ -149,7 +153,10 @@ class Watch:
                 raise ConfigError(f"watch={str(path)!r}: no such folder")
         self.runs = self._found()
         self._folder = Path(tempfile.mkdtemp(prefix="crl-watch-"))
-        self._drawn: tuple[Any, Path | None] = ((), None)
+        self._drawn: dict[Path, int] = {}
+        self._numbers = itertools.count()
+        self.picture: Path | None = None
+        """The picture of the curves that was drawn last."""
         self._busy = threading.Lock()
 
     def state(self) -> dict[str, str]:
@@ -175,26 +182,22 @@ class Watch:
 
     def _curves(self, rows: Sequence[Progress]) -> str:
         """Address of the picture of the curves, drawn anew when an evaluation has come in; empty before the first."""
-        scored = [run for run, row in zip(self.runs, rows, strict=True) if row.success_final is not None]
+        scored = {run: row.evaluations for run, row in zip(self.runs, rows, strict=True) if row.evaluations}
         if not scored:
             return ""
-        state = tuple((run, (run / METRICS_FILE).stat().st_size) for run in scored)
-        if state != self._drawn[0]:
-            groups = groups_of(scored)
+        if scored != self._drawn:
+            groups, before = groups_of(list(scored)), self.picture
             draw = curve_figure if len(groups) <= CROWDED else tasks_figure
-            self._drawn = (state, draw(groups, self._folder / f"curves{abs(hash(state))}.png"))
-        path = self._drawn[1]
-        return f"curves.png?v={path.stem}" if path else ""
+            self.picture = draw(groups, self._folder / f"curves{next(self._numbers)}.png")
+            self._drawn = scored
+            if before:
+                before.unlink()
+        return f"curves.png?v={self.picture.stem}" if self.picture else ""
 
     def film(self, number: int) -> Path | None:
         """The last film of the run with this number, or None."""
         films = sorted((self.runs[number] / "videos").glob("*.mp4")) if 0 <= number < len(self.runs) else []
         return films[-1] if films else None
-
-    @property
-    def picture(self) -> Path | None:
-        """The picture of the curves that was drawn last."""
-        return self._drawn[1]
 
     def close(self) -> None:
         """Remove the pictures that were drawn."""

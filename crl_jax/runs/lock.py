@@ -76,9 +76,8 @@ def is_locked(folder: Path) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        os.kill(process, 0)
+        with contextlib.suppress(PermissionError):  # It lives, and is another user's.
+            os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,6 @@ def opened(address: str, folder: Path, width: int = 1280, height: int = 800) -> 
 
 def _pages(port: int) -> str:
     """Address of the first tab's socket."""
-    import urllib.request
-
     for _ in range(100):
         with urllib.request.urlopen(f"http://localhost:{port}/json", timeout=10) as answer:
             for tab in json.load(answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import urllib.request
@@ -118,21 +119,27 @@ def test_the_critic_of_a_run_is_plotted(monkeypatch: pytest.MonkeyPatch) -> None
     assert Trained(Path("a run"), baseline, setup.agent, state, 0).critic() is None
 
 
-def test_it_is_served_until_it_is_stopped(session: view.Session) -> None:
-    pytest.importorskip("viser")
+@contextlib.contextmanager
+def _served(session: view.Session, port: int) -> Iterator[str]:
+    """The address of a session's page; the server has stopped after the block."""
     lines: list[str] = []
     ended = threading.Event()
-    serving = threading.Thread(target=view.serve, args=(session, "localhost", 18090, lines.append, ended.is_set))
+    serving = threading.Thread(target=view.serve, args=(session, "localhost", port, lines.append, ended.is_set))
     serving.start()
     try:
         while not lines and serving.is_alive():
-            ended.wait(0.1)
-        address = lines[0].split()[0]
-        assert "<html" in urllib.request.urlopen(address, timeout=20).read().decode().lower()
+            time.sleep(0.1)
+        yield lines[0].split()[0]
     finally:
         ended.set()
         serving.join(20)
     assert not serving.is_alive()
+
+
+def test_it_is_served_until_it_is_stopped(session: view.Session) -> None:
+    pytest.importorskip("viser")
+    with _served(session, 18090) as address:
+        assert "<html" in urllib.request.urlopen(address, timeout=20).read().decode().lower()
 
 
 def _until_an_arm_is_seen(tab: Tab, path: Path, seconds: float = 60) -> bool:
@@ -151,26 +158,15 @@ def _until_an_arm_is_seen(tab: Tab, path: Path, seconds: float = 60) -> bool:
 def test_a_browser_shows_the_scene_and_its_slider_commands_a_goal(width: int, tmp_path: Path) -> None:
     pytest.importorskip("mjviser")
     session = view.Session("pick-out-of-hole")
-    lines: list[str] = []
-    ended = threading.Event()
-    serving = threading.Thread(target=view.serve, args=(session, "localhost", 18100, lines.append, ended.is_set))
-    serving.start()
-    try:
-        while not lines and serving.is_alive():
-            ended.wait(0.1)
-        with opened(lines[0].split()[0], tmp_path, width) as tab:
-            tab.wait("document.querySelector('canvas') !== null", 60)
-            tab.wait("document.body.innerText.includes('env step')", 60)
-            assert "pick-out-of-hole" in tab.text() and "policy: demo" in tab.text()
-            x = "document.querySelectorAll('[role=slider]')[1]"
-            tab.js(f"{x}.focus()")
-            tab.press("ArrowRight", 20)
-            tab.wait(f"{x}.getAttribute('aria-valuenow') === '0.2'")
-            ended.wait(3)
-            moved = np.asarray(session.state.target)[0] - session.centre
-            np.testing.assert_allclose(moved, [0.2 * view.REACH[0], 0, 0], atol=1e-6)
-            assert _until_an_arm_is_seen(tab, tmp_path / "page.png"), "the arm is not in the picture"
-    finally:
-        ended.set()
-        serving.join(20)
-    assert not serving.is_alive()
+    with _served(session, 18100) as address, opened(address, tmp_path, width) as tab:
+        tab.wait("document.querySelector('canvas') !== null", 60)
+        tab.wait("document.body.innerText.includes('env step')", 60)
+        assert "pick-out-of-hole" in tab.text() and "policy: demo" in tab.text()
+        x = "document.querySelectorAll('[role=slider]')[1]"
+        tab.js(f"{x}.focus()")
+        tab.press("ArrowRight", 20)
+        tab.wait(f"{x}.getAttribute('aria-valuenow') === '0.2'")
+        time.sleep(3)
+        moved = np.asarray(session.state.target)[0] - session.centre
+        np.testing.assert_allclose(moved, [0.2 * view.REACH[0], 0, 0], atol=1e-6)
+        assert _until_an_arm_is_seen(tab, tmp_path / "page.png"), "the arm is not in the picture"

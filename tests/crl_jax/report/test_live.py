@@ -111,6 +111,8 @@ def test_the_page_follows_metrics_curves_films_and_new_runs(run: Path, served: s
     assert _get(f"{served}/{after['curves']}").startswith(b"\x89PNG")
     assert _get(f"{served}/film?run=0") == b"a film" and "film?run=0" in after["films"]
     assert json.loads(_get(f"{served}/state.json"))["curves"] == after["curves"], "drawn once"
+    _record(run, 1500, 15.0, **{"train/critic_loss": 1.0})
+    assert json.loads(_get(f"{served}/state.json"))["curves"] == after["curves"], "no evaluation has come in"
     _record(run, 2000, 20.0, **{"eval/success_any": 1.0, "eval/success_final": 1.0})
     assert json.loads(_get(f"{served}/state.json"))["curves"] != after["curves"], "drawn anew"
     shutil.copytree(run, run.parent / "<second>")
