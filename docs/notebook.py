@@ -24,10 +24,10 @@ from pathlib import Path
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+from crl_jax.configs import PRESETS
 from IPython.display import HTML
 
 import crl_jax
-from configs import PRESETS
 from crl_jax.config import with_overrides
 from crl_jax.play import policy
 from crl_jax.play.view import Session

@@ -38,6 +38,5 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         cell.source = cell.source.replace("STEPS = 600_000", "STEPS = 30_000")
         cell.source = cell.source.replace("COMPARED = 200_000", "COMPARED = 30_000")
     assert sum("30_000" in cell.source for cell in book.cells) == 1, "both sizes are in one cell"
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     client(book, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert len(list((tmp_path / "runs").iterdir())) == 3
