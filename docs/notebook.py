@@ -30,7 +30,7 @@ from IPython.display import HTML
 import crl_jax
 from crl_jax.config import with_overrides
 from crl_jax.play import policy
-from crl_jax.play.view import Session
+from crl_jax.play.session import Session
 from crl_jax.runs.recorded import curve_of, records_of
 
 STEPS = 600_000  # Env steps of the first run.

@@ -122,19 +122,19 @@ def demo(
     height: int = 360,
     camera: str = "close",
 ) -> int:
-    """Play a trained policy that ships with the package: its success on fresh episodes, and a film.
+    """Play a trained policy that ships with the package: its success on fresh episodes, and a window or a film.
 
     Args:
         task: One of --list.
         list: List the policies that ship, with the success of each and the run that made it.
         episodes: Fresh episodes to film, one after another.
         seed: Seed of starts and goals.
-        out: The mp4; demo-TASK.mp4 by default.
+        out: Write this mp4. By default a window opens; where there is no display, demo-TASK.mp4 is written.
         width: Pixels.
         height: Pixels.
         camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
     """
-    from crl_jax.play import policy, shipped
+    from crl_jax.play import policy, shipped, window
     from crl_jax.play import render as films
 
     console = Console()
@@ -149,6 +149,9 @@ def demo(
     with doing("128 fresh episodes ...", console):
         found = policy.score(trained, 128, seed)
     console.print(f"success at the last step of 128 fresh episodes: {found['success_final']:.0%}", highlight=False)
+    if out is None and not window.why_not():
+        _open_window(task, "demo", seed, console)
+        return 0
     with doing(f"{FILMING} ...", console):
         policy.film(trained, path, episodes, seed, (width, height), camera)
     console.print(str(path), highlight=False, soft_wrap=True)
@@ -160,6 +163,7 @@ def view(
     /,
     policy: Literal["demo", "scripted", "random"] | None = None,
     seed: int = 1,
+    window: bool = False,
     host: str = "localhost",
     port: int = 8080,
 ) -> int:
@@ -169,20 +173,40 @@ def view(
         target: Folder of a run, or a task of Meta-World.
         policy: For a task: demo (the policy that ships), scripted or random; by default the first that there is.
         seed: Seed of starts and goals.
+        window: Open MuJoCo's own viewer instead of a page; keys command the goals. Needs a display.
         host: Address to serve at; 0.0.0.0 lets other machines in.
         port: Port; the next free one if it is taken.
     """
-    from crl_jax.play import view as live
+    from crl_jax.play.browser import serve
+    from crl_jax.play.session import Session
     from crl_jax.runs import stop_on_signals
 
     require(1 <= port <= 65535, "port", port, "must lie in 1 ... 65535; nearest: 8080")
     console = Console()
+    if window:
+        _open_window(target, policy, seed, console)
+        return 0
     with doing("Loading and compiling ...", console):
-        session = live.Session(target, policy, seed)
+        session = Session(target, policy, seed)
     with stop_on_signals() as stop:
-        stop.under_way = "view"
-        live.serve(session, host, port, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
+        stop.under_way = None
+        serve(session, host, port, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
     return 0
+
+
+def _open_window(target: str, policy: str | None, seed: int, console: Console) -> None:
+    """Show a session in MuJoCo's own viewer until it is closed."""
+    from crl_jax.play import window
+    from crl_jax.play.session import Session
+    from crl_jax.runs import stop_on_signals
+
+    window.require_display()
+    with doing("Loading and compiling ...", console):
+        session = Session(target, policy, seed)
+    console.print("A window is open; close it, or press Ctrl-C, to end.", highlight=False)
+    with stop_on_signals() as stop:
+        stop.under_way = None
+        window.show(session, lambda: bool(stop.signal))
 
 
 def _show_shipped(console: Console) -> None:

@@ -63,7 +63,7 @@ def watch(
     require(every >= 0.5, "every", every, "must be at least 0.5 seconds")
     console = Console()
     with stop_on_signals() as stop:
-        stop.under_way = "watch"
+        stop.under_way = None
         live.serve(run, host, port, every, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
     return 0
 

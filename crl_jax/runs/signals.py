@@ -21,12 +21,12 @@ class StopRequest:
 
     Attributes:
         signal: name of the first signal; None before it.
-        under_way: what must end before the run can stop, for the line that answers a signal.
+        under_way: what must end before the run can stop, for the line that answers a signal; None: nothing is saved.
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
-        self.under_way = "compilation"
+        self.under_way: str | None = "compilation"
 
     def agreed(self) -> bool:
         """Whether any process was asked to stop. A collective call: all processes must make it equally often."""
@@ -38,12 +38,12 @@ class StopRequest:
     def heard(self, number: int) -> None:
         """Answer a signal at once, in one line on stderr. The second one ends the process."""
         name = signal.Signals(number).name
-        if self.signal is None:
-            self.signal = name
-            _say(f"{name}: the run stops after its {self.under_way}, and saves. A second signal stops it at once.")
-        else:
-            _say(f"{name}: stopped at once. The last checkpoint is whole.")
+        if self.signal is not None:
+            _say(f"{name}: stopped at once." + (" The last checkpoint is whole." if self.under_way else ""))
             os._exit(128 + number)
+        self.signal = name
+        if self.under_way:
+            _say(f"{name}: the run stops after its {self.under_way}, and saves. A second signal stops it at once.")
 
 
 def _say(line: str) -> None:

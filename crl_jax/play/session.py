@@ -1,14 +1,15 @@
-"""A live view in the browser: an arm under a policy, episode after episode, with the goal under your hand.
+"""An arm under a policy, episode after episode, with the goal under your hand.
 
-`Session` is one environment, stepped by hand; it knows no browser. `serve` shows a session with viser and mjviser (the
-extra `view`), and reads the page's controls.
+`Session` is one environment, stepped by hand. `Player` plays a session as its controls ask for; it knows no screen.
+`browser.Page` and `window.Window` are players that show what they play.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from envs_mjx.base import EnvError
 STEP_SECONDS, PAUSE = 0.0125, 0.7
 """Seconds: an env step of Meta-World in real time; how long the end of an episode stays in view."""
 EYE, AIM = (0.8, 0.0, 0.7), (0.0, 0.65, 0.1)
-"""Where a page's camera begins, and what it looks at; metres."""
+"""Where the camera begins, and what it looks at; metres."""
 REACH = (0.15, 0.15, 0.15)
 """Metres around the episode's own target within which a goal can be commanded by hand."""
 
@@ -126,104 +127,85 @@ class Session:
         return self.env.picture(self.state.physics, np.asarray(self.state.target), 0)
 
 
-class Page:
-    """What the browser shows of a session, and its controls."""
+@dataclass
+class Controls:
+    """What the person who watches asks for.
 
-    def __init__(self, session: Session, server: Any, scene_of: Callable[[Any, Any, int], Any]) -> None:
-        self.session, self.server, self._scene_of = session, server, scene_of
-        gui = server.gui
-        gui.add_markdown(f"### {session.task}\npolicy: {session.name}")
-        self.light = gui.add_markdown("")
-        self.play = gui.add_checkbox("play", True)
-        self.speed = gui.add_slider("speed", min=0.25, max=4.0, step=0.25, initial_value=0.5)
-        gui.add_button("next episode").on_click(lambda _: setattr(self, "skip", True))
-        gui.add_markdown("Command a goal: the policy goes where you put it.")
-        self.goal = [gui.add_slider(axis, min=-1.0, max=1.0, step=0.01, initial_value=0.0) for axis in "xyz"]
-        gui.add_button("the episode's own goal").on_click(lambda _: self.centre_goal())
-        self.plot = self._plot() if session.has_critic else None
-        self.skip, self._asked = False, (0.0, 0.0, 0.0)
-        self._built: np.ndarray | None = None
-        server.initial_camera.position, server.initial_camera.look_at = EYE, AIM
-        self.show_scene()
+    Attributes:
+        playing: False: paused.
+        speed: times real time.
+        goal: the commanded goal, in `REACH` from the episode's own target: (3,), each -1 ... 1.
+        skip: the next episode now.
+    """
 
-    def _plot(self) -> Any:
-        """A chart of f(s, a, g) over the episode: it rises as the goal comes nearer."""
-        nothing = np.zeros(1)
-        series = ({"label": "env step"}, {"label": "f(s, a, g)", "stroke": "#0072B2", "width": 2})
-        axis = {"time": False, "range": (0.0, float(self.session.env.spec.horizon)), "auto": False}
-        title = "f(s, a, g) of the critic"
-        return self.server.gui.add_uplot((nothing, nothing), series, title=title, scales={"x": axis}, aspect=1.6)
+    playing: bool = True
+    speed: float = 0.5
+    goal: tuple[float, ...] = (0.0, 0.0, 0.0)
+    skip: bool = False
 
-    def centre_goal(self) -> None:
-        """Put the sliders back to the episode's own goal."""
-        for slider in self.goal:
-            slider.value = 0.0
 
+class Player(ABC):
+    """Plays a session, an env step a tick, as its controls ask for."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._asked = Controls().goal
+
+    @abstractmethod
+    def read(self) -> Controls:
+        """The controls as they are now; `skip` is true once for each time that it was asked for."""
+
+    @abstractmethod
     def show_scene(self) -> None:
-        """Show the start of an episode. Where fixtures stand elsewhere, the scene is built anew, which takes time."""
-        model, data = self.session.picture()
-        fixed = np.concatenate([model.body_pos.ravel(), model.body_quat.ravel(), model.geom_pos.ravel()])
-        if self._built is None or not np.array_equal(fixed, self._built):
-            self._built = fixed
-            self.server.scene.reset()
-            self.scene = self._scene_of(self.server, model, 1)
-            self.mark = self.server.scene.add_icosphere("/goal", radius=0.02, color=(0, 200, 80))
-        self.scene.update_from_mjdata(data)
-        self.mark.position = tuple(self.session.centre)
+        """Show the start of an episode."""
+
+    @abstractmethod
+    def show_goal(self, point: np.ndarray) -> None:
+        """Show the goal mark at `point` (3,), metres."""
+
+    @abstractmethod
+    def show_state(self) -> None:
+        """Show the present state."""
+
+    def tick(self) -> float:
+        """One env step, or none while paused; returns the seconds to wait."""
+        session, controls = self.session, self.read()
+        if controls.goal != self._asked:
+            self._asked = controls.goal
+            self._command()
+        if session.over or controls.skip:
+            self._next()
+        elif not controls.playing:
+            self.show_state()
+            return 0.05
+        session.step()
+        if session.time % 2 == 0:
+            self.show_state()
+        return PAUSE if session.over else STEP_SECONDS / controls.speed
+
+    def play(self, stop: Callable[[], bool]) -> None:
+        """Play until `stop` says so."""
+        due = time.monotonic()
+        while not stop():
+            due = max(due + self.tick(), time.monotonic() - 0.1)
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def told(self) -> tuple[str, str]:
+        """What is to be read: whether the episode succeeds, and how far it is."""
+        session = self.session
+        light = "SUCCESS" if session.success else "no success yet"
+        where = f"episode {session.episode}, env step {session.time} of {session.env.spec.horizon}"
+        return f"{light} ({100 * session.distance:.1f} cm)", where
 
     def _command(self) -> None:
-        """Command the goal where the sliders are."""
+        """Command the goal that is asked for."""
         point = self.session.centre + np.array(self._asked) * np.array(REACH)
         self.session.command(point)
-        self.mark.position = tuple(point)
+        self.show_goal(point)
 
     def _next(self) -> None:
-        """The next episode, with the goal where the sliders are."""
-        self.skip = False
+        """The next episode, with the goal where it was asked for."""
         self.session.begin()
         self.show_scene()
         if any(self._asked):
             self._command()
-
-    def tick(self) -> float:
-        """One env step, or none while paused; returns the seconds to wait."""
-        session = self.session
-        asked = tuple(slider.value for slider in self.goal)
-        if asked != self._asked:
-            self._asked = asked
-            self._command()
-        if session.over or self.skip:
-            self._next()
-        elif not self.play.value:
-            return 0.05
-        session.step()
-        if session.time % 2 == 0:
-            self.scene.update_from_mjdata(session.picture()[1])
-            light = "SUCCESS" if session.success else "no success yet"
-            if self.plot and session.values:
-                steps, values = zip(*session.values, strict=True)
-                self.plot.data = (np.array(steps, float), np.array(values))
-            told = f"episode {session.episode}, env step {session.time} of {session.env.spec.horizon}"
-            self.light.content = f"**{light}** ({100 * session.distance:.1f} cm)\n\n{told}"
-        return PAUSE if session.over else STEP_SECONDS / self.speed.value
-
-
-def serve(session: Session, host: str, port: int, told: Callable[[str], None], stop: Callable[[], bool]) -> None:
-    """Show the session at http://host:port until `stop` says so.
-
-    Raises:
-        ConfigError: the extra `view` is not installed, or the port is taken.
-    """
-    try:
-        viser, mjviser = importlib.import_module("viser"), importlib.import_module("mjviser")
-    except ImportError as error:
-        raise ConfigError(f"view: needs viser and mjviser (pip install 'crl-jax[view]'): {error}") from None
-    server = viser.ViserServer(host=host, port=port, verbose=False)
-    try:
-        told(f"http://{host}:{server.get_port()} (Ctrl-C ends)")
-        page, due = Page(session, server, mjviser.ViserMujocoScene), time.monotonic()
-        while not stop():
-            due = max(due + page.tick(), time.monotonic() - 0.1)
-            time.sleep(max(0.0, due - time.monotonic()))
-    finally:
-        server.stop()
