@@ -123,7 +123,7 @@ def _unlearned(groups: dict[str, list[Path]]) -> list[str]:
     sentences = json.loads(FAILURES.read_text())
     stills = [video.read_webp(folder / study.CLIP)[-1] for folder in failed.values()]
     path = video.write_webp(sheet(stills, list(failed))[None], ROOT / "docs" / "unlearned.webp", fps=1)
-    told = [f"- {task}: {sentences.get(task, 'not looked at yet')}." for task in failed]
+    told = [f"- {task}: {sentences.get(task, 'not looked at yet.')}" for task in failed]
     return [
         "",
         "Not learned, and how an episode ends there:",
