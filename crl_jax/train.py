@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class Result:
     counters: Counters
     evaluation: dict[str, float] = field(default_factory=dict)
     stopped_by: str | None = None
+    trained: bool = True
+    """False: the run that was to be resumed had already ended."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +150,30 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         if goes_on:
             state, host = checkpoint.restore(folder / runs.CHECKPOINTS, setup.template)
             counters = Counters(**host["counters"])
-            _note_until(folder, config, counters, host["config"]["evaluation"].get("until", 0.0))
-        loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
-        stack.enter_context(closing(loggers))
+            _note_until(config, counters, host["config"]["evaluation"].get("until", 0.0))
+            if counters.solved >= SOLVED or counters.env_steps >= config.train.total_env_steps:
+                return Result(folder, config, counters, trained=False)
+        loggers = stack.enter_context(closing(_loggers(folder, config, counters, console, goes_on)))
         stop = stack.enter_context(runs.stop_on_signals())
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
 
 
-def _note_until(folder: Path, config: Config, counters: Counters, before: float) -> None:
-    """Forget evaluations that were counted for another `until`; warn if the run has reached it already."""
+def _note_until(config: Config, counters: Counters, before: float) -> None:
+    """Forget evaluations that were counted for another `until`."""
     if before != config.evaluation.until:
         counters.solved = 0
-    if counters.solved >= SOLVED:
-        _log.warning("%s has reached until=%s; --until 0 goes on", folder, config.evaluation.until)
+
+
+def _loggers(folder: Path, config: Config, counters: Counters, console: bool, goes_on: bool) -> list[Logger]:
+    """The loggers of this process. A run that has not begun leaves no folder behind where one does not start."""
+    if not hosts.is_leader():
+        return []
+    try:
+        return open_loggers(folder, config, counters, console)
+    except ConfigError:
+        if not goes_on:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> list[Result]:

@@ -84,8 +84,8 @@ def _score_table(groups: dict[str, list[Path]]) -> list[str]:
         f"Learned (final >= {SOLVED} with at least one seed): **{learned} of 50** tasks; with the first seed: {first};"
         f" with 3 of 3 seeds or more: {surely}. Run so far: {tried} tasks, {more} of them with 3 seeds or more.",
         "",
-        "| task | seeds | final | any | official, final | env steps | minutes |",
-        "|---|---|---|---|---|---|---|",
+        "| task | seeds | final | any | official, final | env steps | budget | minutes |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for task in sorted(filter(finals.get, told), key=lambda task: (-float(np.median(finals[task])), task)):
         ones = told[task]
@@ -95,7 +95,8 @@ def _score_table(groups: dict[str, list[Path]]) -> list[str]:
             study.spread(finals[task]),
             study.spread([one["success_any"] for one in ones]),
             study.spread([one["official"]["success_final"] for one in ones]),
-            ", ".join(f"{one['env_steps'] / 1e6:.2f} M" for one in ones) or "-",
+            study.spread([one["env_steps"] / 1e6 for one in ones], "{:.2f}") + " M",
+            f"{max(one['budget'] for one in ones) / 1e6:.1f} M",
             study.spread([one["minutes"] for one in ones], "{:.0f}"),
         )
         lines.append("| " + " | ".join(columns) + " |")
@@ -108,9 +109,9 @@ def _hours(ones: list[dict[str, Any]]) -> str:
     """How long the first seed's runs took here, and would take on one H200."""
     hours, steps = sum(one["minutes"] for one in ones) / 60, sum(one["env_steps"] for one in ones)
     return (
-        f"The first seed's {len(ones)} runs together: {steps / 1e6:.0f} M env steps, {hours / 2:.1f} hours of two cores"
-        f" (compilation and scoring apart). One H200 needs {steps / H200 / 3600:.1f} hours for as many env steps at"
-        f" the {H200:,} env steps/s that are predicted, not measured, for `metaworld_gpu`."
+        f"The first seed's {len(ones)} runs together: {steps / 1e6:.0f} M env steps, {hours:.1f} hours of one core, so"
+        f" {hours / 2:.1f} hours on two (compilation and scoring apart). One H200 needs {steps / H200 / 3600:.1f} hours"
+        f" for as many env steps at the {H200:,} env steps/s that are predicted, not measured, for `metaworld_gpu`."
     )
 
 
@@ -197,7 +198,8 @@ def compared() -> str:
 def _told(folder: Path) -> dict[str, Any]:
     """A kept run's score.json, and its minutes of training."""
     found: dict[str, Any] = json.loads((folder / study.SCORE).read_text())
-    return found | {"minutes": read_metrics(folder)[-1]["time/seconds"] / 60}
+    budget = runs.load(folder).train.total_env_steps
+    return found | {"minutes": read_metrics(folder)[-1]["time/seconds"] / 60, "budget": budget}
 
 
 def baselines(task: str = "reach") -> str:

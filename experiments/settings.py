@@ -11,7 +11,7 @@ SHOWN = ("metaworld_cpu", "metaworld_gpu", "jaxgcrl", "scaling_crl", "sgcrl")
 ROWS: tuple[tuple[str, str], ...] = (
     ("environments", "num_envs"),
     ("env steps for which an action is held", "action_repeat"),
-    ("discount, of a decision", "discount"),
+    ("discount per decision", "discount"),
     ("decisions of an unroll", "unroll_length"),
     ("updates after each unroll", "updates_per_iteration"),
     ("batch size", "batch_size"),
@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("entropy coefficient", "entropy"),
     ("target entropy per action dimension, nats", "target_entropy"),
     ("goals of the actor's loss", "actor_goals"),
-    ("noise on the critic's goals, in goal scales", "critic_goal_noise"),
+    ("noise on the critic's goals (1 is 15 cm across, 10 cm up)", "critic_goal_noise"),
     ("running mean of the actor", "actor_average"),
     ("goals while collecting", "behaviour_goals"),
 )
@@ -46,7 +46,7 @@ def section() -> str:
         cells = [_told(values[name][field]) for name in SHOWN]
         lines.append(f"| {title} | `--{field.replace('_', '-')}` | {' | '.join(cells)} |")
     ratio = [f"{PRESETS[name].env_steps_per_iteration() / values[name]['updates_per_iteration']:.3g}" for name in SHOWN]
-    lines.append(f"| env steps of one update | (follows) | {' | '.join(ratio)} |")
+    lines.append(f"| env steps per update | (follows from the rows above) | {' | '.join(ratio)} |")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -78,6 +79,9 @@ def _main(presets: Mapping[str, Config], arguments: list[str]) -> int:
         return code
     except USER_ERRORS as error:
         return fail(str(error))
+    except KeyboardInterrupt:  # Where a run is under way, `stop_on_signals` answers instead.
+        print("\nStopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -72,7 +72,7 @@ def envs(
     pattern: tyro.conf.Positional[tuple[str, ...]] = (),
     /,
     group: Literal["all", "metaworld", "single-goal", "mazes", "bodies"] = "all",
-    goal: str = "hand_object",
+    goal: str = "auto",
     horizon: int | None = None,
     json: bool = False,
 ) -> int:
@@ -111,7 +111,9 @@ def envs(
         Column("goal", [str(row.goal_size) for row in rows], 2),
         Column("action", [str(row.action_size) for row in rows], 4),
     ]
-    console.print(fitted(columns, console.width, f"{len(names)} tasks (goal contract {goal})"))
+    console.print(fitted(columns, console.width, f"{len(names)} tasks"))
+    if goal != "auto":
+        console.print(f"Sizes are those with --goal {goal}.", highlight=False)
     console.print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
     console.print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
     return 0

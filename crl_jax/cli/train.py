@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +19,7 @@ from rich.table import Table
 import envs_mjx
 from crl_jax import runs
 from crl_jax.cli.options import count, parse, path
-from crl_jax.cli.progress import FILMING, doing
+from crl_jax.cli.progress import doing, filming
 from crl_jax.config import Config, ConfigError, nearest
 from crl_jax.config.learner import READERS
 from crl_jax.config.sequence import SequenceConfig, of_tasks
@@ -26,6 +29,7 @@ from envs_mjx.base import EnvError
 if TYPE_CHECKING:
     from crl_jax.train import Result
 
+REPORT = "report.html"
 _ABOUT_HOSTS = (
     "Several processes train together with --coordinator HOST:PORT --num-processes N --process-id I (under Slurm these "
     "are found out; --num-processes 1 trains alone); --devices counts the devices of all."
@@ -46,6 +50,8 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if resumed:
         config = runs.resume(resumed, config)
     config.validate()
+    if not resumed and not any(word.split("=")[0] == "--preset" for word in arguments):
+        print("Preset metaworld_cpu (--preset takes another; `crl train --help` lists them).", flush=True)
     if joining.seeds is not None:
         return _train_seeds(config, resumed, joining.seeds)
     with hosts.joined(*asked):
@@ -152,6 +158,11 @@ def _finish(result: Result) -> int:
         command = "train" if type(result.config) is Config else "continual"
         console.print(f"  crl {command} --resume {shlex.quote(str(result.folder))}", highlight=False, soft_wrap=True)
         return 0
+    if not result.trained:
+        console.print(f"{result.folder} has ended already; nothing was trained. Train on with:", highlight=False)
+        console.print(f"  {_more(result.folder, result.config)}", highlight=False, soft_wrap=True)
+        if (result.folder / REPORT).exists():
+            return 0
     return _show(console, result.folder, result.config)
 
 
@@ -164,28 +175,45 @@ def _show(console: Console, folder: Path, config: Config) -> int:
     files = [page, *sorted(folder.glob("*.png"))]
     if config.run.video:
         try:
-            with doing(f"{FILMING} (--no-video leaves it out) ...", console):
-                files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4"))
+            with filming(console, "; --no-video leaves it out") as told:
+                files.append(policy.film(policy.load(folder), folder / "videos" / "policy.mp4", told=told))
         except EnvError as error:
             console.print(f"No video: {error}", highlight=False)
     rewarded = config.agent.method in READERS["reward"]
     taught = f"the {config.baseline.reward} reward" if rewarded else "no reward"
-    table = Table(title=f"{folder} learned from {taught}", show_header=False)
-    for name, value in report.summary(folder).items():
-        table.add_row(name.replace("_", " "), report.shown(value))
+    table = Table(show_header=False)
+    for name, value in report.told(folder):
+        table.add_row(name, value)
+    console.print(f"{folder} learned from {taught}:", highlight=False, soft_wrap=True)
     console.print(table)
     for file in files:
         console.print(f"  {file}", highlight=False, soft_wrap=True)
     console.print("Next:", highlight=False)
+    crl = _own_name()
     for command, why in suggestions(folder, config):
+        command = crl + command.removeprefix("crl")
         console.print(f"  {command:56} # {why}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _own_name() -> str:
+    """How this command is called here: its path, where the virtual environment is not active."""
+    if shutil.which("crl"):
+        return "crl"
+    beside = Path(sys.executable).with_name("crl")
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
+def _more(folder: Path, config: Config) -> str:
+    """The command that trains a run on, to twice its env steps."""
+    until = " --until 0" if config.evaluation.until else ""
+    return f"crl train --resume {shlex.quote(str(folder))}{until} --total-env-steps {2 * config.train.total_env_steps}"
 
 
 def suggestions(folder: Path, config: Config) -> list[tuple[str, str]]:
     """Commands to try after a run, with what each does."""
     run, one_task = shlex.quote(str(folder)), type(config) is Config
-    twice = f"crl train --resume {run} --total-env-steps {2 * config.train.total_env_steps}"
+    twice = _more(folder, config)
     if one_task and config.env.task in envs_mjx.SPLITS["mt50"]:
         score = (f"crl eval {run} --official", "score it in the official Meta-World package")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,14 @@ from crl_jax.stages import Stages
 from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
 from envs_mjx.aligned import Aligned
-from envs_mjx.base import EnvSpec, GoalEnv, check_buffers
+from envs_mjx.base import EnvSpec, GoalEnv, Snapshot, check_buffers
 from envs_mjx.film import CLOSE, check_camera, frames
 
 STEPS_PER_S = 60
 """Env steps that a second of a film shows: 0.75 times real time for Meta-World."""
+LEGIBLE = 320
+"""Pixels: least width of a film with captions."""
+Told = Callable[[int, int], None]
 Critic = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -156,11 +159,15 @@ def film(
     size: tuple[int, int] = (480, 360),
     camera: str = CLOSE,
     every: int = 2,
+    told: Told | None = None,
 ) -> Path:
     """Writes the deterministic policy over `episodes` fresh episodes in a row as an mp4, or a webp by `path`'s ending.
 
+    A frame that is wide enough says which episode it shows, and whether it succeeds at that moment.
+
     Args:
         size: (width, height), pixels. every: env steps from one frame to the next.
+        told: called with the number of frames drawn so far, and of all.
 
     Raises:
         EnvError: this machine cannot render; the message says what to install.
@@ -168,11 +175,19 @@ def film(
     path.parent.mkdir(parents=True, exist_ok=True)
     write = video.write_webp if path.suffix == ".webp" else video.write_video
     with video.quiet_forks():
-        return write(pictures(trained, episodes, seed, size, camera, every), path, STEPS_PER_S / every)
+        drawn = pictures(trained, episodes, seed, size, camera, every, told, size[0] >= LEGIBLE)
+        return write(drawn, path, STEPS_PER_S / every)
 
 
 def pictures(
-    trained: Trained, episodes: int, seed: int, size: tuple[int, int], camera: str = CLOSE, every: int = 1
+    trained: Trained,
+    episodes: int,
+    seed: int,
+    size: tuple[int, int],
+    camera: str = CLOSE,
+    every: int = 1,
+    told: Told | None = None,
+    captions: bool = False,
 ) -> np.ndarray:
     """Frames of `film`, (T, height, width, 3) uint8."""
     # Every env step can be filmed, so the loop over env steps is here and holds the actions.
@@ -186,7 +201,23 @@ def pictures(
         if time % repeat == 0:
             action = policy(state, step_key)
         if time % every == 0:
-            states.append((state.physics, np.asarray(state.target)))
+            states.append((state.physics, np.asarray(state.target), np.asarray(state.success)))
         state = step(state, action)
-    snapshots = ((physics, target, episode) for episode in range(episodes) for physics, target in states)
-    return np.asarray(frames(_unpadded(env), snapshots, size, camera))
+    shown = [(physics, target, episode) for episode in range(episodes) for physics, target, _ in states]
+    film_ = np.asarray(frames(_unpadded(env), _counted(shown, told), size, camera))
+    if not captions:
+        return film_
+    texts = [
+        f"{trained.config.env.task}   episode {episode + 1} of {episodes}" + "   success" * bool(success[episode])
+        for episode in range(episodes)
+        for _, _, success in states
+    ]
+    return video.captioned(film_, texts)
+
+
+def _counted(shown: Sequence[Snapshot], told: Told | None) -> Iterator[Snapshot]:
+    """The snapshots; `told` learns how many have been taken."""
+    for number, snapshot in enumerate(shown):
+        if told:
+            told(number, len(shown))
+        yield snapshot

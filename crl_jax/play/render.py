@@ -36,11 +36,18 @@ def require_run(target: str) -> None:
 
 
 def film_run(
-    folder: Path, step: int | None, out: Path | None, episodes: int, seed: int, size: Size, camera: str
+    folder: Path,
+    step: int | None,
+    out: Path | None,
+    episodes: int,
+    seed: int,
+    size: Size,
+    camera: str,
+    told: policy.Told | None = None,
 ) -> Path:
-    """Writes an mp4 of a run's policy; returns its path."""
+    """Writes an mp4 of a run's policy; returns its path. `told`: see `policy.film`."""
     path = checked(out or folder / "videos" / "policy.mp4", ".mp4")
-    return policy.film(policy.load(folder, step), path, episodes, seed, size, camera)
+    return policy.film(policy.load(folder, step), path, episodes, seed, size, camera, told=told)
 
 
 def film_task(

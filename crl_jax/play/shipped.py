@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import envs_mjx
 from crl_jax.config import Config, ConfigError, nearest
 from crl_jax.play.policy import Trained
 from crl_jax.scale.machine import check_jax
@@ -92,6 +93,7 @@ def _path(task: str, folder: Path) -> Path:
     path = folder / f"{task}.npz"
     if not path.is_file():
         there = sorted(one.stem for one in folder.glob("*.npz"))
-        told = f"nearest: {nearest(task, there)}" if there else "this version ships none"
-        raise ConfigError(f"demo={task!r}: no policy ships for it; {told}")
+        near = f"nearest: {nearest(task, there)}" if there else "this version ships none"
+        told = f"no policy of this task ships yet; {near}" if task in envs_mjx.names() else f"no such task; {near}"
+        raise ConfigError(f"demo={task!r}: {told} (`crl demo --list`)")
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,22 @@ def write_video(frames: np.ndarray, path: Path, fps: float) -> Path:
     finally:
         writer.close()
     return path
+
+
+def captioned(frames: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """(T, H, W, 3) uint8 frames with a line of text each, white on dark, at the top left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, edge = ImageFont.load_default(max(12, frames.shape[1] // 24)), frames.shape[1] // 60
+    captioned_ = []
+    for frame, text in zip(frames, texts, strict=True):
+        picture = Image.fromarray(frame)
+        pen = ImageDraw.Draw(picture)
+        left, top, right, bottom = pen.textbbox((2 * edge, 2 * edge), text, font)
+        pen.rectangle((left - edge, top - edge, right + edge, bottom + edge), (20, 20, 20))
+        pen.text((2 * edge, 2 * edge), text, (255, 255, 255), font)
+        captioned_.append(np.asarray(picture))
+    return np.stack(captioned_)
 
 
 def write_webp(frames: np.ndarray, path: Path, fps: float, quality: int = 40) -> Path:

@@ -4,6 +4,6 @@
 `scores.py` the continual-learning scores of a sequence of tasks.
 """
 
-from crl_jax.report.page import aggregate, group_table, interval, shown, summary, table, write_report
+from crl_jax.report.page import aggregate, group_table, interval, summary, table, told, write_report
 
-__all__ = ["aggregate", "group_table", "interval", "shown", "summary", "table", "write_report"]
+__all__ = ["aggregate", "group_table", "interval", "summary", "table", "told", "write_report"]

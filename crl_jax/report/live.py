@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from crl_jax.config import ConfigError
 from crl_jax.report.figures import curve_figure, tasks_figure
-from crl_jax.report.page import CROWDED, HEAD
+from crl_jax.report.page import CROWDED, HEAD, duration
 from crl_jax.runs.folder import CONFIG
 from crl_jax.runs.lock import is_locked
 from crl_jax.runs.recorded import config_of, curve_of, flat, groups_of, records_of
@@ -31,7 +31,7 @@ STATUS = {
     (False, False): "not begun",
     (True, False): "starting",
     (True, True): "running",
-    (False, True): "ended",
+    (False, True): "stopped",
 }
 """(whether a process writes in the run's folder, whether anything is recorded) -> what the page says."""
 
@@ -63,7 +63,8 @@ class Progress:
 
     name: str
     status: str
-    """not begun; starting: nothing recorded yet; running; ended."""
+    """not begun; starting: nothing recorded yet; running; stopped: before its end; ended; reached: it ended early, by
+    `until`."""
     env_steps: int
     total_env_steps: int
     evaluations: int
@@ -96,25 +97,22 @@ def progress(folder: Path) -> Progress:
     steps, seconds = curve_of(records, "time/seconds")
     steps, seconds = steps[-RECENT:], seconds[-RECENT:]
     timed = len(steps) > 1 and seconds[-1] > seconds[0]
+    env_steps = max((record["env_steps"] for record in records), default=0)
+    status = STATUS[is_locked(folder), bool(records)]
+    if status == "stopped":
+        until = float(flat(config_of(folder)).get("until") or 0)
+        reached = until > 0 and len(success[1]) > 1 and min(success[1][-2:]) >= until
+        status = "ended" if env_steps >= total else f"reached {until:.0%}" if reached else status
     return Progress(
         name=Path(folder).resolve().name,
-        status=STATUS[is_locked(folder), bool(records)],
-        env_steps=max((record["env_steps"] for record in records), default=0),
+        status=status,
+        env_steps=env_steps,
         total_env_steps=total,
         evaluations=len(success[1]),
         success_any=float(success[0][-1]) if len(success[0]) else None,
         success_final=float(success[1][-1]) if len(success[1]) else None,
         env_steps_per_s=float((steps[-1] - steps[0]) / (seconds[-1] - seconds[0])) if timed else None,
     )
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def table(rows: Sequence[Progress]) -> str:

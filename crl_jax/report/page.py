@@ -63,6 +63,31 @@ def summary(folder: Path) -> dict[str, Any]:
     return found
 
 
+def told(folder: Path) -> list[tuple[str, str]]:
+    """What a run has reached, for people: (name, value) of what was recorded, the most important first."""
+    found = summary(folder)
+    rows = [
+        (f"success at {when}", f"{found[f'last_{key}']:.0%} (best evaluation: {found[f'best_{key}']:.0%})")
+        for when, key in (("the last step", "success_final"), ("any step", "success_any"))
+        if f"last_{key}" in found
+    ]
+    rows.append(("env steps", f"{found['env_steps']:,}"))
+    if "seconds" in found:
+        spent = f"{duration(found['seconds'])}, and {duration(found.get('compile_seconds', 0.0))} to compile"
+        speeds = (f"{found[f'{name}_per_s']:,.0f} {name.replace('_', ' ')}/s" for name in ("env_steps", "updates"))
+        rows += [("training", spent), ("speed", ", ".join(speeds))]
+    return rows
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def table(folders: Sequence[Path], width: int = 80) -> Table:
     """A rich table with one row per run, in `width` characters."""
     columns = (

@@ -24,6 +24,7 @@ from crl_jax.config import ConfigError
 Number = float | int
 METRICS_FILE = "metrics.jsonl"
 PLAIN_LINE_SECONDS = 10.0
+COMPILING = "compiling (half a minute or more) ..."
 
 
 class Logger(Protocol):
@@ -68,7 +69,7 @@ def make_loggers(
     if wandb:
         loggers.append(WandbLogger(folder, project, name, config or {}, resuming=resume_env_steps > 0))
     if console:
-        loggers.append(ConsoleLogger(total_env_steps, resume_env_steps))
+        loggers.append(ConsoleLogger(total_env_steps, resume_env_steps, title=_title(folder, total_env_steps, config)))
     return [JsonlLogger(folder, resume_env_steps), *loggers]
 
 
@@ -100,6 +101,13 @@ def read_metrics(folder: Path) -> list[dict[str, Number]]:
             raise ValueError(f"{path}:{number}: not a JSON record ({error})") from error
         records.append(record)
     return records
+
+
+def _title(folder: Path, total_env_steps: int, config: Mapping[str, Any] | None) -> str:
+    """The line with which a run begins: what is trained, where, and for how long at most."""
+    env = (config or {}).get("env", {})
+    where = f" on engine {env['physics']}" if env.get("physics") else ""
+    return f"{folder}: {env.get('task', 'training')}{where}, {total_env_steps:,} env steps at most"
 
 
 class JsonlLogger:
@@ -177,7 +185,7 @@ class WandbLogger:
 class ConsoleLogger:
     """A progress bar on a terminal; elsewhere a plain line about every ten seconds and at the end.
 
-    Both show env steps, env steps/s, updates/s, the last success rate and the time left.
+    Both show env steps, success at the end of the last evaluation's episodes, the time left, and speeds.
     """
 
     def __init__(
@@ -186,19 +194,22 @@ class ConsoleLogger:
         resume_env_steps: int = 0,
         console: RichConsole | None = None,
         clock: Callable[[], float] = time.monotonic,
+        title: str = "",
     ):
         self._total, self._env_steps, self._clock = total_env_steps, resume_env_steps, clock
         self._console = console or RichConsole()
         self._latest: dict[str, Number] = {}
         self._last_line, self._pending = -math.inf, False
         self._progress: Progress | None = None
+        if title:
+            self._console.print(title, highlight=False, markup=False, soft_wrap=True)
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=20))
             self._progress = Progress(*columns, console=self._console)
-            self._task = self._progress.add_task("compiling ...", total=total_env_steps, completed=resume_env_steps)
+            self._task = self._progress.add_task(COMPILING, total=total_env_steps, completed=resume_env_steps)
             self._progress.start()
         else:
-            self._console.print("compiling (half a minute or more) ...", highlight=False, markup=False)
+            self._console.print(COMPILING, highlight=False, markup=False)
 
     def log(self, metrics: Mapping[str, Number], env_steps: int) -> None:
         self._latest.update(scalars(metrics))
@@ -219,16 +230,16 @@ class ConsoleLogger:
     def line(self) -> str:
         """The state of the run as one line of text."""
         speed, updates = (self._latest.get(f"time/{unit}_per_s") for unit in ("env_steps", "updates"))
-        success = self._latest.get("eval/success_any")
+        success = self._latest.get("eval/success_final")
         parts = [f"{self._env_steps:,}/{self._total:,} env steps"]
-        if speed is not None:
-            parts.append(f"{speed:,.0f} env steps/s")
-        if updates is not None:
-            parts.append(f"{updates:,.0f} updates/s")
         if success is not None:
             parts.append(f"success {success:.0%}")
         if speed:
             parts.append(f"{_clock_time((self._total - self._env_steps) / speed)} left")
+        if speed is not None:
+            parts.append(f"{speed:,.0f} env steps/s")
+        if updates is not None:
+            parts.append(f"{updates:,.0f} updates/s")
         return " | ".join(parts)
 
     def _write_line(self) -> None:

@@ -395,7 +395,9 @@ def test_until_ends_a_run_after_two_good_evaluations_in_a_row(tmp_path):
     result = train(config, console=False)
     evaluations = [record for record in read_metrics(result.folder) if "eval/success_final" in record]
     assert len(evaluations) == 2 and all(record["eval/success_final"] > 0 for record in evaluations)
-    assert result.counters.solved == 2 and result.counters.env_steps < 1600
+    assert result.counters.solved == 2 and result.counters.env_steps < 1600 and result.trained
+    again = train(runs.resume(result.folder, runs.load(result.folder)), result.folder, console=False)
+    assert not again.trained and again.counters == result.counters
     longer = runs.resume(result.folder, with_overrides(runs.load(result.folder), until=0.0))
     assert train(longer, result.folder, console=False).counters.env_steps >= 1600
     with pytest.raises(ConfigError, match=r"until=1.5: a share of episodes"):

@@ -46,7 +46,7 @@ def test_the_command_lists_them_and_refuses_others(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert all(name in out for name in shipped.names())
     assert cli.main(PRESETS, ["demo", "hamer"]) == 2
-    assert "demo='hamer': no policy ships for it; nearest: hammer" in capsys.readouterr().err
+    assert "demo='hamer': no such task; nearest: hammer" in capsys.readouterr().err
     assert cli.main(PRESETS, ["demo", "hammer", "--episodes", "0"]) == 2
     with pytest.raises(ConfigError, match="this version ships none"):
         shipped.about("hammer", Path("nowhere"))

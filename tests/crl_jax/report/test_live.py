@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from configs import PRESETS
-from crl_jax.config import ConfigError
-from crl_jax.report import live
+from crl_jax.config import ConfigError, with_overrides
+from crl_jax.report import live, page
 from crl_jax.runs.lock import locked
 from tests.support.browser import needs_chromium, opened
 
@@ -48,7 +48,18 @@ def test_a_run_is_followed_from_its_start_to_its_end(run: Path) -> None:
         assert (row.success_any, row.success_final, row.env_steps_per_s) == (0.75, 0.5, 500.0)
         assert row.seconds_left == pytest.approx((total - 3000) / 500)
     row = live.progress(run)
-    assert row.status == "ended" and row.seconds_left is None
+    assert row.status == "stopped" and row.seconds_left is None
+    _record(run, total, 20.0)
+    assert live.progress(run).status == "ended"
+
+
+def test_a_run_that_ended_early_has_reached_what_was_asked_for(run: Path) -> None:
+    (run / "config.json").write_text(json.dumps(with_overrides(PRESETS["reach_cpu"], until=0.95).to_dict()))
+    for steps, success in ((1000, 0.97), (2000, 0.9), (3000, 0.96)):
+        _record(run, steps, 10.0, **{"eval/success_any": 1.0, "eval/success_final": success})
+    assert live.progress(run).status == "stopped"
+    _record(run, 4000, 20.0, **{"eval/success_any": 1.0, "eval/success_final": 0.95})
+    assert live.progress(run).status == "reached 95%"
 
 
 def test_a_killed_process_is_not_running(run: Path) -> None:
@@ -56,14 +67,14 @@ def test_a_killed_process_is_not_running(run: Path) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     (run / ".lock").write_text(f"process {child.pid} on {os.uname().nodename}\n")
-    assert live.progress(run).status == "ended"
+    assert live.progress(run).status == "stopped"
     (run / ".lock").write_text("process 1 on another-host\n")
     assert live.progress(run).status == "running"
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(None, "-"), (40, "40 s"), (720, "12 min"), (12600, "3.5 h")])
 def test_durations(seconds: float | None, told: str) -> None:
-    assert live.duration(seconds) == told
+    assert page.duration(seconds) == told
 
 
 def test_speed_is_that_of_the_last_records(run: Path) -> None:

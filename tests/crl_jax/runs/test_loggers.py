@@ -79,11 +79,13 @@ def test_plain_console_is_sparse_and_shows_the_end():
     for tick in range(25):
         now[0] = float(tick)
         speeds = {"time/env_steps_per_s": 2000.0, "time/updates_per_s": 50.0}
-        logger.log(speeds | ({"eval/success_any": 0.25} if tick == 15 else {}), (tick + 1) * 10_000)
+        logger.log(
+            speeds | ({"eval/success_any": 0.5, "eval/success_final": 0.25} if tick == 15 else {}), (tick + 1) * 10_000
+        )
     logger.close()
     first, *lines = output.getvalue().splitlines()
     assert first.startswith("compiling") and len(lines) == 4
-    assert lines[0] == "10,000/1,000,000 env steps | 2,000 env steps/s | 50 updates/s | 0:08:15 left"
+    assert lines[0] == "10,000/1,000,000 env steps | 0:08:15 left | 2,000 env steps/s | 50 updates/s"
     assert "success" not in lines[1] and "success 25%" in lines[2]
     assert lines[-1].startswith("250,000/1,000,000")
 
@@ -92,7 +94,7 @@ def test_progress_bar_on_a_terminal():
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=150)
     logger = ConsoleLogger(1000, resume_env_steps=100, console=console)
-    logger.log({"time/env_steps_per_s": 10.0, "eval/success_any": 1.0}, 500)
+    logger.log({"time/env_steps_per_s": 10.0, "eval/success_any": 1.0, "eval/success_final": 1.0}, 500)
     logger.close()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue())
     assert "500/1,000 env steps" in text and "success 100%" in text
