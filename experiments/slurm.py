@@ -8,6 +8,7 @@ after another. `--dry-run` prints the sbatch script; it needs no Slurm on the ma
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import signal
 import sys
@@ -149,11 +150,23 @@ def plan(
     return jobs
 
 
+def _submitit() -> Any:
+    """The package submitit.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return importlib.import_module("submitit")
+    except ImportError:
+        raise ConfigError("slurm: needs submitit (pip install 'crl-jax[cluster]')") from None
+
+
 def slurm_executor(folder: Path, cluster: Cluster) -> Any:
     """submitit's executor with the cluster's settings. Slurm is needed only when a job is submitted."""
-    import submitit
+    submitit = _submitit()
 
-    class Executor(submitit.SlurmExecutor):
+    class Executor(submitit.SlurmExecutor):  # type: ignore[name-defined]
         @classmethod
         def affinity(cls) -> int:
             return 1
@@ -186,7 +199,7 @@ def sbatch_script(executor: Any, count: int) -> str:
 
 def local_executor(folder: Path, cluster: Cluster) -> Any:
     """submitit's executor that runs jobs as processes on this machine, with the same time limit and requeueing."""
-    import submitit
+    submitit = _submitit()
 
     executor = submitit.LocalExecutor(folder, max_num_timeout=cluster.requeues)
     gpus = {"gpus_per_node": cluster.gpus_per_node}
