@@ -126,13 +126,15 @@ class MotorControl:
     """Actuators driven directly by the action (A,) clipped to [-1, 1].
 
     Control i is `middle[i] + half[i] * action[column[i]]`. Where `switch[i]`, only the action's sign counts: 1 above 0,
-    else -1. Without `column`, control i takes action i.
+    else -1. Without `column`, control i takes action i. With `most`, velocities are clipped to +- `most` before each
+    env step, and all of MuJoCo's fields computed (gymnasium_robotics/envs/maze/point.py, `_clip_velocity`).
     """
 
     middle: tuple[float, ...]
     half: tuple[float, ...]
     column: tuple[int, ...] = ()
     switch: tuple[bool, ...] = ()
+    most: float = 0.0
 
     @property
     def action_size(self) -> int:

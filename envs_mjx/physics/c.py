@@ -88,8 +88,9 @@ class CPhysics:
             self._axes, self._sites, self._centres = (batch.bind(name) for name in ("cdof", "site_xpos", "subtree_com"))
         reads = scene.parts.points or scene.parts.rotations
         self._stage = _FORCES if self._touches else _POSITIONS if reads else _NOTHING
-        if isinstance(scene.control, WeldControl):
+        if isinstance(scene.control, WeldControl) or (isinstance(scene.control, MotorControl) and scene.control.most):
             self._stage = _FORCES
+        if isinstance(scene.control, WeldControl):
             self._fingers = joint_addresses(model, scene.control.fingers)
             self._welded = model.body(scene.control.body).id
             self._bodies, self._turns = batch.bind("xpos"), batch.bind("xquat")
@@ -187,6 +188,9 @@ class CPhysics:
     def _drive(self, action: np.ndarray) -> None:
         control = self.scene.control
         if isinstance(control, MotorControl):
+            if control.most:
+                self._qvel[:] = np.clip(self._qvel, -control.most, control.most)
+                self._batch.forward(stage=_FORCES)
             self._ctrl[:] = control.drive(action, np)
             return
         if isinstance(control, WeldControl):

@@ -20,12 +20,33 @@ from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import PhysicsState
 from envs_mjx.robotics.rotation import euler
 from envs_mjx.robotics.scenes import FINGERS, settled
-from envs_mjx.robotics.tasks import APART, RADIUS, RISE, SUBSTEPS, FetchTask
+from envs_mjx.robotics.tasks import APART, OPEN, RADIUS, RISE, SUBSTEPS, FetchTask
 
-GOALS = ("object", "object_relative", "auto")
-"""Goal contracts: [object], or [object, gripper - object]; auto is the second where there is an object."""
+GOALS = ("object", "hand_object", "object_relative", "auto")
+"""Goal contracts: [object]; [gripper, opening, object]; [object, opening, gripper - object]; auto is the last of them.
+
+The opening, the sum of both fingers in metres, is in goals of tasks whose gripper is not locked.
+"""
 _DRAWS = 128
 """Places drawn for an object, of which the first that is far enough from the gripper is taken."""
+
+
+def contract(task: FetchTask, goal: str) -> str:
+    """The contract that `goal` selects: "object", here [gripper], where there is no object.
+
+    Raises:
+        EnvError: no such contract.
+    """
+    if goal not in GOALS:
+        raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
+    if not task.object_at:
+        return "object"
+    return "object_relative" if goal == "auto" else goal
+
+
+def goal_size(task: FetchTask, goal: str) -> int:
+    """G of a contract."""
+    return 3 if contract(task, goal) == "object" else 6 + (not task.shut)
 
 
 class Fetch(Planar):
@@ -56,18 +77,15 @@ class Fetch(Planar):
         naconmax: int = 0,
         njmax: int = 0,
     ):
-        if goal not in GOALS and goal != "hand_object":
-            raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
         self.task, self.num_envs, self.engine = task, num_envs, engine
         self.hand_is_goal, self.held_object = task.object_at is None, task.in_air
-        self.relative = task.object_at is not None and goal != "object"
+        self.goal = contract(task, goal)
         self._settled = settled(task)
         scene = self._settled.scene
         self.physics = make_physics(engine, scene, num_envs, threads, naconmax, njmax)
         self._fingers = np.array([scene.model.joint(name).qposadr[0] for name in FINGERS])
         self._finger_speeds = np.array([scene.model.joint(name).dofadr[0] for name in FINGERS]) + scene.model.nq
         self._seconds = SUBSTEPS * scene.model.opt.timestep
-        self.goal_from = 3 if task.object_at else 0
         self.spec = self._spec(horizon)
 
     def _spec(self, horizon: int) -> EnvSpec:
@@ -80,9 +98,9 @@ class Fetch(Planar):
             obs = (place, place, still, fingers, turned, slow, ((0.0,) * 3, (0.1,) * 3), slow, finger_speed)
         else:
             obs = (place, fingers, slow, finger_speed)
-        goal = (place, still) if self.relative else (place,)
-        (obs_shift, obs_scale), (goal_shift, goal_scale) = _joined(obs), _joined(goal)
-        axes = tuple(f"object {axis}" for axis in "xyz") + tuple(f"hand from object {axis}" for axis in "xyz")
+        grip = () if self.task.shut else (((0.05,), (0.03,)),)
+        goal = {"object": (place,), "hand_object": (place, *grip, place), "object_relative": (place, *grip, still)}
+        (obs_shift, obs_scale), (goal_shift, goal_scale) = _joined(obs), _joined(goal[self.goal])
         return EnvSpec(
             obs_size=self.task.obs_size,
             goal_size=len(goal_shift),
@@ -93,37 +111,53 @@ class Fetch(Planar):
             goal_shift=goal_shift,
             goal_scale=goal_scale,
             buffers=self.physics.buffers,
-            goal_names=axes[: len(goal_shift)],
+            goal_names=self._goal_names(),
         )
+
+    def _goal_names(self) -> tuple[str, ...]:
+        thing, hand = (tuple(f"{name} {axis}" for axis in "xyz") for name in ("object", "hand"))
+        grip = () if self.task.shut else ("opening",)
+        relative = (*thing, *grip, *(f"hand from object {axis}" for axis in "xyz"))
+        return {"object": thing, "hand_object": (*hand, *grip, *thing), "object_relative": relative}[self.goal]
 
     # -- goals -------------------------------------------------------------------------------------------------------
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
-        """(..., D) -> (..., G): the gripper without an object; else the object, and the gripper as seen from it."""
-        point = obs[..., self.goal_from : self.goal_from + 3]
-        return jnp.concatenate([point, obs[..., :3] - point], axis=-1) if self.relative else point
+        """(..., D) -> (..., G)"""
+        opening = obs[..., 9:11].sum(axis=-1, keepdims=True)
+        return self._goal(obs[..., :3], opening, self.object_point(obs))
 
     def commanded_goal(self, target: jax.Array) -> jax.Array:
         """(E, 3) position of the object or gripper -> (E, G), with the gripper at `FetchTask.hand_offset`."""
-        if not self.relative:
-            return target
-        offset = jnp.broadcast_to(jnp.asarray(self.task.hand_offset, jnp.float32), target.shape)
-        return jnp.concatenate([target, offset], axis=-1)
+        hand = target + jnp.asarray(self.task.hand_offset, jnp.float32)
+        return self._goal(hand, jnp.full((*target.shape[:-1], 1), self.task.opening), target)
+
+    def touch_goal(self, start: jax.Array) -> jax.Array:
+        """(E, 3) position of the object -> (E, G): the open gripper at the object."""
+        hand = start + jnp.asarray(self.task.hand_offset, jnp.float32)
+        return self._goal(hand, jnp.full((*start.shape[:-1], 1), OPEN), start)
 
     def goal_success(self, achieved_goal: jax.Array, goal: jax.Array) -> jax.Array:
         """(..., G), (..., G) -> (...,) bool: the object (or gripper) is where it is asked for, wherever the hand is."""
-        return jnp.linalg.norm((achieved_goal - goal)[..., :3], axis=-1) < self.radius
+        at = slice(-3, None) if self.goal == "hand_object" else slice(3)
+        return jnp.linalg.norm((achieved_goal - goal)[..., at], axis=-1) < self.radius
 
     def object_point(self, obs: jax.Array) -> jax.Array:
         """(E, D) -> (E, 3): position of the object, or of the gripper where there is none."""
-        return obs[..., self.goal_from : self.goal_from + 3]
+        return obs[..., 3:6] if self.task.object_at else obs[..., :3]
 
     def hand_in_goal(self) -> jax.Array:
         """(3, G) Jacobian of a goal with respect to the gripper's position."""
-        if self.hand_is_goal:
-            return jnp.eye(3)
-        still = jnp.zeros((3, 3))
-        return jnp.concatenate([still, jnp.eye(3)], axis=1) if self.relative else still
+        hand, still = jnp.eye(3), jnp.zeros((3, 3))
+        return self._goal(hand, jnp.zeros((3, 1)), hand if self.hand_is_goal else still)  # Goals are linear.
+
+    def _goal(self, hand: jax.Array, opening: jax.Array, point: jax.Array) -> jax.Array:
+        """(..., 3), (..., 1), (..., 3) -> (..., G)"""
+        grip = () if self.task.shut else (opening,)
+        if self.goal == "object":
+            return point
+        parts = (hand, *grip, point) if self.goal == "hand_object" else (point, *grip, hand - point)
+        return jnp.concatenate(parts, axis=-1)
 
     # -- GoalEnv -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +240,7 @@ class Fetch(Planar):
         return self.commanded_goal(vector[:, -3:])
 
     def _point_of(self, goal: jax.Array) -> jax.Array:
-        return goal[:, :3]
+        return goal[:, -3:] if self.goal == "hand_object" else goal[:, :3]
 
     def _scored(self, state: State, diverged: jax.Array) -> State:
         state = super()._scored(state, diverged)

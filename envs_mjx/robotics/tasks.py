@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+VERSION, ENGINES = 4, ("c", "warp")
 HORIZON, RADIUS, SUBSTEPS = 50, 0.05, 20
 """Env steps of an episode; metres within which the goal counts as reached; substeps (2 ms) of an env step."""
 RISE = 0.45
 """Metres: targets in the air are up to this much above the table."""
+OPEN = 0.1
+"""Metres between the fingers of the open gripper."""
 APART = 0.1
 """Metres between gripper and object, seen from above, at the start of an episode; or more."""
 
@@ -26,7 +29,8 @@ class FetchTask:
         in_air: every second target is in the air, up to `RISE` above the table.
         target_offset: metres added to targets, along x.
         object_range, target_range: metres around the gripper's start, in each axis, for the object's place and targets.
-        hand_offset: gripper minus object in a commanded goal of contract `object_relative`, metres.
+        hand_offset: gripper minus object in commanded goals that name both, metres.
+        opening: of the gripper in commanded goals that name it, metres: the object's width.
     """
 
     name: str
@@ -40,6 +44,7 @@ class FetchTask:
     object_range: float = 0.15
     target_range: float = 0.15
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    opening: float = 0.05
 
     @property
     def official(self) -> str:

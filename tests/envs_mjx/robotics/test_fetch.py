@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs_mjx.robotics.fetch import Fetch
+from envs_mjx.robotics.fetch import Fetch, goal_size
 from envs_mjx.robotics.tasks import HORIZON, TASKS
 from tests.envs_mjx.robotics import official
 
@@ -95,17 +95,28 @@ def test_starts_and_targets_are_distributed_as_in_the_official_package(name: str
         assert apart.min() >= 0.1 - 1e-6
 
 
-def test_goals_name_the_gripper_where_they_are_asked_to() -> None:
-    task = TASKS["FetchPush"]
-    plain, relative = Fetch(task, 2, "c", "object", HORIZON), Fetch(task, 2, "c", "auto", HORIZON)
-    assert (plain.spec.goal_size, relative.spec.goal_size) == (3, 6)
-    state = relative.reset(jax.random.PRNGKey(0))
-    achieved = np.asarray(relative.achieved_goal(state.obs))
-    np.testing.assert_allclose(achieved[:, 3:], np.asarray(state.obs)[:, :3] - np.asarray(state.obs)[:, 3:6], atol=1e-7)
-    np.testing.assert_array_equal(np.asarray(state.goal)[:, :3], np.asarray(state.target))
-    jacobian = np.asarray(relative.hand_in_goal())
-    np.testing.assert_array_equal(jacobian, np.concatenate([np.zeros((3, 3)), np.eye(3)], axis=1))
-    assert not np.asarray(plain.hand_in_goal()).any()
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("goal", ["object", "hand_object", "object_relative"])
+def test_goal_contracts(name: str, goal: str) -> None:
+    env = Fetch(TASKS[name], 3, "c", goal, HORIZON)
+    assert env.spec.goal_size == goal_size(TASKS[name], goal) == len(env.spec.goal_names)
+    state = env.reset(jax.random.PRNGKey(0))
+    obs, target = np.asarray(state.obs), state.target
+    achieved = np.asarray(env.achieved_goal(state.obs))
+    told = dict(zip(env.spec.goal_names, achieved.T, strict=True))
+    hand, thing = obs[:, :3], np.asarray(env.object_point(state.obs))
+    for axis, letter in enumerate("xyz"):
+        np.testing.assert_allclose(told[f"object {letter}"], thing[:, axis], atol=1e-6)
+        if f"hand {letter}" in told:
+            np.testing.assert_allclose(told[f"hand {letter}"], hand[:, axis], atol=1e-6)
+        if f"hand from object {letter}" in told:
+            np.testing.assert_allclose(told[f"hand from object {letter}"], (hand - thing)[:, axis], atol=1e-6)
+    if "opening" in told:
+        np.testing.assert_allclose(told["opening"], obs[:, 9:11].sum(axis=1), atol=1e-6)
+    np.testing.assert_allclose(env._point_of(state.goal), target, atol=1e-6)
+    assert bool(env.goal_success(state.goal, env.commanded_goal(target)).all())
+    moved = env.achieved_goal(state.obs.at[:, 0].add(0.01).at[:, 3].add(0.0))
+    np.testing.assert_allclose(np.asarray(moved - achieved)[0], 0.01 * np.asarray(env.hand_in_goal())[0], atol=1e-6)
 
 
 def test_episodes_restart_elsewhere_and_only_those_that_ended() -> None:
