@@ -19,7 +19,7 @@ from envs_mjx.mazes.planar import Planar
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import PhysicsState
 from envs_mjx.robotics.rotation import euler
-from envs_mjx.robotics.scenes import FINGERS, settled
+from envs_mjx.robotics.scenes import CAMERA, FINGERS, settled
 from envs_mjx.robotics.tasks import APART, OPEN, RADIUS, RISE, SUBSTEPS, FetchTask
 
 GOALS = ("object", "hand_object", "object_relative", "auto")
@@ -194,10 +194,10 @@ class Fetch(Planar):
         return model, data
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
-        """(T, H, W, 3) uint8 pictures of T snapshots; runs on the host."""
+        """(T, H, W, 3) uint8 pictures of T snapshots, the target in red; `camera` is ignored. Runs on the host."""
         from envs_mjx.pictures.render import render_frames
 
-        return render_frames(self._drawn(snapshots), width, height, camera)
+        return render_frames(self._drawn(snapshots), width, height, CAMERA)
 
     def _drawn(self, snapshots: Iterable[Snapshot]) -> Iterator[tuple[Any, Any]]:
         for physics, target, index in snapshots:

@@ -19,6 +19,9 @@ LINK, MOCAP = "robot0:gripper_link", "robot0:mocap"
 FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
 """In the order of the joints; actuators have the other order."""
 OBJECT_JOINT = "object0:joint"
+CAMERA = "table"
+"""Our own camera: looks at the table from the side on which the robot does not stand."""
+_EYE, _AXES = (2.3, 0.0, 1.15), (0.75, 0.95, 0.0, -0.57, 0.45, 1.465)
 _TO_TABLE = np.array([-0.498, 0.005, -0.431])
 """Metres by which the official `_env_setup` moves the gripper; it then steps ten times."""
 
@@ -52,7 +55,9 @@ def assets() -> Path:
 @functools.cache
 def settled(task: FetchTask) -> Settled:
     """The scene of a task after the official `_env_setup`."""
-    model = mujoco.MjModel.from_xml_path(str(assets() / "fetch" / task.file))
+    spec = mujoco.MjSpec.from_file(str(assets() / "fetch" / task.file))
+    spec.worldbody.add_camera(name=CAMERA, pos=_EYE, xyaxes=_AXES, fovy=33)
+    model = spec.compile()
     data = mujoco.MjData(model)
     for index, place in enumerate(task.base):
         data.joint(f"robot0:slide{index}").qpos[0] = place
