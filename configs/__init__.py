@@ -91,6 +91,17 @@ PRESETS: dict[str, Config] = {
     ),
 }
 
+# Fetch on a few CPU cores: metaworld_cpu with a decision at each of an episode's 50 env steps of 40 ms.
+PRESETS["fetch_cpu"] = with_overrides(
+    PRESETS["metaworld_cpu"],
+    task="FetchPush",
+    action_repeat=1,
+    discount=0.94,
+    near_steps=8,
+    total_env_steps=600_000,
+    eval_every=30_000,
+)
+
 PRESETS |= BASELINES | PUBLISHED
 
 PRESETS |= ablations_of(PRESETS["metaworld_cpu"])

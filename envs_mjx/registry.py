@@ -17,6 +17,9 @@ from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics import ENGINES, resolve
 from envs_mjx.pictures.render import DEFAULT_CAMERA
 from envs_mjx.repeated import Repeated
+from envs_mjx.robotics import tasks as fetch
+from envs_mjx.robotics.maze import MAZES as MUJOCO_MAZES
+from envs_mjx.robotics.maze import MujocoMaze
 
 if TYPE_CHECKING:
     from envs_mjx.metaworld.audit import Audited
@@ -30,9 +33,12 @@ SPLITS: dict[str, tuple[str, ...]] = {
 }
 """Benchmark -> its tasks in the official order. mt...: of Meta-World; cw...: of Continual World."""
 HORIZON = 150
-_OWN_HORIZON = {maze.name: maze.horizon for maze in MAZES.values()} | {
-    row.name: row.horizon for row in locomotion.TASKS.values()
-}
+_OWN_HORIZON = (
+    {maze.name: maze.horizon for maze in MAZES.values()}
+    | {row.name: row.horizon for row in locomotion.TASKS.values()}
+    | dict.fromkeys(fetch.TASKS, fetch.HORIZON)
+    | {maze.name: maze.horizon for maze in MUJOCO_MAZES.values()}
+)
 """Task -> horizon, for the tasks outside Meta-World."""
 
 
@@ -41,6 +47,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "single-goal": tuple(SINGLE_GOAL),
     "mazes": tuple(maze.name for maze in MAZES.values()),
     "bodies": tuple(locomotion.TASKS),
+    "robotics": (*fetch.TASKS, *MUJOCO_MAZES),
 }
 """Kind of task -> its tasks."""
 
@@ -51,8 +58,10 @@ def names() -> tuple[str, ...]:
 
 
 def version(task: str) -> int:
-    """Version of a task's Gymnasium id: 3 on Meta-World's V3 scenes, 0 for the others."""
-    return 0 if task in _OWN_HORIZON else 3
+    """Version of a task's Gymnasium id: the official one for Meta-World and Gymnasium-Robotics, 0 for the others."""
+    if task in fetch.TASKS:
+        return fetch.VERSION
+    return 0 if task in _OWN_HORIZON and task not in MUJOCO_MAZES else 3
 
 
 def needs_engine(task: str) -> bool:
@@ -62,6 +71,10 @@ def needs_engine(task: str) -> bool:
 
 def contract_of(task: str, goal: str = "auto") -> str:
     """Name of the goal contract that `goal` selects for a task; mazes and bodies return `goal` unchanged."""
+    if task in fetch.TASKS:
+        from envs_mjx.robotics.fetch import contract
+
+        return contract(fetch.TASKS[task], goal)
     row = (TASKS | SINGLE_GOAL).get(task)
     return row.contract(goal) if row else goal
 
@@ -75,16 +88,18 @@ def engine_of(task: str, physics: str = "auto") -> str:
     Raises:
         EnvError: no such engine, or the task does not run on it.
     """
-    row = locomotion.TASKS.get(task)
-    if row is None:
-        return resolve(physics)
-    if physics == "auto":
+    row, engines = locomotion.TASKS.get(task), ENGINES
+    if row is not None:
+        engines = row.engines
+    elif task in GROUPS["robotics"]:
+        engines = fetch.ENGINES
+    if physics == "auto" and row is not None:
         return row.backend
-    if physics not in row.engines:
-        near = difflib.get_close_matches(physics, row.engines, n=1, cutoff=0.5)
+    if physics not in (*engines, "auto") and engines is not ENGINES:
+        near = difflib.get_close_matches(physics, engines, n=1, cutoff=0.5)
         hint = f"nearest: {near[0]!r}; " if near else ""
-        raise EnvError(f"physics={physics!r}: {task} does not run there; {hint}one of {', '.join(row.engines)}")
-    return resolve(physics) if physics in ENGINES else physics
+        raise EnvError(f"physics={physics!r}: {task} does not run there; {hint}one of {', '.join(engines)}")
+    return resolve(physics) if physics in (*ENGINES, "auto") else physics
 
 
 def in_jax(task: str, engine: str) -> bool:
@@ -172,6 +187,12 @@ def make(
         env = make_body(locomotion.TASKS[task], num_envs, engine, horizon, threads, naconmax, njmax, cached_reset)
     elif task in MAZES:
         env = PointMaze(MAZES[task], num_envs, horizon)
+    elif task in MUJOCO_MAZES:
+        env = MujocoMaze(MUJOCO_MAZES[task], num_envs, engine, horizon, threads, naconmax, njmax)
+    elif task in fetch.TASKS:
+        from envs_mjx.robotics.fetch import Fetch
+
+        env = Fetch(fetch.TASKS[task], num_envs, engine, goal, horizon, threads, naconmax, njmax)
     else:
         from envs_mjx.metaworld.env import MetaWorld
 
@@ -258,6 +279,14 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
 
         body = locomotion.TASKS[task]
         return Description(task, *sizes_of(body), horizon, f"distance < {body.radius:g} m", body.engines)
+    if task in fetch.TASKS:
+        from envs_mjx.robotics.fetch import goal_size
+
+        one = fetch.TASKS[task]
+        sizes = (one.obs_size, goal_size(one, goal), 4)
+        return Description(task, *sizes, horizon, f"distance < {fetch.RADIUS}", fetch.ENGINES)
+    if task in MUJOCO_MAZES:
+        return Description(task, 4, 2, 2, horizon, f"distance <= {MujocoMaze.radius}", fetch.ENGINES)
     if task in MAZES:
         spec = PointMaze(MAZES[task], 1, horizon).spec
         sizes = (spec.obs_size, spec.goal_size, spec.action_size)

@@ -36,7 +36,7 @@ FLOORS: dict[str, list[str]] = {
         "base",
         "aligned mazes physics repeated",
         "pictures",
-        "locomotion metaworld",
+        "locomotion metaworld robotics",
         "registry",
         "adaptors film",
         "brax_env",

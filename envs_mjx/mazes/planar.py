@@ -106,7 +106,7 @@ class Planar(abc.ABC):
 
     def _start(self, vector: jax.Array, keys: jax.Array, episode: jax.Array, running: State | None = None) -> State:
         physics, obs, start = self._place(vector, running)
-        goal, no = vector[:, -self.spec.goal_size :], jnp.zeros(self.num_envs, bool)
+        goal, no = self._goal_in(vector), jnp.zeros(self.num_envs, bool)
         state = State(
             physics=physics,
             obs=obs,
@@ -122,6 +122,10 @@ class Planar(abc.ABC):
             metrics={},
         )
         return self._scored(state, no)
+
+    def _goal_in(self, vector: jax.Array) -> jax.Array:
+        """(E, R) reset vectors -> (E, G): their last numbers."""
+        return vector[:, -self.spec.goal_size :]
 
     def _point_of(self, goal: jax.Array) -> jax.Array:
         """(E, G) -> (E, 3): the position that a goal asks for."""

@@ -30,10 +30,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a state's readout holds: K points, Q rotations (3x3 matrices), J joint positions and C contacts.
+    """What a state's readout holds: K points, Q rotations (3x3 matrices), J joint positions, C contacts, V velocities.
 
     `touches` are pairs of geoms; the readout says whether a normal force acts between the two. `whole` is 0 where only
     the named `joints` are read. Else it is nq + nv, `joints` is empty, and the readout has qpos (nq) and qvel (nv).
+    `velocities` are sites.
     """
 
     points: tuple[Part, ...]
@@ -41,6 +42,7 @@ class Parts:
     joints: tuple[str, ...] = ()
     touches: tuple[tuple[str, str], ...] = ()
     whole: int = 0
+    velocities: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,41 @@ class MocapControl:
 
 
 @dataclass(frozen=True)
+class WeldControl:
+    """Fetch's control rule (gymnasium_robotics/utils/mujoco_utils.py): action (4,) in [-1, 1].
+
+    At each env step the mocap body starts from the body that is welded to it; xyz moves it by `scale * a` metres from
+    there. a[3] moves both fingers by as many metres from where they are.
+
+    Attributes:
+        body: the welded body. fingers: joints that a[3] drives, one for each actuator.
+        shut: the fingers cannot move: they are put to 0 after each env step, and all of MuJoCo's fields are refreshed.
+            Where the fingers move, the official code reads the fields as `mj_step` leaves them: positions are those
+            before the last substep.
+    """
+
+    body: str
+    fingers: tuple[str, str]
+    shut: bool
+    scale: float = 0.05
+    quat: tuple[float, float, float, float] = (1.0, 0.0, 1.0, 0.0)
+    action_size: int = 4
+
+
+@dataclass(frozen=True)
 class MotorControl:
     """Actuators driven directly by the action (A,) clipped to [-1, 1].
 
     Control i is `middle[i] + half[i] * action[column[i]]`. Where `switch[i]`, only the action's sign counts: 1 above 0,
-    else -1. Without `column`, control i takes action i.
+    else -1. Without `column`, control i takes action i. With `most`, velocities are clipped to +- `most` before each
+    env step, and all of MuJoCo's fields computed (gymnasium_robotics/envs/maze/point.py, `_clip_velocity`).
     """
 
     middle: tuple[float, ...]
     half: tuple[float, ...]
     column: tuple[int, ...] = ()
     switch: tuple[bool, ...] = ()
+    most: float = 0.0
 
     @property
     def action_size(self) -> int:
@@ -136,7 +162,7 @@ class Scene:
     model: mujoco.MjModel
     data: mujoco.MjData
     parts: Parts
-    control: MocapControl | MotorControl
+    control: MocapControl | WeldControl | MotorControl
     placement: Placement
     hand_init: tuple[float, float, float] = (0.0, 0.0, 0.0)
     settle_steps: int = 0
@@ -153,6 +179,7 @@ class PhysicsState(struct.PyTreeNode):
         points: (E, K, 3) float32 metres. rotations: (E, Q, 9) float32 row-major. joints: (E, J) float32.
         diverged: (E,) bool the last step diverged and was undone; reset these environments.
         touch: (E, C) bool a normal force acts between the two geoms; None where the scene asks for no contact.
+        velocities: (E, V, 6) float32 linear (m/s) and angular (rad/s) velocities; None where the scene asks for none.
         used: (E, number of `Physics.buffers`) int32 the largest need of each buffer since `initial`, which may exceed
             the buffer's size; None where the engine has no buffer that could overflow.
     """
@@ -163,6 +190,7 @@ class PhysicsState(struct.PyTreeNode):
     joints: jax.Array
     diverged: jax.Array
     touch: jax.Array | None = None
+    velocities: jax.Array | None = None
     used: jax.Array | None = None
 
 
@@ -228,6 +256,30 @@ def joint_addresses(model: mujoco.MjModel, joints: tuple[str, ...]) -> list[int]
     return [int(model.joint(name).qposadr[0]) for name in joints]
 
 
+def chain_of(model: mujoco.MjModel, site: Part) -> tuple[int, int, list[int]]:
+    """A site's id, the root of its tree of bodies, and the degrees of freedom that move it."""
+    at = int(model.site(site.name).id)
+    body, dofs = int(model.site_bodyid[at]), []
+    root = int(model.body_rootid[body])
+    while body:
+        start = int(model.body_dofadr[body])
+        dofs.extend(range(start, start + int(model.body_dofnum[body])))
+        body = int(model.body_parentid[body])
+    return at, root, sorted(dofs)
+
+
+def velocity(axes: Any, offset: Any, speeds: Any, xp: Any) -> Any:
+    """(E, 6) linear and angular velocity of a point, from the N degrees of freedom that move it (`mj_jac` times qvel).
+
+    Args:
+        axes: (E, N, 6) `cdof`: angular and linear axis about the tree's centre of mass. offset: (E, 3) point minus that
+            centre. speeds: (E, N). xp: numpy or jax.numpy.
+    """
+    turning, moving = axes[..., :3], axes[..., 3:]
+    moving = moving + xp.cross(turning, xp.broadcast_to(offset[:, None], turning.shape))
+    return (xp.concatenate([moving, turning], axis=-1) * speeds[..., None]).sum(axis=1)
+
+
 def blank_readout(parts: Parts, count: int, engine: Any = None) -> PhysicsState:
     """A readout of zeros (E = count), as before the first reset."""
     return PhysicsState(
@@ -237,6 +289,7 @@ def blank_readout(parts: Parts, count: int, engine: Any = None) -> PhysicsState:
         joints=jnp.zeros((count, parts.whole or len(parts.joints))),
         diverged=jnp.zeros(count, bool),
         touch=jnp.zeros((count, len(parts.touches)), bool) if parts.touches else None,
+        velocities=jnp.zeros((count, len(parts.velocities), 6)) if parts.velocities else None,
     )
 
 

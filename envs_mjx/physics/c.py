@@ -22,14 +22,18 @@ from mujoco.batch import Batch, SimulationError
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import (
     MocapControl,
+    MotorControl,
     PhysicsState,
     Scene,
+    WeldControl,
     blank_readout,
+    chain_of,
     ids_of,
     joint_addresses,
     place,
     settled_point,
     touching,
+    velocity,
 )
 from envs_mjx.physics.cores import cores, spare_thread
 
@@ -79,8 +83,17 @@ class CPhysics:
         self._joints = joint_addresses(model, scene.parts.joints)
         self._touches = len(scene.parts.touches)
         self._sensors = batch.bind("sensordata") if self._touches else None
+        self._chains = [chain_of(model, site) for site in scene.parts.velocities]
+        if self._chains:
+            self._axes, self._sites, self._centres = (batch.bind(name) for name in ("cdof", "site_xpos", "subtree_com"))
         reads = scene.parts.points or scene.parts.rotations
         self._stage = _FORCES if self._touches else _POSITIONS if reads else _NOTHING
+        if isinstance(scene.control, WeldControl) or (isinstance(scene.control, MotorControl) and scene.control.most):
+            self._stage = _FORCES
+        if isinstance(scene.control, WeldControl):
+            self._fingers = joint_addresses(model, scene.control.fingers)
+            self._welded = model.body(scene.control.body).id
+            self._bodies, self._turns = batch.bind("xpos"), batch.bind("xquat")
         self._fixture = model.body(scene.placement.fixture).id if scene.placement.fixture else None
         self._body_pos: Any = batch.expand("body_pos") if self._fixture is not None else None
         self._settled = settled_point(scene)
@@ -94,6 +107,7 @@ class CPhysics:
             jax.ShapeDtypeStruct((num_envs, scene.parts.whole or len(self._joints)), np.float32),
             jax.ShapeDtypeStruct((num_envs,), np.bool_),
             jax.ShapeDtypeStruct((num_envs, self._touches), np.bool_) if self._touches else None,
+            jax.ShapeDtypeStruct((num_envs, len(self._chains), 6), np.float32) if self._chains else None,
         )
 
     def initial(self) -> PhysicsState:
@@ -139,27 +153,52 @@ class CPhysics:
         batch.warning[:] = 0
         failed = np.zeros(self.num_envs, bool)
         try:
-            batch.step(nstep=self.scene.frame_skip, stage=self._stage)
+            self._advance()
         except SimulationError as error:
             failed[error.ids] = True
         # MuJoCo resets a bad simulation to the model's defaults and only counts a warning: undo the step and flag it.
         failed |= batch.warning[:, _DIVERGED, 1].any(axis=1)
         new = batch.state.copy()
         failed |= ~np.isfinite(new).all(axis=1)
-        points, rotations, joints, touch = self._read(slice(None))
+        points, rotations, joints, touch, velocities = readout = self._read(slice(None))
         if failed.any():
             new[failed] = rows[failed]
-            points[failed] = np.asarray(state.points)[failed]
-            rotations[failed] = np.asarray(state.rotations)[failed]
-            joints[failed] = np.asarray(state.joints)[failed]
-            if touch is not None:
-                touch[failed] = np.asarray(state.touch)[failed]
-        return Rows(new.view(np.uint32), np.asarray(state.engine.fixture)), points, rotations, joints, failed, touch
+            for now, before in zip(readout, _readout(state), strict=True):
+                if now is not None:
+                    now[failed] = before[failed]
+        engine = Rows(new.view(np.uint32), np.asarray(state.engine.fixture))
+        return engine, points, rotations, joints, failed, touch, velocities
+
+    def _advance(self) -> None:
+        """One env step of every simulation, and the fields that are read."""
+        control, batch = self.scene.control, self._batch
+        if not isinstance(control, WeldControl):
+            batch.step(nstep=self.scene.frame_skip, stage=self._stage)
+            return
+        batch.step(nstep=self.scene.frame_skip, stage=_NOTHING)
+        if control.shut:
+            self._qpos[:, self._fingers] = 0
+            batch.forward(stage=_FORCES)
+        self._follow(slice(None))
+
+    def _follow(self, ids: Any) -> None:
+        """Put the mocap body where the welded body is, as the official code does before the next action."""
+        self._mocap[ids, 0], self._mocap_quat[ids, 0] = self._bodies[ids, self._welded], self._turns[ids, self._welded]
 
     def _drive(self, action: np.ndarray) -> None:
         control = self.scene.control
-        if not isinstance(control, MocapControl):
+        if isinstance(control, MotorControl):
+            if control.most:
+                self._qvel[:] = np.clip(self._qvel, -control.most, control.most)
+                self._batch.forward(stage=_FORCES)
             self._ctrl[:] = control.drive(action, np)
+            return
+        if isinstance(control, WeldControl):
+            action = np.clip(action, -1, 1)
+            self._mocap[:, 0] += action[:, :3] * np.float32(control.scale)
+            self._mocap_quat[:, 0] += control.quat
+            if not control.shut:
+                self._ctrl[:] = self._qpos[:, self._fingers] + action[:, 3:]
             return
         # As in the official code: a float32 product, added and clipped in float64.
         delta = np.clip(action[:, :3], -1, 1) * np.float32(control.scale)
@@ -170,19 +209,22 @@ class CPhysics:
     def _reset_on_host(self, state: PhysicsState, mask: jax.Array, vector: jax.Array):
         ids = np.flatnonzero(np.asarray(mask))
         rows, fixture = _float64(state.engine.state).copy(), _float64(state.engine.fixture).copy()
-        points, rotations = np.array(state.points), np.array(state.rotations)
-        joints, diverged = np.array(state.joints), np.array(state.diverged)
-        touch = None if state.touch is None else np.array(state.touch)
+        readout = [None if field is None else np.array(field) for field in _readout(state)]
+        diverged = np.array(state.diverged)
         if ids.size:
             self._write(ids, np.asarray(vector)[ids].astype(np.float64), fixture)
             if self._stage != _NOTHING:
                 self._batch.forward(ids=ids, stage=self._stage)
+            if isinstance(self.scene.control, WeldControl):
+                self._follow(ids)
             rows[ids] = self._batch.state[ids]
-            points[ids], rotations[ids], joints[ids], new_touch = self._read(ids)
-            if touch is not None:
-                touch[ids] = new_touch
+            for field, fresh in zip(readout, self._read(ids), strict=True):
+                if field is not None:
+                    field[ids] = fresh
             diverged[ids] = False
-        return Rows(rows.view(np.uint32), fixture.view(np.uint32)), points, rotations, joints, diverged, touch
+        points, rotations, joints, touch, velocities = readout
+        engine = Rows(rows.view(np.uint32), fixture.view(np.uint32))
+        return engine, points, rotations, joints, diverged, touch, velocities
 
     def _write(self, ids: np.ndarray, vector: np.ndarray, fixture: np.ndarray) -> None:
         placement = self.scene.placement
@@ -218,7 +260,8 @@ class CPhysics:
         gather = ids_of(self.scene.model, parts)
         return [(places, self._batch.bind(names[kind]), ids) for kind, (places, ids) in gather.items()]
 
-    def _read(self, rows) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    def _read(self, rows) -> tuple[Any, ...]:
+        """The readout of some simulations, in the order of `_readout`."""
         count = self.num_envs if isinstance(rows, slice) else len(rows)
         points = np.empty((count, len(self.scene.parts.points), 3), np.float32)
         for places, field, ids in self._points:
@@ -231,7 +274,24 @@ class CPhysics:
             joints = np.concatenate([self._qpos[rows], self._qvel[rows]], axis=1)
         else:
             joints = self._qpos[rows][:, self._joints]
-        return points, rotations, joints.astype(np.float32), touch
+        return points, rotations, joints.astype(np.float32), touch, self._velocities(rows)
+
+    def _velocities(self, rows: Any) -> np.ndarray | None:
+        """(E, V, 6), or None."""
+        if not self._chains:
+            return None
+        axes, speeds = self._axes[rows], self._qvel[rows]
+        found = []
+        for site, root, dofs in self._chains:
+            offset = self._sites[rows][:, site] - self._centres[rows][:, root]
+            found.append(velocity(axes[:, dofs], offset, speeds[:, dofs], np))
+        return np.stack(found, axis=1).astype(np.float32)
+
+
+def _readout(state: PhysicsState) -> tuple[Any, ...]:
+    """The fields of a state's readout as NumPy arrays."""
+    fields = (state.points, state.rotations, state.joints, state.touch, state.velocities)
+    return tuple(None if field is None else np.asarray(field) for field in fields)
 
 
 def _float64(pairs: jax.Array) -> np.ndarray:

@@ -21,14 +21,18 @@ from flax import struct
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import (
     MocapControl,
+    MotorControl,
     PhysicsState,
     Scene,
+    WeldControl,
     blank_readout,
+    chain_of,
     ids_of,
     joint_addresses,
     place,
     settled_point,
     touching,
+    velocity,
 )
 from envs_mjx.physics.quiet import quiet_warp
 from envs_mjx.physics.tracing import careful
@@ -48,6 +52,7 @@ class Dynamics(struct.PyTreeNode):
 
     Attributes:
         qpos: (E, nq). qvel, warmstart: (E, nv). mocap: (E, 3) metres. fixture: (E, 3) metres, in its parent's frame.
+        turn: (E, 4) quaternion of the mocap body; None where it never turns.
     """
 
     qpos: jax.Array
@@ -55,6 +60,7 @@ class Dynamics(struct.PyTreeNode):
     warmstart: jax.Array
     mocap: jax.Array
     fixture: jax.Array
+    turn: jax.Array | None = None
 
 
 class MjxPhysics:
@@ -100,9 +106,14 @@ class MjxPhysics:
         self._static, self._turn = self._static_geoms(model)
         data = scene.data
         fixture = np.zeros(3) if self._fixture is None else model.body_pos[self._fixture]
-        mocap = data.mocap_pos[0] if isinstance(scene.control, MocapControl) else np.zeros(3)
+        mocap = data.mocap_pos[0] if model.nmocap else np.zeros(3)
         settled = (data.qpos, data.qvel, data.qacc_warmstart, mocap, fixture)
         self._settled = Dynamics(*(jnp.asarray(value, jnp.float32) for value in settled))
+        self._chains = [chain_of(model, site) for site in scene.parts.velocities]
+        if isinstance(scene.control, WeldControl):
+            self._settled = self._settled.replace(turn=jnp.asarray(data.mocap_quat[0], jnp.float32))
+            self._fingers = np.array(joint_addresses(model, scene.control.fingers))
+            self._welded = model.body(scene.control.body).id
 
     # -- Physics -----------------------------------------------------------------------------------------------------
 
@@ -118,6 +129,7 @@ class MjxPhysics:
         placed, used = self._place(vector.astype(jnp.float32))
         with careful(self.impl):
             data, forwarded = jax.vmap(lambda engine: self._refresh(*self._lay_out(engine)))(placed)
+        placed = self._followed(placed, data)
         fresh = _where(mask, self._read(placed, data), state.replace(used=None))
         used = _most(used, forwarded)
         return fresh.replace(used=None if used is None else _most(state.used, jnp.where(mask[:, None], used, 0)))
@@ -128,6 +140,7 @@ class MjxPhysics:
         with careful(self.impl):
             advance = functools.partial(self._advance, substeps=self.scene.frame_skip)
             engine, data, used = jax.vmap(advance)(engine, ctrl)
+        engine = self._followed(engine, data)
         new = self._read(engine, data)
         diverged = _diverged(engine)
         stepped = _where(diverged, state.replace(used=None), new)
@@ -141,8 +154,9 @@ class MjxPhysics:
             model.body_pos[model.body(self.scene.placement.fixture).id] = engine.fixture
         data = mujoco.MjData(model)
         data.qpos, data.qvel, data.qacc_warmstart = engine.qpos, engine.qvel, engine.warmstart
-        if isinstance(self.scene.control, MocapControl):
-            data.mocap_pos[0], data.mocap_quat[0] = engine.mocap, self.scene.control.quat
+        if model.nmocap:
+            data.mocap_pos[0] = engine.mocap
+            data.mocap_quat[0] = self.scene.control.quat if engine.turn is None else engine.turn  # type: ignore[union-attr]
         mujoco.mj_forward(model, data)
         return model, data
 
@@ -158,8 +172,10 @@ class MjxPhysics:
         if self._fixture is not None:
             model = model.replace(body_pos=model.body_pos.at[self._fixture].set(engine.fixture))
         data = self._blank.replace(qpos=engine.qpos, qvel=engine.qvel, qacc_warmstart=engine.warmstart)
-        if isinstance(self.scene.control, MocapControl):
+        if isinstance(self.scene.control, MocapControl | WeldControl):
             data = data.replace(mocap_pos=engine.mocap[None])
+        if engine.turn is not None:
+            data = data.replace(mocap_quat=engine.turn[None])
         if self._fixture is not None:
             moved = self._turn @ (engine.fixture - self._settled.fixture)
             data = data.replace(geom_xpos=data.geom_xpos + self._static[:, None] * moved)
@@ -191,13 +207,27 @@ class MjxPhysics:
             return data, self._use(data)
 
         data, used = jax.lax.scan(substep, data.replace(ctrl=ctrl), length=substeps)
+        control = self.scene.control
+        if isinstance(control, WeldControl) and control.shut:
+            data = data.replace(qpos=data.qpos.at[self._fingers].set(0.0))
+        if not isinstance(control, WeldControl) or control.shut:
+            data, last = self._refresh(model, data)
+            used = None if used is None else jnp.maximum(used.max(axis=0), last)
+        else:  # Read as the last substep leaves it, see `WeldControl.shut`.
+            used = None if used is None else used.max(axis=0)
         engine = engine.replace(qpos=data.qpos, qvel=data.qvel, warmstart=data.qacc_warmstart)
-        data, last = self._refresh(model, data)
-        return engine, data, None if used is None else jnp.maximum(used.max(axis=0), last)
+        return engine, data, used
+
+    def _followed(self, engine: Dynamics, data) -> Dynamics:
+        """The mocap body where the welded body is, as the official code puts it before the next action."""
+        if not isinstance(self.scene.control, WeldControl):
+            return engine
+        return engine.replace(mocap=data.xpos[:, self._welded], turn=data.xquat[:, self._welded])
 
     def _refresh(self, model, data):
         """Data with fresh positions (and sensors, if the scene reads contacts), and `_use` of the buffers."""
-        data = self.mjx.forward(model, data) if self._touches else self.mjx.kinematics(model, data)
+        whole = self._touches or isinstance(self.scene.control, WeldControl)
+        data = self.mjx.forward(model, data) if whole else self.mjx.kinematics(model, data)
         return data, self._use(data)
 
     def _use(self, data) -> jax.Array | None:
@@ -214,8 +244,18 @@ class MjxPhysics:
     def _drive(self, engine: Dynamics, action: jax.Array) -> tuple[Dynamics, jax.Array]:
         """State with the mocap body moved, and controls (E, nu), by the scene's control rule."""
         control = self.scene.control
-        if not isinstance(control, MocapControl):
+        if isinstance(control, MotorControl):
+            if control.most:
+                engine = engine.replace(qvel=jnp.clip(engine.qvel, -control.most, control.most))
             return engine, control.drive(action, jnp)
+        if isinstance(control, WeldControl):
+            action = jnp.clip(action, -1, 1)
+            assert engine.turn is not None
+            turn = engine.turn + jnp.asarray(control.quat, jnp.float32)
+            turn = turn / jnp.linalg.norm(turn, axis=-1, keepdims=True)
+            engine = engine.replace(mocap=engine.mocap + action[:, :3] * control.scale, turn=turn)
+            at = engine.qpos[:, self._fingers] + action[:, 3:]
+            return engine, at[:, :0] if control.shut else at
         moved = engine.mocap + jnp.clip(action[:, :3], -1, 1) * control.scale
         low, high = jnp.asarray(control.low, jnp.float32), jnp.asarray(control.high, jnp.float32)
         ctrl = jnp.stack([action[:, 3], -action[:, 3]], axis=-1)
@@ -273,7 +313,16 @@ class MjxPhysics:
         if parts.whole:
             joints = jnp.concatenate([engine.qpos, engine.qvel], axis=1)
         touch = touching(data.sensordata, self._touches) if self._touches else None
-        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool), touch)
+        velocities = self._velocities(engine, data) if self._chains else None
+        return PhysicsState(engine, points, rotations, joints, jnp.zeros(count, bool), touch, velocities)
+
+    def _velocities(self, engine: Dynamics, data) -> jax.Array:
+        """(E, V, 6)"""
+        found = []
+        for site, root, dofs in self._chains:
+            offset, at = data.site_xpos[:, site] - data.subtree_com[:, root], np.array(dofs)
+            found.append(velocity(data.cdof[:, at], offset, engine.qvel[:, at], jnp))
+        return jnp.stack(found, axis=1)
 
 
 def _import_mjx(impl: str):
