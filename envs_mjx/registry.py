@@ -88,7 +88,8 @@ def engine_of(task: str, physics: str = "auto") -> str:
     Raises:
         EnvError: no such engine, or the task does not run on it.
     """
-    row, engines = locomotion.TASKS.get(task), ENGINES
+    row = locomotion.TASKS.get(task)
+    engines: tuple[str, ...] = ENGINES
     if row is not None:
         engines = row.engines
     elif task in GROUPS["robotics"]:

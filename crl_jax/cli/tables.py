@@ -71,7 +71,7 @@ def watch(
 def envs(
     pattern: tyro.conf.Positional[tuple[str, ...]] = (),
     /,
-    group: Literal["all", "metaworld", "single-goal", "mazes", "bodies"] = "all",
+    group: Literal["all", "metaworld", "single-goal", "mazes", "bodies", "robotics"] = "all",
     goal: str = "auto",
     horizon: int | None = None,
     json: bool = False,

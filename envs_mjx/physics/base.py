@@ -259,7 +259,8 @@ def joint_addresses(model: mujoco.MjModel, joints: tuple[str, ...]) -> list[int]
 def chain_of(model: mujoco.MjModel, site: Part) -> tuple[int, int, list[int]]:
     """A site's id, the root of its tree of bodies, and the degrees of freedom that move it."""
     at = int(model.site(site.name).id)
-    body, dofs = int(model.site_bodyid[at]), []
+    body = int(model.site_bodyid[at])
+    dofs: list[int] = []
     root = int(model.body_rootid[body])
     while body:
         start = int(model.body_dofadr[body])

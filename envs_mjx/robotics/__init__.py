@@ -1,4 +1,4 @@
-"""Gymnasium-Robotics on our engines: Fetch (`tasks.py`, `fetch.py`, its scenes in `scenes.py`), PointMaze (`maze.py`)."""
+"""Gymnasium-Robotics on our engines: Fetch (`tasks.py`, `scenes.py`, `fetch.py`) and PointMaze (`maze.py`)."""
 
 from envs_mjx.robotics.maze import MAZES, PointMaze
 from envs_mjx.robotics.tasks import TASKS, FetchTask

@@ -93,6 +93,7 @@ class Fetch(Planar):
         place, still = (self._settled.grip, (0.15,) * 3), ((0.0,) * 3, (0.15,) * 3)
         fingers, slow = ((0.025,) * 2, (0.025,) * 2), ((0.0,) * 3, (0.02,) * 3)
         finger_speed = ((0.0,) * 2, (0.01,) * 2)
+        obs: tuple[Any, ...]
         if self.task.object_at:
             turned = ((0.0,) * 3, (1.0,) * 3)
             obs = (place, place, still, fingers, turned, slow, ((0.0,) * 3, (0.1,) * 3), slow, finger_speed)
@@ -219,9 +220,7 @@ class Fetch(Planar):
             if task.in_air:
                 rise = jax.random.uniform(rise_key, maxval=RISE)
                 goal = goal.at[2].add(jnp.where(jax.random.bernoulli(air_key), rise, 0.0))
-            places = jax.random.uniform(
-                object_key, (_DRAWS, 2), minval=-task.object_range, maxval=task.object_range
-            )
+            places = jax.random.uniform(object_key, (_DRAWS, 2), minval=-task.object_range, maxval=task.object_range)
             first = jnp.argmax(jnp.linalg.norm(places, axis=-1) >= APART)
             return jnp.concatenate([grip[:2] + places[first], goal])
 

@@ -1,4 +1,4 @@
-"""Compiled scenes of Fetch, settled as the official package settles them; its MJCF is read from where it is installed."""
+"""Compiled scenes of Fetch, settled as the official package settles them; its MJCF is read where it is installed."""
 
 from __future__ import annotations
 
@@ -63,10 +63,9 @@ def settled(task: FetchTask) -> Settled:
         data.joint(f"robot0:slide{index}").qpos[0] = place
     if task.object_at:
         data.joint(OBJECT_JOINT).qpos[:] = (*task.object_at, 1, 0, 0, 0)
-    for index in np.flatnonzero(model.eq_type == mujoco.mjtEq.mjEQ_WELD):
-        model.eq_data[index, :7] = (0, 0, 0, 0, 0, 0, 1)
+    model.eq_data[model.eq_type == mujoco.mjtEq.mjEQ_WELD, :7] = (0, 0, 0, 0, 0, 0, 1)
     mujoco.mj_forward(model, data)
-    data.mocap_pos[0] = _TO_TABLE + (0, 0, task.extra_height) + data.site(GRIP.name).xpos
+    data.mocap_pos[0] = _TO_TABLE + np.array([0, 0, task.extra_height]) + data.site(GRIP.name).xpos
     data.mocap_quat[0] = WeldControl.quat
     for _ in range(10):
         mujoco.mj_step(model, data, nstep=SUBSTEPS)
