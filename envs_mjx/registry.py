@@ -89,18 +89,16 @@ def engine_of(task: str, physics: str = "auto") -> str:
         EnvError: no such engine, or the task does not run on it.
     """
     row = locomotion.TASKS.get(task)
-    engines: tuple[str, ...] = ENGINES
-    if row is not None:
-        engines = row.engines
-    elif task in GROUPS["robotics"]:
-        engines = fetch.ENGINES
-    if physics == "auto" and row is not None:
-        return row.backend
-    if physics not in (*engines, "auto") and engines is not ENGINES:
+    if row is None and task not in GROUPS["robotics"]:
+        return resolve(physics)
+    if physics == "auto":
+        return row.backend if row else resolve(physics)
+    engines = row.engines if row else fetch.ENGINES
+    if physics not in engines:
         near = difflib.get_close_matches(physics, engines, n=1, cutoff=0.5)
         hint = f"nearest: {near[0]!r}; " if near else ""
         raise EnvError(f"physics={physics!r}: {task} does not run there; {hint}one of {', '.join(engines)}")
-    return resolve(physics) if physics in (*ENGINES, "auto") else physics
+    return resolve(physics) if physics in ENGINES else physics
 
 
 def in_jax(task: str, engine: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs_mjx import EnvError, State, contract_of, describe, locomotion, make, names
+from envs_mjx import EnvError, State, contract_of, describe, locomotion, make, names, robotics
 from envs_mjx.mazes.point import MAZES
 from envs_mjx.metaworld.env import MetaWorld
 from envs_mjx.metaworld.goals import GOALS
@@ -85,7 +85,7 @@ def test_bad_requests_are_refused_in_one_line(request_: dict, words: list[str]) 
 
 
 def test_names_are_the_table() -> None:
-    assert names() == (*TASKS, *SINGLE_GOAL, *MAZES, *locomotion.TASKS)
+    assert names() == (*TASKS, *SINGLE_GOAL, *MAZES, *locomotion.TASKS, *robotics.TASKS, *robotics.MAZES)
     assert (len(TASKS), len(SINGLE_GOAL), len(MAZES), len(locomotion.TASKS)) == (50, 3, 8, 35)
 
 
