@@ -114,8 +114,11 @@ def envs(
     console.print(fitted(columns, console.width, f"{len(names)} tasks"))
     if goal != "auto":
         console.print(f"Sizes are those with --goal {goal}.", highlight=False)
-    console.print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
-    console.print("* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful", highlight=False)
+    if any(name in BACKENDS for row in rows for name in row.engines):
+        console.print(f"Brax: its backends {', '.join(BACKENDS)}, as many as the task takes", highlight=False)
+    if any(row.unfaithful for row in rows):
+        told = "* not measured to be faithful there (docs/fidelity.md): needs --allow-unfaithful"
+        console.print(told, highlight=False)
     return 0
 
 
