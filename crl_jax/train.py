@@ -359,6 +359,8 @@ def _checkpoint(run: Run) -> int:
     counters, every = run.counters, run.setup.config.run.checkpoint_every
     counters.next_checkpoint = (counters.env_steps // every + 1) * every
     for index, lane in enumerate(run.lanes):
+        if hosts.is_leader() and not (lane.folder / runs.CONFIG).exists():
+            raise TrainingError(f"{lane.folder}: the folder was deleted while it trained; nothing can be saved there")
         host = {"counters": dataclasses.asdict(counters), "config": lane.config.to_dict()}
         folder, state = lane.folder / runs.CHECKPOINTS, run.setup.lane(run.state, index)
         checkpoint.save(folder, counters.env_steps, state, host, lane.config.run.keep)

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -131,6 +132,19 @@ def call_one(functions: Mapping[str, Callable[..., Any]]) -> Any:
     """
     commands: dict[str, Any] = {name: later(function) for name, function in functions.items()}
     return _told(lambda: tyro.extras.subcommand_cli_from_dict(commands, registry=_REGISTRY), None)()
+
+
+def check_host(host: str) -> None:
+    """Refuse an address at which this machine cannot serve.
+
+    Raises:
+        ConfigError: in one line.
+    """
+    try:
+        with socket.socket() as one:
+            one.bind((host, 0))
+    except OSError as error:
+        raise ConfigError(f"host={host!r}: cannot serve there ({error.strerror}); nearest: localhost") from None
 
 
 def shown(run: Callable[[], int]) -> int:

@@ -10,8 +10,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from crl_jax.cli.options import check_host
 from crl_jax.cli.progress import doing, filming
 from crl_jax.config import require
+
+
+def _seed(seed: int) -> None:
+    """Refuse a seed that JAX does not take."""
+    require(0 <= seed < 2**31, "seed", seed, "must lie in 0 ... 2147483647")
 
 
 def _positive(**values: int) -> None:
@@ -44,7 +50,7 @@ def eval_(
     from crl_jax.play import policy
 
     _positive(episodes=episodes)
-    require(seed >= 0, "seed", seed, "must be 0 or more")
+    _seed(seed)
     trained = policy.load(run, step, number)
     console = Console()
     where = "official Meta-World" if official else f"engine {trained.config.env.physics}"
@@ -94,6 +100,7 @@ def render(
     from crl_jax.play import render as films
 
     _positive(episodes=episodes, width=width, height=height)
+    _seed(seed)
     console, size = Console(), (width, height)
     if sheet:
         path = films.draw_sheet(sheet, Console(stderr=True))
@@ -142,6 +149,7 @@ def demo(
         _show_shipped(console)
         return 0
     _positive(episodes=episodes, width=width, height=height)
+    _seed(seed)
     about, path = shipped.about(task), films.checked(out or Path(f"demo-{task}.mp4"), ".mp4")
     console.print(f"{task}: trained for {about.env_steps:,} env steps without a reward", highlight=False)
     with doing("Loading the policy ...", console):
@@ -182,6 +190,8 @@ def view(
     from crl_jax.runs import stop_on_signals
 
     require(1 <= port <= 65535, "port", port, "must lie in 1 ... 65535; nearest: 8080")
+    _seed(seed)
+    check_host(host)
     console = Console()
     if window:
         _open_window(target, policy, seed, console)

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from crl_jax.cli.options import check_host
 from crl_jax.cli.progress import doing
 from crl_jax.config import ConfigError, nearest, require
 
@@ -31,7 +32,7 @@ def report(run: tyro.conf.Positional[tuple[Path, ...]], /, out: Path | None = No
         raise ConfigError("report: name at least one run folder")
     found = recorded.find_runs(run)
     console = Console()
-    with doing(f"Drawing the report of {len(found)} runs ...", console):
+    with doing(f"Drawing the report of {len(found)} run{'s' * (len(found) != 1)} ...", console):
         page = reports.write_report(found, out or (found[0] if len(found) == 1 else found[0].parent / "report"))
     console.print(reports.table(found, console.width))
     if len(found) > 1:
@@ -61,6 +62,7 @@ def watch(
     require(bool(run), "watch", "", "name at least one folder")
     require(1 <= port <= 65535, "port", port, "must lie in 1 ... 65535; nearest: 8090")
     require(every >= 0.5, "every", every, "must be at least 0.5 seconds")
+    check_host(host)
     console = Console()
     with stop_on_signals() as stop:
         stop.under_way = None
@@ -91,7 +93,11 @@ def envs(
 
     known = envs_mjx.names() if group == "all" else envs_mjx.GROUPS[group]
     names = [name for name in known if not pattern or any(fnmatch.fnmatch(name, one) for one in pattern)]
-    require(bool(names), "envs", " ".join(pattern), f"no such task; nearest: {nearest(' '.join(pattern), known)}")
+    where = "" if group == "all" else f" in group {group}"
+    for one in pattern:
+        told = f"no such task{where}; nearest: {nearest(one, known)}"
+        require(bool(fnmatch.filter(known, one)), "envs", one, told)
+    require(horizon is None or horizon >= 1, "horizon", horizon, "must be at least 1")
     rows = [envs_mjx.describe(name, goal, horizon) for name in names]
     if json:
         print(dumps([dataclasses.asdict(row) for row in rows], indent=1))
@@ -111,7 +117,7 @@ def envs(
         Column("goal", [str(row.goal_size) for row in rows], 2),
         Column("action", [str(row.action_size) for row in rows], 4),
     ]
-    console.print(fitted(columns, console.width, f"{len(names)} tasks"))
+    console.print(fitted(columns, console.width, f"{len(names)} task{'s' * (len(names) != 1)}"))
     if goal != "auto":
         console.print(f"Sizes are those with --goal {goal}.", highlight=False)
     if any(name in BACKENDS for row in rows for name in row.engines):

@@ -20,7 +20,7 @@ import envs_mjx
 from crl_jax import runs
 from crl_jax.cli.options import count, parse, path
 from crl_jax.cli.progress import doing, filming
-from crl_jax.config import Config, ConfigError, nearest
+from crl_jax.config import Config, ConfigError, nearest, require
 from crl_jax.config.learner import READERS
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
@@ -53,6 +53,8 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if not resumed and not any(word.split("=")[0] == "--preset" for word in arguments):
         print("Preset metaworld_cpu (--preset takes another; `crl train --help` lists them).", flush=True)
     if joining.seeds is not None:
+        alone = any(word.split("=")[0] == "--seed" for word in arguments)
+        require(not alone, "seeds", joining.seeds, "says which seeds; leave --seed out")
         return _train_seeds(config, resumed, joining.seeds)
     with hosts.joined(*asked):
         from crl_jax.train import train

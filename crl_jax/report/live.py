@@ -23,7 +23,8 @@ from crl_jax.report.figures import curve_figure, tasks_figure
 from crl_jax.report.page import CROWDED, HEAD, duration
 from crl_jax.runs.folder import CONFIG
 from crl_jax.runs.lock import is_locked
-from crl_jax.runs.recorded import config_of, curve_of, flat, groups_of, records_of
+from crl_jax.runs.loggers import read_metrics
+from crl_jax.runs.recorded import config_of, curve_of, flat, groups_of
 
 RECENT = 10
 """Records over which the speed of a run is taken."""
@@ -64,7 +65,7 @@ class Progress:
     name: str
     status: str
     """not begun; starting: nothing recorded yet; running; stopped: before its end; ended; reached: it ended early, by
-    `until`."""
+    `until`; damaged: its files cannot be read."""
     env_steps: int
     total_env_steps: int
     evaluations: int
@@ -86,18 +87,15 @@ def progress(folder: Path) -> Progress:
     """How far the run of a folder is.
 
     Raises:
-        ConfigError: no run folder.
+        ConfigError: no run folder. TypeError, ValueError: its files are damaged.
     """
     total = int(flat(config_of(folder)).get("total_env_steps") or 0)
-    try:
-        records = records_of(folder)
-    except ConfigError:
-        records = []
+    records = [record for record in read_metrics(folder) if "env_steps" in record]
     success = [curve_of(records, f"eval/success_{when}")[1] for when in ("any", "final")]
     steps, seconds = curve_of(records, "time/seconds")
     steps, seconds = steps[-RECENT:], seconds[-RECENT:]
     timed = len(steps) > 1 and seconds[-1] > seconds[0]
-    env_steps = max((record["env_steps"] for record in records), default=0)
+    env_steps = int(max((record["env_steps"] for record in records), default=0))
     status = STATUS[is_locked(folder), bool(records)]
     if status == "stopped":
         until = float(flat(config_of(folder)).get("until") or 0)
@@ -113,6 +111,14 @@ def progress(folder: Path) -> Progress:
         success_final=float(success[1][-1]) if len(success[1]) else None,
         env_steps_per_s=float((steps[-1] - steps[0]) / (seconds[-1] - seconds[0])) if timed else None,
     )
+
+
+def progress_or_damaged(folder: Path) -> Progress:
+    """`progress`, or a row that says that the run's files cannot be read."""
+    try:
+        return progress(folder)
+    except (ConfigError, TypeError, ValueError):
+        return Progress(Path(folder).resolve().name, "damaged", 0, 0, 0, None, None, None)
 
 
 def table(rows: Sequence[Progress]) -> str:
@@ -161,7 +167,7 @@ class Watch:
         """The parts of the page that change: said, table, curves (address of a picture, or empty), films."""
         with self._busy:
             self.runs = self._found()
-            rows = [progress(run) for run in self.runs]
+            rows = [progress_or_damaged(run) for run in self.runs]
             left = [row.seconds_left for row in rows if row.seconds_left is not None]
             said = f"{len(rows)} run{'s' * (len(rows) != 1)}, {sum(row.status == 'running' for row in rows)} running"
             if left:

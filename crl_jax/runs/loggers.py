@@ -107,7 +107,7 @@ def _title(folder: Path, total_env_steps: int, config: Mapping[str, Any] | None)
     """The line with which a run begins: what is trained, where, and for how long at most."""
     env = (config or {}).get("env", {})
     where = f" on engine {env['physics']}" if env.get("physics") else ""
-    return f"{folder}: {env.get('task', 'training')}{where}, {total_env_steps:,} env steps at most"
+    return f"{folder}: {env.get('task', 'training')}{where}, until {total_env_steps:,} env steps"
 
 
 class JsonlLogger:

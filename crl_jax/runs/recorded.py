@@ -51,6 +51,8 @@ def config_of(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{folder} is no run folder: it has no {CONFIG}") from error
     except ValueError as error:
         raise ConfigError(f"{folder / CONFIG} is no JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{folder / CONFIG} holds no settings; it is damaged, or of another program")
     return config
 
 
@@ -58,9 +60,12 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     """A run's records, in order.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or the file is damaged.
     """
-    records = [record for record in read_metrics(folder) if "env_steps" in record]
+    try:
+        records = [record for record in read_metrics(folder) if "env_steps" in record]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not records:
         raise ConfigError(f"no metrics under {folder}: {METRICS_FILE} is missing or empty")
     return records

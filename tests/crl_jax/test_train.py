@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -402,6 +403,16 @@ def test_until_ends_a_run_after_two_good_evaluations_in_a_row(tmp_path):
     assert train(longer, result.folder, console=False).counters.env_steps >= 1600
     with pytest.raises(ConfigError, match=r"until=1.5: a share of episodes"):
         with_overrides(config, until=1.5).validate()
+
+
+def test_a_folder_that_is_deleted_while_it_trains_is_told(tmp_path, monkeypatch):
+    def evaluate(run):
+        shutil.rmtree(run.folder)
+        run.counters.next_eval = 10**9
+
+    monkeypatch.setattr(sys.modules["crl_jax.train"], "evaluate", evaluate)
+    with pytest.raises(TrainingError, match="the folder was deleted while it trained"):
+        train(small(tmp_path, task="point_Small", total_env_steps=240, near_height=0.0), console=False)
 
 
 def test_a_training_that_is_not_finite_stops_in_one_line_and_keeps_the_good_checkpoint(tmp_path, capsys):

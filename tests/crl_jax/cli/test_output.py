@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from configs import PRESETS
+from crl_jax.cli import main
+
 CRL = Path(sys.executable).with_name("crl")
 SETTINGS = {
     "C locale": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
@@ -40,3 +43,22 @@ def test_a_reader_that_goes_ends_the_command_without_a_word() -> None:
         done = subprocess.run([CRL, "envs"], env=_environment(), stdout=gone, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 141  # As the shell says after SIGPIPE.
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["envs", "reach", "zzz"], "envs='zzz': no such task; nearest: "),
+        (["envs", "push*", "--group", "mazes"], "envs='push*': no such task in group mazes; nearest: "),
+        (["envs", "--horizon", "0"], "horizon=0: must be at least 1"),
+        (["view", "reach", "--seed", "-1"], "seed=-1: must lie in 0 ... 2147483647"),
+        (["demo", "hammer", "--seed", "1e30"], "must lie in 0 ... 2147483647"),
+        (["view", "reach", "--host", "1.2.3.4"], "host='1.2.3.4': cannot serve there"),
+        (["watch", ".", "--host", "nohost.invalid"], "host='nohost.invalid': cannot serve there"),
+        (["train", "point_U", "--seeds", "1", "2", "--seed", "3"], "seeds=[1, 2]: says which seeds; leave --seed out"),
+    ],
+)
+def test_a_bad_option_is_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(PRESETS, words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line

@@ -62,6 +62,23 @@ def test_a_run_that_ended_early_has_reached_what_was_asked_for(run: Path) -> Non
     assert live.progress(run).status == "reached 95%"
 
 
+@pytest.mark.parametrize("damage", ["{", "null", '{"train": {"total_env_steps": "x"}}'])
+def test_a_damaged_run_is_a_row_beside_the_others(run: Path, damage: str) -> None:
+    _record(run, 1000, 10.0)
+    other = run.parent / "other"
+    other.mkdir()
+    (other / "config.json").write_text(damage)
+    watch = live.Watch([run.parent])
+    table_ = watch.state()["table"]
+    watch.close()
+    assert "damaged" in table_ and "push-s0" in table_ and "1,000" in table_
+
+
+def test_a_damaged_record_is_a_damaged_run(run: Path) -> None:
+    (run / "metrics.jsonl").write_text('{"env_steps": 1}\ngarbage\n{"env_steps": 2}\n')
+    assert live.progress_or_damaged(run).status == "damaged"
+
+
 def test_a_killed_process_is_not_running(run: Path) -> None:
     _record(run, 1000, 10.0)
     child = subprocess.Popen(["true"])
