@@ -14,6 +14,9 @@ from crl_jax.cli.options import check_host
 from crl_jax.cli.progress import doing, filming
 from crl_jax.config import require
 
+LARGEST = 4096
+"""Pixels of a film's side, at most."""
+
 
 def _seed(seed: int) -> None:
     """Refuse a seed that JAX does not take."""
@@ -24,6 +27,12 @@ def _positive(**values: int) -> None:
     """Refuse a number below 1, by its option's name."""
     for name, value in values.items():
         require(value >= 1, name, value, "must be at least 1")
+
+
+def _drawable(width: int, height: int) -> None:
+    """Refuse the size of a film that no renderer draws."""
+    for name, value in (("width", width), ("height", height)):
+        require(1 <= value <= LARGEST, name, value, f"must lie in 1 ... {LARGEST} pixels")
 
 
 def eval_(
@@ -99,7 +108,8 @@ def render(
     import envs_mjx
     from crl_jax.play import render as films
 
-    _positive(episodes=episodes, width=width, height=height)
+    _positive(episodes=episodes)
+    _drawable(width, height)
     _seed(seed)
     console, size = Console(), (width, height)
     if sheet:
@@ -148,12 +158,14 @@ def demo(
     if list or not task:
         _show_shipped(console)
         return 0
-    _positive(episodes=episodes, width=width, height=height)
+    _positive(episodes=episodes)
+    _drawable(width, height)
     _seed(seed)
     about, path = shipped.about(task), films.checked(out or Path(f"demo-{task}.mp4"), ".mp4")
     console.print(f"{task}: trained for {about.env_steps:,} env steps without a reward", highlight=False)
     with doing("Loading the policy ...", console):
         trained = shipped.load(task)
+        policy.check_view(trained, camera)
     with doing("128 fresh episodes ...", console):
         found = policy.score(trained, 128, seed)
     console.print(f"success at the last step of 128 fresh episodes: {found['success_final']:.0%}", highlight=False)

@@ -151,6 +151,11 @@ def _unpadded(env: GoalEnv) -> GoalEnv:
     return env.env if isinstance(env, Aligned) else env
 
 
+def check_view(trained: Trained, camera: str) -> None:
+    """Raises EnvError where the run's task has no such camera."""
+    check_camera(_unpadded(trained.make_env(1)), camera)
+
+
 def film(
     trained: Trained,
     path: Path,

@@ -53,6 +53,8 @@ def test_a_reader_that_goes_ends_the_command_without_a_word() -> None:
         (["envs", "--horizon", "0"], "horizon=0: must be at least 1"),
         (["view", "reach", "--seed", "-1"], "seed=-1: must lie in 0 ... 2147483647"),
         (["demo", "hammer", "--seed", "1e30"], "must lie in 0 ... 2147483647"),
+        (["demo", "hammer", "--camera", "foo"], "camera='foo'"),
+        (["demo", "hammer", "--width", "100000"], "width=100000: must lie in 1 ... 4096 pixels"),
         (["view", "reach", "--host", "1.2.3.4"], "host='1.2.3.4': cannot serve there"),
         (["watch", ".", "--host", "nohost.invalid"], "host='nohost.invalid': cannot serve there"),
         (["train", "point_U", "--seeds", "1", "2", "--seed", "3"], "seeds=[1, 2]: says which seeds; leave --seed out"),
