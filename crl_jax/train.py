@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import logging
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,6 +142,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         if resume is None:
             config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
             folder = Path(config.run.runs) / config.run.name
+            if hosts.is_leader():
+                stack.push(lambda kind, *_: runs.discard(folder) if kind and issubclass(kind, ConfigError) else None)
             runs.check_shared(folder)
             hold(folder, stack)
         else:
@@ -153,7 +154,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
             _note_until(config, counters, host["config"]["evaluation"].get("until", 0.0))
             if counters.solved >= SOLVED or counters.env_steps >= config.train.total_env_steps:
                 return Result(folder, config, counters, trained=False)
-        loggers = stack.enter_context(closing(_loggers(folder, config, counters, console, goes_on)))
+        loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
+        stack.enter_context(closing(loggers))
         stop = stack.enter_context(runs.stop_on_signals())
         return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
 
@@ -162,18 +164,6 @@ def _note_until(config: Config, counters: Counters, before: float) -> None:
     """Forget evaluations that were counted for another `until`."""
     if before != config.evaluation.until:
         counters.solved = 0
-
-
-def _loggers(folder: Path, config: Config, counters: Counters, console: bool, goes_on: bool) -> list[Logger]:
-    """The loggers of this process. A run that has not begun leaves no folder behind where one does not start."""
-    if not hosts.is_leader():
-        return []
-    try:
-        return open_loggers(folder, config, counters, console)
-    except ConfigError:
-        if not goes_on:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> list[Result]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from crl_jax.config import AnyConfig, Config, ConfigError, differences
 from crl_jax.config.sequence import SequenceConfig
 from crl_jax.runs.checkpoint import CheckpointError
+from crl_jax.runs.loggers import METRICS_FILE
 from crl_jax.scale import hosts
 
 CONFIG, CHECKPOINTS, COMMAND = "config.json", "checkpoints", "command.txt"
@@ -101,6 +104,17 @@ def note_command(folder: Path) -> None:
     """Append the command line of this process to the run's command.txt."""
     with open(folder / COMMAND, "a") as file:
         file.write(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+
+
+def discard(folder: Path) -> None:
+    """Take back `create` for a run that could not begin. Files that are not the run's stay; so does a begun run."""
+    if (folder / METRICS_FILE).exists():
+        return
+    for name in (CONFIG, COMMAND):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "wandb", ignore_errors=True)
+    with contextlib.suppress(OSError):  # It holds other files.
+        folder.rmdir()
 
 
 def write_json(path: Path, value: Any) -> None:

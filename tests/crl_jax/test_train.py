@@ -405,6 +405,20 @@ def test_until_ends_a_run_after_two_good_evaluations_in_a_row(tmp_path):
         with_overrides(config, until=1.5).validate()
 
 
+def test_a_run_that_cannot_begin_leaves_no_folder_but_other_peoples_files(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ConfigError("wandb=True: it does not start")
+
+    monkeypatch.setattr(sys.modules["crl_jax.train"], "make_loggers", refuse)
+    kept = tmp_path / "kept" / "notes.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    for name in ("new", "kept"):
+        with pytest.raises(ConfigError, match="it does not start"):
+            train(small(tmp_path, name=name, task="point_Small", total_env_steps=240, near_height=0.0), console=False)
+    assert sorted(tmp_path.iterdir()) == [kept.parent] and list(kept.parent.iterdir()) == [kept]
+
+
 def test_a_folder_that_is_deleted_while_it_trains_is_told(tmp_path, monkeypatch):
     def evaluate(run):
         shutil.rmtree(run.folder)
