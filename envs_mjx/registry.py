@@ -156,8 +156,8 @@ def make(
         num_envs: E.
         physics: "auto", "c", "warp" or "jax", see `engine_of`. Bodies with motors (ant, ...) also run on Brax's
             "spring", "generalized" and "mjx". Engines differ in physics: never put two engines in one table.
-        goal: goal contract: "object", "hand_object", "object_relative" or "auto". Tasks outside Meta-World have one
-            contract and ignore this.
+        goal: goal contract: "object", "hand_object", "object_relative" or "auto". Tasks outside Meta-World and
+            Fetch have one contract and ignore this.
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         action_repeat: env steps for which each action is held. Steps of the environment, `State.time` and
             `spec.horizon` then count decisions, see `envs_mjx.repeated`.

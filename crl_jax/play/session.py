@@ -47,7 +47,7 @@ class Session:
         self.task, self.name, self._keys = target, name or "run", np.random.default_rng(seed)
         trained = self._trained(target, name)
         env: Any = trained.make_env(1, action_repeat=1) if trained else envs_mjx.make(self.task, 1, physics="c")
-        if not hasattr(env, "picture"):
+        if not hasattr(env, "task_goal"):
             raise EnvError(f"view={target!r}: only Meta-World's tasks are shown; take `crl render`")
         self.env, self.repeat = env, trained.config.env.action_repeat if trained else 1
         self._reset, self._advance = jax.jit(env.reset), jax.jit(env.advance)

@@ -139,12 +139,7 @@ def require_display() -> None:
 
 
 def show(session: Session, stop: Callable[[], bool]) -> None:
-    """Show the session in a window until it is closed, or `stop` says so.
-
-    Raises:
-        ConfigError: no window can be opened here.
-    """
-    require_display()
+    """Show the session in a window until it is closed, or `stop` says so; `require_display` comes first."""
     import mujoco.viewer
 
     others = set(threading.enumerate())

@@ -24,6 +24,7 @@ from envs_mjx.locomotion.scenes import CAMERA, OBJECT_AT, OBJECT_JOINTS, load_mo
 from envs_mjx.locomotion.simulation import control_of, make_simulation
 from envs_mjx.locomotion.tasks import LocomotionTask
 from envs_mjx.mazes.planar import Planar
+from envs_mjx.physics.base import buffers_used
 
 _MOVED = 0.1
 """Fraction of the success radius: an object that is further from its start than this counts as moved."""
@@ -125,8 +126,7 @@ class Locomotion(Planar):
         return state.replace(metrics=metrics | self._buffers_used(state))
 
     def _buffers_used(self, state: State) -> dict[str, jax.Array]:
-        names = (name for name, _ in self.spec.buffers)
-        return {f"{name}_used": state.physics.used[:, at].astype(jnp.float32) for at, name in enumerate(names)}
+        return buffers_used(self.spec.buffers, state.physics)
 
     def _drawn(self, snapshots: Iterable[Snapshot]) -> Iterator[tuple[Any, Any]]:
         """MuJoCo's model and data of each snapshot, for the renderer."""

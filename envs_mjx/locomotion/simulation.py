@@ -22,7 +22,7 @@ from envs_mjx.locomotion import panda
 from envs_mjx.locomotion.scenes import load_model, start_of
 from envs_mjx.locomotion.tasks import LocomotionTask
 from envs_mjx.physics import ENGINES, make_physics
-from envs_mjx.physics.base import MotorControl, Parts, PhysicsState, Placement, Scene
+from envs_mjx.physics.base import MotorControl, Parts, PhysicsState, Placement, Scene, begin
 from envs_mjx.physics.tracing import careful
 
 FASTEST = 1e4
@@ -122,9 +122,7 @@ class EngineSimulation:
         self.num_envs, self.buffers = num_envs, self.physics.buffers
 
     def start(self, vector: jax.Array, running: State | None) -> PhysicsState:
-        if running is None:
-            return self.physics.reset(self.physics.initial(), jnp.ones(self.num_envs, bool), vector)
-        return self.physics.reset(running.physics, running.done, vector)
+        return begin(self.physics, vector, running)
 
     def step(self, physics: PhysicsState, action: jax.Array) -> tuple[PhysicsState, jax.Array]:
         physics = self.physics.step(physics, action)

@@ -22,7 +22,7 @@ from envs_mjx.metaworld.rewards.base import Memory
 from envs_mjx.metaworld.success import PREDICATES
 from envs_mjx.metaworld.tasks import TCP, TaskSpec
 from envs_mjx.physics import make_physics
-from envs_mjx.physics.base import Part, PhysicsState, place, settled_point
+from envs_mjx.physics.base import Part, PhysicsState, buffers_used, place, settled_point
 
 MOVED = 0.01
 """Distance from its start, in metres, beyond which an object counts as moved."""
@@ -297,10 +297,7 @@ class MetaWorld:
         if self.task.achieved != TCP:
             moved = jnp.linalg.norm(achieved - state.start, axis=-1) > MOVED
             metrics["object_moved"] = moved.astype(jnp.float32)
-        for index, (name, _) in enumerate(self.physics.buffers):
-            assert physics.used is not None
-            metrics[f"{name}_used"] = physics.used[:, index].astype(jnp.float32)
-        return metrics
+        return metrics | buffers_used(self.physics.buffers, physics)
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
         """(T, H, W, 3) uint8 pictures of T snapshots by one of the scene's cameras.

@@ -18,6 +18,8 @@ import mujoco
 import numpy as np
 from flax import struct
 
+from envs_mjx.base import State
+
 
 @dataclass(frozen=True)
 class Part:
@@ -219,6 +221,18 @@ class Physics(Protocol):
     def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Simulation `index` on the host (not under jit): a model with its fixture moved, and forwarded data."""
         ...
+
+
+def begin(physics: Physics, vector: jax.Array, running: State | None) -> PhysicsState:
+    """Episodes placed by reset vectors (E, R): those of `running` that are `done`; all, where none runs yet."""
+    if running is None:
+        return physics.reset(physics.initial(), jnp.ones(physics.num_envs, bool), vector)
+    return physics.reset(running.physics, running.done, vector)
+
+
+def buffers_used(buffers: tuple[tuple[str, int], ...], state: Any) -> dict[str, jax.Array]:
+    """Metric `<name>_used` -> (E,) float32 for each of `Physics.buffers`; {} where the engine has none."""
+    return {f"{name}_used": state.used[:, at].astype(jnp.float32) for at, (name, _) in enumerate(buffers)}
 
 
 def place(point: Point, vector: Any, settled: np.ndarray, xp: Any) -> Any:

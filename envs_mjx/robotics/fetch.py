@@ -6,7 +6,7 @@ Axis letters: E environments, D observation, G goal, A action, R reset vector.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from envs_mjx.base import EnvError, EnvSpec, Snapshot, State
 from envs_mjx.mazes.planar import Planar
 from envs_mjx.physics import make_physics
-from envs_mjx.physics.base import PhysicsState
+from envs_mjx.physics.base import PhysicsState, begin, buffers_used
 from envs_mjx.robotics.rotation import euler
 from envs_mjx.robotics.scenes import CAMERA, FINGERS, settled
 from envs_mjx.robotics.tasks import APART, OPEN, RADIUS, RISE, SUBSTEPS, FetchTask
@@ -198,11 +198,8 @@ class Fetch(Planar):
         """(T, H, W, 3) uint8 pictures of T snapshots, the target in red; `camera` is ignored. Runs on the host."""
         from envs_mjx.pictures.render import render_frames
 
-        return render_frames(self._drawn(snapshots), width, height, CAMERA)
-
-    def _drawn(self, snapshots: Iterable[Snapshot]) -> Iterator[tuple[Any, Any]]:
-        for physics, target, index in snapshots:
-            yield self.picture(physics, target, index)
+        drawn = (self.picture(physics, target, index) for physics, target, index in snapshots)
+        return render_frames(drawn, width, height, CAMERA)
 
     # -- resets ------------------------------------------------------------------------------------------------------
 
@@ -227,10 +224,7 @@ class Fetch(Planar):
         return jax.vmap(draw)(keys)
 
     def _place(self, vector: jax.Array, running: State | None) -> tuple[Any, jax.Array, jax.Array]:
-        if running is None:
-            physics = self.physics.reset(self.physics.initial(), jnp.ones(self.num_envs, bool), vector)
-        else:
-            physics = self.physics.reset(running.physics, running.done, vector)
+        physics = begin(self.physics, vector, running)
         obs = self.observe(physics)
         return physics, obs, self.object_point(obs)
 
@@ -249,9 +243,7 @@ class Fetch(Planar):
         if not self.hand_is_goal:
             moved = jnp.linalg.norm(point - state.start, axis=-1) > 0.01
             metrics["object_moved"] = moved.astype(jnp.float32)
-        for index, (name, _) in enumerate(self.physics.buffers):
-            metrics[f"{name}_used"] = state.physics.used[:, index].astype(jnp.float32)
-        return state.replace(metrics=metrics)
+        return state.replace(metrics=metrics | buffers_used(self.physics.buffers, state.physics))
 
 
 def _joined(pairs: Iterable[tuple[tuple[float, ...], tuple[float, ...]]]) -> tuple[jax.Array, jax.Array]:

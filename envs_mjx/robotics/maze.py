@@ -19,7 +19,7 @@ import numpy as np
 from envs_mjx.base import EnvSpec, Snapshot, State
 from envs_mjx.mazes.planar import Planar
 from envs_mjx.physics import make_physics
-from envs_mjx.physics.base import MotorControl, Parts, Placement, Scene
+from envs_mjx.physics.base import MotorControl, Parts, Placement, Scene, begin, buffers_used
 from envs_mjx.robotics.scenes import assets
 
 RADIUS = 0.45
@@ -185,16 +185,9 @@ class MujocoMaze(Planar):
         return jax.vmap(draw)(keys)
 
     def _place(self, vector: jax.Array, running: State | None) -> tuple[Any, jax.Array, jax.Array]:
-        if running is None:
-            physics = self.physics.reset(self.physics.initial(), jnp.ones(self.num_envs, bool), vector)
-        else:
-            physics = self.physics.reset(running.physics, running.done, vector)
+        physics = begin(self.physics, vector, running)
         return physics, physics.joints, self.object_point(physics.joints)
 
     def _scored(self, state: State, diverged: jax.Array) -> State:
         state = super()._scored(state, diverged)
-        used = {
-            f"{name}_used": state.physics.used[:, index].astype(jnp.float32)
-            for index, (name, _) in enumerate(self.physics.buffers)
-        }
-        return state.replace(metrics=state.metrics | used)
+        return state.replace(metrics=state.metrics | buffers_used(self.physics.buffers, state.physics))

@@ -66,6 +66,9 @@ def test_what_cannot_be_shown_is_one_line() -> None:
         play.Session("hamer")
     with pytest.raises(EnvError, match="only Meta-World's tasks are shown"):
         play.Session("point_U", "random")
+    pytest.importorskip("gymnasium_robotics")
+    with pytest.raises(EnvError, match="only Meta-World's tasks are shown"):
+        play.Session("FetchReach", "random")
 
 
 @pytest.fixture
