@@ -75,5 +75,5 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(RUNTIME)
 	@echo "Installing test and lint tools into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,view,robotics,cluster$(if $(EXTRA),$(comma)$(EXTRA))]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,view,robotics,data,cluster$(if $(EXTRA),$(comma)$(EXTRA))]"
 	@touch $@

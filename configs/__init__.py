@@ -102,6 +102,42 @@ PRESETS["fetch_cpu"] = with_overrides(
     eval_every=30_000,
 )
 
+# The point mazes of Gymnasium-Robotics on a few CPU cores: point_cpu with a decision every five env steps of 10 ms.
+PRESETS["pointmaze_cpu"] = with_overrides(
+    PRESETS["point_cpu"],
+    task="PointMaze_UMaze",
+    action_repeat=5,
+    discount=0.96,
+    unroll_length=12,
+    updates_per_iteration=200,
+    replay_capacity=600_576,
+    min_replay=12_288,
+    total_env_steps=1_000_000,
+    eval_every=50_000,
+)
+
+# From pictures alone, on a few CPU cores: what "Stabilizing Contrastive RL" (preset stable_crl_pixels) found to matter
+# (random crop, cold start, LayerNorm but after the last hidden layer), with small networks and batches. Drawing takes
+# most of the time, so every decision is used for more updates than elsewhere.
+PRESETS["pixels_cpu"] = Config(
+    env=EnvConfig(task="FetchReach", num_envs=64, obs="pixels"),
+    network=NetworkConfig(width=128, critic_depth=2, actor_depth=2, skip_last_norm=True, cold_init=True),
+    agent=AgentConfig(
+        discount=0.94, alpha_lr=3e-3, actor_goals="mixed", actor_average=0.99, crop=4
+    ),
+    train=TrainConfig(
+        total_env_steps=100_000,
+        unroll_length=5,
+        updates_per_iteration=8,
+        batch_size=128,
+        replay_capacity=40_000,
+        min_replay=3_200,
+        iterations_per_round=10,
+    ),
+    evaluation=EvalConfig(eval_every=6_400, eval_episodes=64, until=0.9),
+    run=RunConfig(checkpoint_every=50_000, keep=1),
+)
+
 PRESETS |= BASELINES | PUBLISHED
 
 PRESETS |= ablations_of(PRESETS["metaworld_cpu"])

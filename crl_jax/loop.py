@@ -67,7 +67,9 @@ def init(env: GoalEnv, agent: Agent, config: TrainConfig, key: jax.Array, axis: 
     env_key = parallel.own(env_key, axis)
     rows = config.replay_capacity // (env.num_envs * parallel.size(axis))
     sizes = env.spec.obs_size, env.spec.action_size, env.spec.goal_size
-    ring = buffer.init(rows, env.num_envs, *sizes, rewarded=agent.reward is not None)
+    pictures = bool(env.spec.picture)
+    commanded = agent.commanded or not pictures
+    ring = buffer.init(rows, env.num_envs, *sizes, agent.reward is not None, commanded, pictures)
     return LoopState(agent.init(agent_key), ring, env.reset(env_key), key)
 
 
@@ -95,26 +97,39 @@ def episode_sums(steps: Trajectory) -> EpisodeSums:
     return EpisodeSums(jnp.sum(done), moved_sum, jnp.sum(steps.metrics["diverged"]))
 
 
-def sample_batches(
-    env: GoalEnv, state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
-) -> tuple[LoopState, Batch]:
-    """Relabelled minibatches (U, B) for all updates of an iteration. B counts the rows of this device."""
+def draw_batches(
+    state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
+) -> tuple[LoopState, buffer.Drawn]:
+    """Transitions (U, B) for all updates of an iteration. B counts the rows of this device."""
     key, sample_key = jax.random.split(state.key)
     shape = (config.updates_per_iteration, config.batch_size // parallel.size(axis))
     key_here, distinct = parallel.own(sample_key, axis), config.distinct_trajectories
-    batches = buffer.sample(state.ring, key_here, shape, discount, env.achieved_goal, distinct)
-    return state.replace(key=key), batches
+    return state.replace(key=key), buffer.draw(state.ring, key_here, shape, discount, distinct)
 
 
-def learn(agent: Agent, state: LoopState, batches: Batch) -> tuple[LoopState, Metrics]:
-    """One SGD update per minibatch; metrics are means over the updates."""
+def sample_batches(
+    env: GoalEnv, state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
+) -> tuple[LoopState, Batch]:
+    """The minibatches (U, B) of `draw_batches`, relabelled."""
+    state, drawn = draw_batches(state, config, discount, axis)
+    return state, buffer.gather(state.ring, drawn, env.achieved_goal)
+
+
+def learn(
+    agent: Agent, state: LoopState, inputs: Any, gather: Callable[[Any], Batch] = lambda batch: batch
+) -> tuple[LoopState, Metrics]:
+    """One SGD update per minibatch; metrics are means over the updates.
+
+    Args:
+        inputs: what `gather` makes each minibatch from; leading axis U.
+    """
     key, update_key = jax.random.split(state.key)
-    updates = batches.offset.shape[0]
+    updates = inputs.offset.shape[0]
 
-    def update(agent_state: AgentState, inputs: tuple[Batch, jax.Array]) -> tuple[AgentState, Metrics]:
-        return agent.update(agent_state, *inputs)
+    def update(agent_state: AgentState, inputs: tuple[Any, jax.Array]) -> tuple[AgentState, Metrics]:
+        return agent.update(agent_state, gather(inputs[0]), inputs[1])
 
-    agent_state, metrics = jax.lax.scan(update, state.agent, (batches, jax.random.split(update_key, updates)))
+    agent_state, metrics = jax.lax.scan(update, state.agent, (inputs, jax.random.split(update_key, updates)))
     return state.replace(agent=agent_state, key=key), jax.tree.map(jnp.mean, metrics)
 
 
@@ -150,11 +165,18 @@ def make_learn(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
     """The second half of an iteration: sample batches and update with each. It does not read `LoopState.env`."""
 
     def learn_(state: LoopState) -> tuple[LoopState, Metrics]:
+        ring = state.ring
+
+        def gather(drawn: buffer.Drawn) -> Batch:
+            batches = buffer.gather(ring, drawn, env.achieved_goal)
+            return agent.relabel(env, batches) if agent.relabel else batches
+
         with jax.named_scope("sample"):  # names for the profiler
-            state, batches = sample_batches(env, state, config.train, config.agent.discount, axis)
-            batches = agent.relabel(env, batches) if agent.relabel else batches
+            state, drawn = draw_batches(state, config.train, config.agent.discount, axis)
+            # All batches at once take fewer, larger steps. Pictures are gathered one batch at a time: they are large.
+            inputs = drawn if env.spec.picture else gather(drawn)
         with jax.named_scope("learn"):
-            return learn(agent, state, batches)
+            return learn(agent, state, inputs, gather) if env.spec.picture else learn(agent, state, inputs)
 
     return learn_
 
@@ -164,8 +186,10 @@ def make_round(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
     collect_, learn_ = make_collect(env, agent, config, axis), make_learn(env, agent, config, axis)
 
     def iteration(state: LoopState, _: None) -> tuple[LoopState, tuple[Metrics, EpisodeSums]]:
-        with jax.named_scope("collect"):
-            state, episodes = collect_(state)
+        episodes = EpisodeSums(jnp.zeros(()), None, jnp.zeros(()))
+        if not config.train.offline:
+            with jax.named_scope("collect"):
+                state, episodes = collect_(state)
         state, metrics = learn_(state)
         return state, (metrics, episodes)
 

@@ -105,7 +105,7 @@ class Stages:
         shape = (1, max(1, method.states))
         rows = buffer.sample(state.ring, rows_key, shape, discount, self.envs[task].achieved_goal)
         # Commanded goals, since the task is scored with them.
-        inputs = Inputs(normalised_obs(self.spec, rows.obs[0]), normalised_goal(self.spec, rows.commanded[0]))
+        inputs = Inputs(normalised_obs(self.spec, rows.obs[0]), normalised_goal(self.spec, rows.asked[0]))
         agent = state.agent
         actor, memory = end(agent.actor, agent.memory, inputs, end_key)
         agent = agent.replace(actor=actor, average=actor, memory=memory)

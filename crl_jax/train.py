@@ -26,6 +26,7 @@ import numpy as np
 import envs_mjx
 from crl_jax import loop, runs
 from crl_jax.config import Config, ConfigError, TrainingError, with_overrides
+from crl_jax.data import Recorded, filled, recorded_data
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
@@ -139,6 +140,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         compilation_cache.enable()
         setup, counters, state = build(config), Counters(), None
         check_room(config, setup.template)
+        recorded = None if goes_on else recorded_data(config, setup.env)
         if resume is None:
             config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
             folder = Path(config.run.runs) / config.run.name
@@ -157,7 +159,7 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         loggers = open_loggers(folder, config, counters, console) if hosts.is_leader() else []
         stack.enter_context(closing(loggers))
         stop = stack.enter_context(runs.stop_on_signals())
-        return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop)[0]
+        return _run(compile_all(setup), state, counters, [Lane(folder, config, loggers)], stop, recorded)[0]
 
 
 def _note_until(config: Config, counters: Counters, before: float) -> None:
@@ -177,6 +179,8 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
     config, seeds = ready(config), tuple(seeds)
     if len(set(seeds)) < max(2, len(seeds)):
         raise ConfigError(f"seeds={list(seeds)}: at least 2 wanted, all different")
+    if config.train.data:
+        raise ConfigError(f"data={config.train.data}: several seeds in one program collect their own; a run per seed")
     if config.train.devices > 1 or hosts.count() > 1:
         raise ConfigError(f"devices={config.train.devices}: several seeds in one program take one device; set 1")
     if not envs_mjx.in_jax(config.env.task, config.env.physics):
@@ -223,13 +227,17 @@ def _run(
     counters: Counters,
     lanes: list[Lane],
     stop: runs.StopRequest,
+    recorded: Recorded | None = None,
 ) -> list[Result]:
-    """Train to the end, from `state`, or from a fresh state if it is None."""
+    """Train to the end, from `state`; or from a fresh state, whose ring `recorded` or the warm-up fills."""
     fresh = state is None
     state = trainer.setup.init(trainer.setup.key()) if state is None else state
     run = Run(trainer, state, counters, lanes, stop)
     tell(run, {"time/compile_seconds": trainer.compile_seconds})
-    if fresh:
+    if fresh and recorded is not None:
+        run.state = filled(run.state, trainer.setup.config, trainer.setup.env, recorded)
+        _schedule(run)
+    elif fresh:
         warm_up(run)
     rounds(run)
     return run.results()
@@ -243,9 +251,15 @@ def warm_up(run: Run) -> None:
     run.state = jax.block_until_ready(run.trainer.warm_up(run.state))
     counters.env_steps += config.train.warm_up_unrolls(config.env.num_envs) * config.env_steps_per_iteration()
     counters.seconds += time.perf_counter() - started
+    _schedule(run)
+    _check_buffers(run, run.setup.env, run.trainer.buffers_used(run.state.env.metrics))
+
+
+def _schedule(run: Run) -> None:
+    """Set when the first evaluation and the first checkpoint are due."""
+    config, counters = run.setup.config, run.counters
     counters.next_eval = counters.next_eval or config.evaluation.eval_every
     counters.next_checkpoint = counters.next_checkpoint or config.run.checkpoint_every
-    _check_buffers(run, run.setup.env, run.trainer.buffers_used(run.state.env.metrics))
 
 
 def rounds(run: Run) -> None:

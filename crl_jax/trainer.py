@@ -154,6 +154,10 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
         njmax=config.njmax,
         cached_reset=config.cached_reset,
         allow_unfaithful=config.allow_unfaithful,
+        obs=config.obs,
+        width=config.picture_size,
+        height=config.picture_size,
+        camera=config.camera,
     )
     horizon = env.spec.horizon * config.action_repeat
     told = f"leaves one decision in horizon={horizon}, which has no future; nearest: 1"

@@ -24,7 +24,7 @@ class Batch(struct.PyTreeNode):
         obs, next_obs: (B, D). action: (B, A).
         goal: (B, G) relabelled goal: achieved at a future step of the SAME episode. After `Agent.relabel`: the goal
             that `reward` belongs to.
-        commanded: (B, G) commanded goal of that episode.
+        commanded: (B, G) commanded goal of that episode; None where the ring does not keep it.
         env: (B,) int32 number of the environment. episode: (B,) int32 its episode number. The pair names a trajectory.
         offset: (B,) int32 env steps from obs to the relabelled goal, >= 1.
         next_goal: (B, G) goal achieved by next_obs.
@@ -35,12 +35,18 @@ class Batch(struct.PyTreeNode):
     action: jax.Array
     next_obs: jax.Array
     goal: jax.Array
-    commanded: jax.Array
+    commanded: jax.Array | None
     env: jax.Array
     episode: jax.Array
     offset: jax.Array
     next_goal: jax.Array | None = None
     reward: jax.Array | None = None
+
+    @property
+    def asked(self) -> jax.Array:
+        """(B, G) commanded goals, of a ring that keeps them."""
+        assert self.commanded is not None
+        return self.commanded
 
 
 class Agent(NamedTuple):
@@ -51,6 +57,7 @@ class Agent(NamedTuple):
         act: (agent state, obs (E, D), goal (E, G), key, deterministic) -> actions (E, A) in [-1, 1].
         update: (agent state, Batch, key) -> (agent state, metrics of scalars); one SGD update.
         reward: metrics of steps, each of shape (...) -> rewards (...), which the ring stores. None: no reward.
+        commanded: whether `update` reads the commanded goals of a batch. Only pictures are then left out of the ring.
         relabel: (environment, sampled Batch) -> Batch for `update`. None: the sampled batch is used unchanged.
     """
 
@@ -59,3 +66,4 @@ class Agent(NamedTuple):
     update: Callable[[AgentState, Batch, jax.Array], tuple[AgentState, Metrics]]
     reward: Callable[[Metrics], jax.Array] | None = None
     relabel: Callable[[GoalEnv, Batch], Batch] | None = None
+    commanded: bool = True

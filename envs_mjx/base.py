@@ -67,6 +67,7 @@ class EnvSpec(struct.PyTreeNode):
             use since `reset`. A use above the size means that contacts were lost: see `check_buffers`.
         goal_names: name of each number of a goal, by which the goals of several tasks are aligned; (): by index.
         action_repeat: env steps for which a step of this environment holds its action, see `repeated`.
+        picture: (H, W, 3) where observations and goals are pictures, flattened, uint8; (): they are numbers.
     """
 
     obs_size: int = struct.field(pytree_node=False)
@@ -80,6 +81,7 @@ class EnvSpec(struct.PyTreeNode):
     buffers: tuple[tuple[str, int], ...] = struct.field(pytree_node=False, default=())
     goal_names: tuple[str, ...] = struct.field(pytree_node=False, default=())
     action_repeat: int = struct.field(pytree_node=False, default=1)
+    picture: tuple[int, ...] = struct.field(pytree_node=False, default=())
 
 
 class ToolGoals(NamedTuple):

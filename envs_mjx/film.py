@@ -67,10 +67,10 @@ def play(env: GoalEnv, policy: str, seed: int, steps: int, compiled: bool = True
 
 def actor(env: GoalEnv, policy: str, seed: int, jit: Callable[..., Any] = jax.jit) -> Callable[[State], np.ndarray]:
     """state -> actions (E, A) of the policy "scripted" (Meta-World; for one episode) or "random"."""
-    return _scripted(env, jit) if policy == "scripted" and isinstance(env, MetaWorld) else _random(env, seed)
+    return _scripted(env, jit) if policy == "scripted" and hasattr(env, "observe_official") else _random(env, seed)
 
 
-def _scripted(env: MetaWorld, jit: Callable[..., Any]) -> Callable[[State], np.ndarray]:
+def _scripted(env: Any, jit: Callable[..., Any]) -> Callable[[State], np.ndarray]:
     """state -> actions (E, 4) of the official scripted policy, computed from the official observation."""
     policy, frame = official.scripted_policy(env.task.name), None
     observe = jit(env.observe_official)

@@ -15,6 +15,7 @@ from envs_mjx.metaworld.faithful import doubt
 from envs_mjx.metaworld.single_goal import SINGLE_GOAL
 from envs_mjx.metaworld.tasks import TASKS
 from envs_mjx.physics import ENGINES, resolve
+from envs_mjx.pictures.pictured import Pictured
 from envs_mjx.pictures.render import DEFAULT_CAMERA
 from envs_mjx.repeated import Repeated
 from envs_mjx.robotics import tasks as fetch
@@ -101,6 +102,11 @@ def engine_of(task: str, physics: str = "auto") -> str:
     return resolve(physics) if physics in ENGINES else physics
 
 
+def camera_of(task: str) -> str:
+    """The camera by which a task of Meta-World or Fetch is drawn where none is named."""
+    return fetch.CAMERA if task in fetch.TASKS else DEFAULT_CAMERA
+
+
 def in_jax(task: str, engine: str) -> bool:
     """Whether a task on an engine is pure JAX and so works under `jax.vmap`: point mazes, Brax, MJX."""
     return task in MAZES or engine not in ("c", "warp")
@@ -146,7 +152,7 @@ def make(
     obs: str = "state",
     width: int = 84,
     height: int = 84,
-    camera: str = DEFAULT_CAMERA,
+    camera: str = "",
     allow_unfaithful: bool = False,
 ) -> GoalEnv:
     """Build `num_envs` environments of a task on an engine.
@@ -167,9 +173,9 @@ def make(
             takes 64 contacts per environment and 256 rows. Metrics `naconmax_used`, `njmax_used`: the largest use.
         cached_reset: every episode of an environment begins at its first start and goal, as in JaxGCRL; only for
             bodies with motors.
-        obs: "state", or "pixels" (engine "warp"): `env.observe_pixels(state)` then gives (E, H, W, 3) uint8 pictures.
-            `State.obs` stays the compact state, from which goals are relabelled.
-        width, height, camera: size of the pictures in pixels, and a camera of the scene.
+        obs: "state", or "pixels" (engines "c" and "warp"; Meta-World and Fetch): observations and goals are pictures,
+            see `envs_mjx.pictures.pictured`.
+        width, height, camera: size of the pictures in pixels, and a camera of the scene; "": `camera_of(task)`.
         allow_unfaithful: build the task even on an engine that is not faithful for it (`faithful.py`).
 
     Raises:
@@ -178,7 +184,7 @@ def make(
     check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
     _refuse(task, num_envs, horizon, action_repeat, obs, cached_reset)
-    engine = engine_of(task, physics)
+    engine, seen = engine_of(task, physics), obs == "pixels"
     env: GoalEnv
     if task in locomotion.TASKS:
         from envs_mjx.locomotion.grasp import make_body
@@ -191,13 +197,14 @@ def make(
     elif task in fetch.TASKS:
         from envs_mjx.robotics.fetch import Fetch
 
-        env = Fetch(fetch.TASKS[task], num_envs, engine, goal, horizon, threads, naconmax, njmax)
+        env = Fetch(fetch.TASKS[task], num_envs, engine, goal, horizon, threads, naconmax, njmax, posed=seen)
     else:
         from envs_mjx.metaworld.env import MetaWorld
 
-        row, pixels = (TASKS | SINGLE_GOAL)[task], (width, height, camera) if obs == "pixels" else None
-        env = MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, pixels)
-    return Repeated(env, action_repeat) if action_repeat > 1 else env
+        row = (TASKS | SINGLE_GOAL)[task]
+        env = MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, posed=seen)
+    env = Repeated(env, action_repeat) if action_repeat > 1 else env
+    return Pictured(env, width, height, camera or camera_of(task)) if seen else env
 
 
 def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, obs: str, cached_reset: bool) -> None:
@@ -208,8 +215,8 @@ def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, obs: str
         raise EnvError(f"action_repeat={action_repeat}: must be at least 1 and divide horizon={horizon}")
     if obs not in ("state", "pixels"):
         raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
-    if task in _OWN_HORIZON and obs == "pixels":
-        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World; take obs='state'")
+    if task in _OWN_HORIZON and task not in fetch.TASKS and obs == "pixels":
+        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World or Fetch; take obs='state'")
     if cached_reset and task not in locomotion.TASKS:
         raise EnvError(f"cached_reset=True: {task} was never so published; only bodies with motors have it (ant, ...)")
 

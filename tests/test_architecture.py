@@ -25,7 +25,7 @@ FLOORS: dict[str, list[str]] = {
         "config types",
         "experience networks scale",
         "continual contrastive evaluate loop runs",
-        "agents report start",
+        "agents data report start",
         "trainer",
         "stages train",
         "play stage_programs",

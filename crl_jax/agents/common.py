@@ -65,7 +65,7 @@ class PolicyActor:
 
     def __init__(self, network: NetworkConfig, spec: EnvSpec, method: Method | None = None) -> None:
         self.spec, self.method = spec, method
-        self.network = Actor(network, spec.action_size)
+        self.network = Actor(network, spec.action_size, spec.picture)
 
     def init(self, key: jax.Array) -> tuple[Params, Memory]:
         """Fresh parameters and memory."""

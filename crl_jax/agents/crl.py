@@ -27,11 +27,14 @@ from crl_jax.contrastive.losses import participation_ratio
 from crl_jax.contrastive.masks import MASKS
 from crl_jax.experience.relabel import distinct_goal_share
 from crl_jax.networks.distributions import log_prob, mode, sample_and_log_prob
+from crl_jax.networks.pictures import random_crop
 from crl_jax.networks.residual import Encoder
 from crl_jax.scale import parallel
 from crl_jax.types import Agent, Batch, Metrics
 from envs_mjx.base import EnvSpec
 
+PICTURES = ("obs", "next_obs", "goal", "next_goal", "commanded")
+"""Fields of a batch that are pictures where observations are."""
 TEMPERATURE = "log_temperature"
 """Name of an energy's learned temperature (its log) among phi's parameters."""
 
@@ -68,9 +71,9 @@ def _half(first: jax.Array, second: jax.Array) -> jax.Array:
 
 ACTOR_GOALS: dict[str, Callable[[Batch], jax.Array]] = {
     "future": lambda batch: batch.goal,
-    "commanded": lambda batch: batch.commanded,
+    "commanded": lambda batch: batch.asked,
     "mixed": lambda batch: _half(batch.goal, jnp.roll(batch.goal, 1, axis=0)),
-    "half_commanded": lambda batch: _half(batch.goal, batch.commanded),
+    "half_commanded": lambda batch: _half(batch.goal, batch.asked),
 }
 """Goals of the actor's loss, (B, G)."""
 
@@ -98,7 +101,7 @@ class CRL:
         self.mask = MASKS.get(config.mask)
         self.td = TD_LOSSES[config.loss](config.discount) if config.loss in TD_LOSSES else None
         contrast(config, self.energy)  # raises ConfigError for settings that cannot be combined
-        self.phi, self.psi = Encoder(network), Encoder(network)
+        self.phi, self.psi = Encoder(network, spec.picture), Encoder(network, spec.picture)
         self.actor = PolicyActor(network, spec, method)
         self.critic_adam = adam(config.critic_lr, config)
         self.actor_adam = adam(config.actor_lr, config)
@@ -167,6 +170,18 @@ class CRL:
             return mode(self.actor(state.average, obs, goal, state.memory)[0])
         mean, log_std = self.actor(state.actor, obs, goal, state.memory)
         return sample_and_log_prob(jax.random.normal(key, mean.shape), mean, log_std)[0]
+
+    def cropped(self, batch: Batch, key: jax.Array) -> Batch:
+        """The batch with each of its pictures cropped at random, see `AgentConfig.crop`."""
+        if self.config.crop == 0:
+            return batch
+        key = parallel.own(key, self.axis)
+        pictures = {
+            name: random_crop(jax.random.fold_in(key, index), getattr(batch, name), self.spec.picture, self.config.crop)
+            for index, name in enumerate(PICTURES)
+            if getattr(batch, name) is not None
+        }
+        return batch.replace(**pictures)
 
     def blurred(self, batch: Batch, key: jax.Array) -> Batch:
         """The batch with `critic_goal_noise` on its goals, which hides smaller differences between episodes' goals."""
@@ -264,6 +279,7 @@ class CRL:
         """Update alpha, actor and critic with one batch (B,). Every gradient is taken at the OLD parameters."""
         alpha, critic = self.alpha(state), (state.phi, state.psi)
         critic_key, actor_key = jax.random.split(key)
+        batch = self.cropped(batch, jax.random.fold_in(key, 1))
         (critic_loss, (told, rank)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
             critic, *self.contrasted(state, batch, critic_key)
         )
@@ -281,8 +297,9 @@ class CRL:
             "critic_grad_norm": optax.global_norm(critic_grad),
             "actor_grad_norm": optax.global_norm(actor_grad),
             "participation_ratio": rank,
-            "distinct_goals": distinct_goal_share(*parallel.gathered(self.axis, batch.goal)),
         }
+        if not self.spec.picture:
+            metrics["distinct_goals"] = distinct_goal_share(*parallel.gathered(self.axis, batch.goal))
         new = self._stepped(state, critic_grad, actor_grad, log_density)
         taken, goal = Stepped(state.actor, new.actor, new.actor_opt), ACTOR_GOALS[self.config.actor_goals](batch)
         actor, actor_opt, memory = self.actor.after(taken, state.memory, batch.obs, goal, actor_key)
@@ -320,4 +337,5 @@ def make(
         ConfigError: as `CRL`.
     """
     crl = CRL(config, network, spec, axis, method)
-    return Agent(init=crl.init, act=crl.act, update=crl.update)
+    reads = config.actor_goals in ("commanded", "half_commanded")
+    return Agent(init=crl.init, act=crl.act, update=crl.update, commanded=reads)

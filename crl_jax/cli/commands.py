@@ -35,6 +35,7 @@ USAGE = """usage: crl COMMAND ...
   eval RUN [--official]                  score a run's policy on fresh episodes
   render RUN                             film a run's policy
   render TASK [--policy NAME]            film a task under its scripted or a random policy
+  record TASK --out DATA                 keep trajectories of a policy, to learn from (train --data DATA)
   demo [TASK] [--list]                   play a trained policy that ships with the package
   view RUN|TASK [--policy NAME]          watch it live in the browser, and command goals by hand
   report RUN...                          curves, tables and one HTML page of runs or folders of runs
@@ -135,6 +136,7 @@ def _run_bench(name: str, arguments: list[str]) -> int:
 HANDLERS: dict[str, Callable[..., int]] = {
     "eval": play.eval_,
     "render": play.render,
+    "record": play.record,
     "demo": play.demo,
     "view": play.view,
     "report": tables.report,

@@ -128,6 +128,71 @@ def render(
     return 0
 
 
+def record(
+    task: tyro.conf.Positional[str],
+    /,
+    out: Path,
+    policy: str = "scripted",
+    episodes: int = 200,
+    noise: float = 0.0,
+    seed: int = 1,
+    goal: Literal["object", "hand_object", "object_relative", "auto"] = "auto",
+    action_repeat: int = 1,
+    horizon: int | None = None,
+    physics: Literal["auto", "c", "warp", "jax"] = "auto",
+    obs: Literal["state", "pixels"] = "state",
+    picture_size: int = 64,
+    camera: str = "",
+) -> int:
+    """Play a policy and keep its trajectories in Minari's layout, for `crl train TASK --data OUT [--offline]`.
+
+    Args:
+        task: A task of `crl envs`.
+        out: New folder.
+        policy: scripted (Meta-World's own), random, or the folder of a run, whose settings are then taken.
+        episodes: Fresh episodes, each to its horizon.
+        noise: Standard deviation of Gaussian noise on the actions, which lie in [-1, 1].
+        seed: Seed of starts, goals, noise and actions.
+        goal: Goal contract; a run that learns from the data must have the same.
+        action_repeat: Env steps for which each action is held; a run that learns from the data must have the same.
+        horizon: Env steps of an episode; the task's own by default.
+        physics: Engine; auto: warp on CUDA, else c.
+        obs: state, or pixels: pictures, of goals too.
+        picture_size: Side of the pictures in pixels.
+        camera: Camera of the pictures; the task's own by default.
+    """
+    import sys
+
+    from crl_jax.config import ConfigError, EnvConfig
+    from crl_jax.play import policy as policies
+    from crl_jax.play.record import record as play
+    from envs_mjx import film
+
+    console = Console()
+    _positive(episodes=episodes)
+    _seed(seed)
+    require(noise >= 0, "noise", noise, "must be 0 or more")
+    acts: str | policies.Trained = policy
+    if policy in film.POLICIES:
+        film.policy_of(task, policy)
+        config = EnvConfig(task, episodes, physics, goal, horizon, action_repeat, obs, picture_size, camera)
+    elif Path(policy).is_dir():
+        with doing("Loading the policy ...", console):
+            acts = trained = policies.load(Path(policy))
+        config = trained.config.env
+        require(config.task == task, "task", task, f"{policy} learned {config.task}")
+    else:
+        raise ConfigError(f"policy={policy!r}: scripted, random, or the folder of a run wanted")
+    config.validate()
+    command = " ".join(["crl", *sys.argv[1:]])
+    with doing(f"{episodes} episodes of {task} ...", console) as told:
+        folder, share = play(out, config, acts, episodes, noise, seed, command, lambda done: told(f"{done} played"))
+    console.print(
+        f"{folder}: {episodes} episodes, {share:.0%} in success at their end", highlight=False, soft_wrap=True
+    )
+    return 0
+
+
 def demo(
     task: tyro.conf.Positional[str] = "",
     /,

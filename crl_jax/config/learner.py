@@ -98,6 +98,8 @@ class AgentConfig(Section):
     critic_goal_noise: float = 0.0
     """Standard deviation of Gaussian noise on the goals of the critic's loss, in units of the goal's scale (0.15 m
     horizontally, 0.1 m vertically in Meta-World). It limits how well the critic can tell episodes apart by goals."""
+    crop: int = 0
+    """With obs=pixels: crop each picture of a batch at random after padding it by so many pixels; 0: no crop."""
     actor_average: float = 0.0
     """Decay per update of the running mean of the actor's parameters, used by deterministic acting; 0: no mean."""
     bc_weight: float = 0.0
@@ -127,7 +129,7 @@ class AgentConfig(Section):
         require(0 <= self.actor_average < 1, "actor_average", self.actor_average, "must be at least 0 and below 1")
         kinds = ("future", "commanded", "mixed", "half_commanded")
         require(self.actor_goals in kinds, "actor_goals", self.actor_goals, f"one of {', '.join(kinds)}")
-        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk", "lr_half_life"):
+        for name in ("logsumexp_penalty", "max_grad_norm", "critic_goal_noise", "logits_chunk", "lr_half_life", "crop"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
 
 
@@ -166,7 +168,7 @@ class BaselineConfig(Section):
 METHODS: tuple[str, ...] = get_args(MethodName)
 READERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("embedding", "logsumexp_penalty", "energy", "loss", "twin", "logits_chunk"), ("crl",)),
-    **dict.fromkeys(("mask", "mask_radius", "actor_goals", "critic_goal_noise", "bc_weight"), ("crl",)),
+    **dict.fromkeys(("mask", "mask_radius", "actor_goals", "critic_goal_noise", "crop", "bc_weight"), ("crl",)),
     **dict.fromkeys(("entropy", "alpha"), ("crl",)),
     **dict.fromkeys(("alpha_lr", "target_entropy", "actor_average"), ("crl", "sac")),
     **dict.fromkeys(("reward", "reward_scale", "her_share"), ("sac", "td3")),

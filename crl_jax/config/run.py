@@ -64,6 +64,12 @@ class EnvConfig(Section):
     action_repeat: int = 1
     """Env steps for which each action is held: the policy decides, and the ring keeps, one step in so many. Schedules
     (unroll_length, replay_capacity, min_replay, near_steps), discount and horizon of learning then count decisions."""
+    obs: Literal["state", "pixels"] = "state"
+    """What the agent sees, and its goals are: the compact state, or pictures (Meta-World, Fetch; engines c, warp)."""
+    picture_size: int = 64
+    """Side of the pictures in pixels, with obs=pixels."""
+    camera: str = ""
+    """Camera of the pictures, with obs=pixels: one of the scene's; empty: the task's own."""
     threads: int = 0
     """Threads of the c engine; 0 takes every core."""
     naconmax: int = 0
@@ -88,6 +94,8 @@ class EnvConfig(Section):
             require(not near, "action_repeat", self.action_repeat, wanted)
             wanted = f"leaves one decision in horizon={self.horizon}, which has no future; nearest: 1"
             require(self.horizon > self.action_repeat, "action_repeat", self.action_repeat, wanted)
+        require(self.obs in ("state", "pixels"), "obs", self.obs, "one of state, pixels")
+        require(16 <= self.picture_size <= 512, "picture_size", self.picture_size, "must lie between 16 and 512")
         require(self.threads >= 0, "threads", self.threads, "must be 0 (every core) or more")
         for name in ("naconmax", "njmax"):
             size = getattr(self, name)
@@ -124,12 +132,22 @@ class TrainConfig(Section):
     """Transitions of uniformly random actions before the first update; rounded up to whole unrolls."""
     iterations_per_round: int = 4
     """Iterations compiled into one host round trip."""
+    data: str = ""
+    """Recorded trajectories to begin with, in place of random ones: a folder of `crl record` (Minari's layout), or a
+    NumPy archive of `observations, actions, terminals` (.npz)."""
+    offline: bool = False
+    """Learn from `data` alone and never collect; evaluation still acts. Env steps in schedules (total_env_steps,
+    eval_every) then stand for the updates that go with them."""
     devices: int = 1
     """Devices over which environments, ring and batches are split. Negatives come from all devices."""
 
     def validate(self, num_envs: int) -> None:
-        for name in (f.name for f in dataclasses.fields(self) if f.name != "distinct_trajectories"):
+        for name in (leaf.name for leaf in dataclasses.fields(self) if leaf.type == "int"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(
+            bool(self.data) or not self.offline, "offline", self.offline, "needs recorded trajectories: --data PATH"
+        )
+        require(self.devices == 1 or not self.data, "data", self.data, f"takes one device, not {self.devices}")
         require(self.unroll_length >= 2, "unroll_length", self.unroll_length, "must be at least 2; nearest: 2")
         rows = num_envs * self.unroll_length
         capacity = self.replay_capacity
@@ -310,6 +328,9 @@ class Config:
         self.agent.validate()
         self.baseline.validate()
         self._check_readers()
+        self._check_pictures()
+        learned = self.agent.method == "crl" or not self.train.data
+        require(learned, "method", self.agent.method, "recorded data have no rewards of ours; take crl")
         self.train.validate(self.env.num_envs)
         self.explore.validate()
         self.evaluation.validate()
@@ -343,6 +364,20 @@ class Config:
                 value, readers = getattr(section, leaf.name), READERS.get(leaf.name, METHODS)
                 wanted = f"method={method!r} does not read it; take {leaf.default!r}, or method {' or '.join(readers)}"
                 require(method in readers or value == leaf.default, leaf.name, value, wanted)
+
+    def _check_pictures(self) -> None:
+        """Refuse what needs numbers where observations are pictures, and what needs pictures where they are not."""
+        agent, explore = self.agent, self.explore
+        if self.env.obs == "state":
+            require(agent.crop == 0, "crop", agent.crop, "only pictures can be cropped; take 0, or --obs pixels")
+            return
+        told = "obs='pixels': its goals are pictures; take"
+        require(agent.method == "crl", "method", agent.method, f"{told} crl")
+        require(agent.critic_goal_noise == 0, "critic_goal_noise", agent.critic_goal_noise, f"{told} 0, and --crop 4")
+        require(agent.mask != "same_goal", "mask", agent.mask, f"{told} none or same_trajectory")
+        kinds, kind = ("commanded", "replay", "mixed"), explore.behaviour_goals
+        require(kind in kinds, "behaviour_goals", kind, f"{told} {', '.join(kinds)}")
+        require(explore.goal_noise == 0, "goal_noise", explore.goal_noise, f"{told} 0")
 
     def env_steps_per_iteration(self) -> int:
         """Env steps of one iteration: its transitions times action_repeat."""

@@ -50,6 +50,8 @@ class SequenceConfig(Config):
         require(method in LEARNERS, "method", method, f"learns no sequence of tasks; one of {', '.join(LEARNERS)}")
         require(average == 0, "actor_average", average, "a sequence is scored with the last parameters; take 0")
         require(devices == 1, "devices", devices, "a sequence of tasks takes one device; set 1")
+        require(self.env.obs == "state", "obs", self.env.obs, "a sequence of tasks is learned from states; take state")
+        require(not self.train.data, "data", self.train.data, "a sequence of tasks collects its own data; leave it out")
         until = self.evaluation.until
         require(until == 0, "until", until, "every task of a sequence is trained for steps_per_task; take 0")
         steps, rows = self.sequence.steps_per_task, self.env_steps_per_iteration()

@@ -26,8 +26,8 @@ class Ring(struct.PyTreeNode):
     """The last C rows of E environments.
 
     Attributes:
-        obs: (C, E, D) float32. action: (C, E, A) float32, taken at `obs`.
-        commanded: (C, E, G) float32 commanded goal of the row's episode.
+        obs: (C, E, D) float32, or uint8 where observations are pictures. action: (C, E, A) float32, taken at `obs`.
+        commanded: (C, E, G) commanded goal of the row's episode, of the type of `obs`; None if no agent reads it.
         episode: (C, E) int32 episode number, per environment 0, 1, 2, ... without gaps.
         last_row: (C, E) int32. Entry [n % C, e] is the number of the newest row of environment e's episode n; -1 before
             any. The C stored rows span at most C consecutive episodes, so no two of them share an entry.
@@ -37,7 +37,7 @@ class Ring(struct.PyTreeNode):
 
     obs: jax.Array
     action: jax.Array
-    commanded: jax.Array
+    commanded: jax.Array | None
     episode: jax.Array
     last_row: jax.Array
     written: jax.Array
@@ -45,14 +45,21 @@ class Ring(struct.PyTreeNode):
 
 
 def init(
-    capacity_rows: int, num_envs: int, obs_size: int, action_size: int, goal_size: int, rewarded: bool = False
+    capacity_rows: int,
+    num_envs: int,
+    obs_size: int,
+    action_size: int,
+    goal_size: int,
+    rewarded: bool = False,
+    commanded: bool = True,
+    pictures: bool = False,
 ) -> Ring:
-    """An empty ring; `rewarded`: with room for rewards."""
-    shape = (capacity_rows, num_envs)
+    """An empty ring; `rewarded`, `commanded`: with room for rewards, commanded goals; `pictures`: in bytes."""
+    shape, kind = (capacity_rows, num_envs), jnp.uint8 if pictures else jnp.float32
     return Ring(
-        obs=jnp.zeros((*shape, obs_size), jnp.float32),
+        obs=jnp.zeros((*shape, obs_size), kind),
         action=jnp.zeros((*shape, action_size), jnp.float32),
-        commanded=jnp.zeros((*shape, goal_size), jnp.float32),
+        commanded=jnp.zeros((*shape, goal_size), kind) if commanded else None,
         episode=jnp.zeros(shape, jnp.int32),
         last_row=jnp.full(shape, -1, jnp.int32),
         written=jnp.zeros((), jnp.int32),
@@ -78,7 +85,7 @@ def insert(
     Every insert into one ring must have the same T. C is a multiple of T, so that no write straddles the end.
 
     Args:
-        obs: (T, E, D). action: (T, E, A). commanded: (T, E, G).
+        obs: (T, E, D). action: (T, E, A). commanded: (T, E, G); left out where the ring keeps none.
         episode: (T, E) int32, continuing the numbering of the rows before.
         reward: (T, E) where the ring keeps rewards, else None.
     Raises:
@@ -91,7 +98,9 @@ def insert(
             f"capacity_rows={capacity}: must be a multiple of unroll_length={unroll}; "
             f"nearest: {nearest_multiples(capacity, unroll)}"
         )
-    rows = {"obs": obs, "action": action, "commanded": commanded, "episode": episode}
+    rows = {"obs": obs, "action": action, "episode": episode}
+    if ring.commanded is not None:
+        rows["commanded"] = commanded
     if (reward is None) != (ring.reward is None):
         given, kept = ("none" if one is None else "one" for one in (reward, ring.reward))
         raise ValueError(f"reward: {given} given, {kept} wanted")
@@ -186,6 +195,40 @@ def _draw_distinct(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
     return _Draw(key, row, slot % num_envs, jnp.where(many >= batch, last - row, 0), jnp.zeros((), jnp.int32))
 
 
+class Drawn(NamedTuple):
+    """Transitions drawn from a ring, as arrays of one shape: row numbers, environments, offsets of their goals."""
+
+    row: jax.Array
+    env: jax.Array
+    offset: jax.Array
+
+
+def draw(ring: Ring, key: jax.Array, shape: tuple[int, ...], discount: float, distinct: bool = False) -> Drawn:
+    """The transitions that `sample` gathers, see there."""
+    anchor_key, offset_key = jax.random.split(key)
+    drawn = _draw_distinct(ring, anchor_key, shape) if distinct else _draw_anchors(ring, anchor_key, shape)
+    return Drawn(drawn.row, drawn.env, truncated_geometric(offset_key, discount, jnp.maximum(drawn.horizon, 0)))
+
+
+def gather(ring: Ring, drawn: Drawn, achieved_goal: Callable[[jax.Array], jax.Array]) -> Batch:
+    """Drawn transitions as a `Batch` with their leading axes."""
+    capacity, (row, env, offset) = ring.obs.shape[0], drawn
+    index = row % capacity
+    next_obs = ring.obs[(row + jnp.minimum(offset, 1)) % capacity, env]
+    return Batch(
+        obs=ring.obs[index, env],
+        action=ring.action[index, env],
+        next_obs=next_obs,
+        goal=achieved_goal(ring.obs[(row + offset) % capacity, env]),
+        commanded=None if ring.commanded is None else ring.commanded[index, env],
+        env=env,
+        episode=ring.episode[index, env],
+        offset=offset,
+        next_goal=achieved_goal(next_obs),
+        reward=None if ring.reward is None else ring.reward[index, env],
+    )
+
+
 def sample(
     ring: Ring,
     key: jax.Array,
@@ -208,21 +251,4 @@ def sample(
         valid anchor was found: an empty ring, episodes of a single row (check the fill before), or, with `distinct`,
         fewer trajectories than the batch has rows.
     """
-    capacity = ring.obs.shape[0]
-    anchor_key, offset_key = jax.random.split(key)
-    draw = _draw_distinct(ring, anchor_key, shape) if distinct else _draw_anchors(ring, anchor_key, shape)
-    offset = truncated_geometric(offset_key, discount, jnp.maximum(draw.horizon, 0))
-    index, env = draw.row % capacity, draw.env
-    next_obs = ring.obs[(draw.row + jnp.minimum(offset, 1)) % capacity, env]
-    return Batch(
-        obs=ring.obs[index, env],
-        action=ring.action[index, env],
-        next_obs=next_obs,
-        goal=achieved_goal(ring.obs[(draw.row + offset) % capacity, env]),
-        commanded=ring.commanded[index, env],
-        env=env,
-        episode=ring.episode[index, env],
-        offset=offset,
-        next_goal=achieved_goal(next_obs),
-        reward=None if ring.reward is None else ring.reward[index, env],
-    )
+    return gather(ring, draw(ring, key, shape, discount, distinct), achieved_goal)

@@ -59,14 +59,14 @@ def hindsight(config: BaselineConfig, env: GoalEnv, batch: Batch) -> Batch:
         batch: leading axes (..., B), as sampled: with a future `goal`, and the `reward` for the `commanded` goal.
     """
     if config.her_share == 0:
-        return batch.replace(goal=batch.commanded)
+        return batch.replace(goal=batch.asked)
     size = batch.offset.shape[-1]
     relabelled = jnp.arange(size) < round(config.her_share * size)
     assert batch.next_goal is not None
     success = env.goal_success(batch.next_goal, batch.goal)
     reward = of_step(config, {"success": success.astype(jnp.float32)})
     return batch.replace(
-        goal=jnp.where(relabelled[:, None], batch.goal, batch.commanded),
+        goal=jnp.where(relabelled[:, None], batch.goal, batch.asked),
         reward=jnp.where(relabelled, reward, paid(batch)),
     )
 

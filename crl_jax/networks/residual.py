@@ -15,6 +15,7 @@ from flax import linen as nn
 from flax import struct
 
 from crl_jax.config import ConfigError, NetworkConfig
+from crl_jax.networks.pictures import Convolutions, unflattened
 
 
 def crelu(x: jax.Array) -> jax.Array:
@@ -254,12 +255,19 @@ def _mlp(config: NetworkConfig, output: int, depth: int, cold: bool = False) -> 
 
 
 class Encoder(nn.Module):
-    """phi or psi: inputs (B, F1), (B, F2), ... concatenated -> embedding (B, config.embedding)."""
+    """phi or psi: inputs (B, F1), (B, F2), ... concatenated -> embedding (B, config.embedding).
+
+    With a `picture` (H, W, 3), the first input is a flattened picture, which convolutions read before.
+    """
 
     config: NetworkConfig
+    picture: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
+        if self.picture:
+            first = Convolutions(self.config.dtype, name="eyes")(unflattened(inputs[0], self.picture))
+            inputs = (first, *inputs[1:])
         x = jnp.concatenate(inputs, axis=-1)
         return _mlp(self.config, self.config.embedding, self.config.critic_depth, self.config.cold_init)(x)
 
@@ -267,17 +275,23 @@ class Encoder(nn.Module):
 class Actor(nn.Module):
     """pi(a | s, g): obs (B, D), goal (B, G) -> mean (B, A), log_std (B, A) of the Gaussian before the tanh.
 
-    log_std lies in [-5, 2] through a tanh, as in JaxGCRL: its gradient never vanishes entirely, unlike a clip's.
+    log_std lies in [-5, 2] through a tanh, as in JaxGCRL: its gradient never vanishes entirely, unlike a clip's. With a
+    `picture` (H, W, 3), obs and goal are flattened pictures; convolutions read both as six channels.
     """
 
     config: NetworkConfig
     action_size: int
+    picture: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(
         self, obs: jax.Array, goal: jax.Array, laterals: Laterals | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        x = jnp.concatenate([obs, goal], axis=-1)
+        if self.picture:
+            both = jnp.concatenate([unflattened(one, self.picture) for one in (obs, goal)], axis=-1)
+            x = Convolutions(self.config.dtype, name="eyes")(both)
+        else:
+            x = jnp.concatenate([obs, goal], axis=-1)
         x = _mlp(self.config, 2 * self.action_size, self.config.actor_depth)(x, laterals)
         mean, raw = jnp.split(x, 2, axis=-1)
         return mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1)

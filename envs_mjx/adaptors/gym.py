@@ -76,7 +76,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         task: a name of `envs_mjx.names()`.
         num_envs: E.
         obs: "state": compact state and goal, (D + G,); "official": Meta-World's 39 values, which end in the goal;
-            "pixels": pictures (H, W, 3) uint8 with the goal marked, physics="warp" only.
+            "pixels": pictures (H, W, 3) uint8 with the goal marked; with goal_dict pictures without a mark, goals too.
         goal_dict: observations as dicts for hindsight relabelling: "observation" (without the goal), "achieved_goal"
             and "desired_goal" (G,); `compute_reward` scores relabelled goals.
         reward: "sparse": native success, 0 or 1; "official": the official dense reward.
@@ -152,12 +152,14 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
             whole, frame = self._observe_official(state, frame)
             bare = whole[:, :-3]
         elif self._pixels:
-            bare = whole = self.env.observe_pixels(state)  # type: ignore[attr-defined]
+            whole = self.env.observe_pixels(state)  # type: ignore[attr-defined]
         else:
             whole = jnp.concatenate([bare, state.goal], axis=-1)
         if self._goal_dict:
-            achieved = self.env.achieved_goal(state.obs)
-            return {"observation": bare, "achieved_goal": achieved, "desired_goal": state.goal}, frame
+            achieved, goal = self.env.achieved_goal(state.obs), state.goal
+            if self._pixels:
+                bare, achieved, goal = (one.reshape(whole.shape) for one in (bare, achieved, goal))
+            return {"observation": bare, "achieved_goal": achieved, "desired_goal": goal}, frame
         return whole, frame
 
     def _begin_at(self, keys: jax.Array, vector: jax.Array | None) -> Carry:

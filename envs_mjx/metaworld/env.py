@@ -5,7 +5,7 @@ Axis letters: E environments, D observation, G goal, R reset vector, A action.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from envs_mjx.metaworld.success import PREDICATES
 from envs_mjx.metaworld.tasks import TCP, TaskSpec
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import Part, PhysicsState, buffers_used, place, settled_point
+from envs_mjx.pictures.goal_poses import with_hand
 
 MOVED = 0.01
 """Distance from its start, in metres, beyond which an object counts as moved."""
@@ -41,7 +42,7 @@ class MetaWorld:
         threads: threads of the C engine, 0 for every core.
         reward: add the official dense reward, if the task has one, to the metrics as `official_reward`.
         naconmax, njmax: buffer sizes of engine "warp", see `envs_mjx.make`.
-        pixels: width, height and camera for `observe_pixels`; None makes no renderer.
+        posed: also read how the hand is turned, which pictures of goals need.
     """
 
     def __init__(
@@ -55,16 +56,15 @@ class MetaWorld:
         reward: bool = True,
         naconmax: int = 0,
         njmax: int = 0,
-        pixels: tuple[int, int, str] | None = None,
+        posed: bool = False,
     ):
         self.task, self.num_envs, self.engine, self.horizon = task, num_envs, engine, horizon
         self.goal = contract(task, goal)
         self.free_object, self.held_object = task.moves_freely, task.held
         self.reward = REWARDS.get(task.name) if reward else None
         self.layout = layout(task, reward)
-        self.scene = make_scene(task, reward)
+        self.scene = with_hand(make_scene(task, reward)) if posed else make_scene(task, reward)
         self.physics = make_physics(engine, self.scene, num_envs, threads, naconmax, njmax)
-        self._pixels = self._make_pixels(*pixels) if pixels else None
         self._settled = settled_point(self.scene)
         self._stale = self._read_stale()
         self._low, self._high = np.array(task.low, np.float32), np.array(task.high, np.float32)
@@ -82,13 +82,6 @@ class MetaWorld:
             goal_names=goal_names(task, self.goal),
         )
 
-    def _make_pixels(self, width: int, height: int, camera: str) -> Callable[..., jax.Array]:
-        if self.engine != "warp":
-            raise EnvError(f"obs='pixels': physics={self.engine!r} draws no batch of pictures; take physics='warp'")
-        from envs_mjx.pictures.pixels import make_pixels
-
-        return make_pixels(self.physics, width, height, camera)  # type: ignore[arg-type]
-
     def _read_stale(self) -> dict[Part, np.ndarray]:
         """Part -> (3,) float32 position that the official reset reads before it places anything (`Start.stale`)."""
         if self.reward is None:
@@ -102,16 +95,6 @@ class MetaWorld:
     def observe(self, physics: PhysicsState) -> jax.Array:
         """(E, D) compact state, see `compact_state`."""
         return compact_state(self.task, self.layout, physics)
-
-    def observe_pixels(self, state: State) -> jax.Array:
-        """(E, H, W, 3) uint8 pictures of every environment; engine "warp" only. Pure, like `step`.
-
-        Raises:
-            EnvError: the environment was made without `obs="pixels"`.
-        """
-        if self._pixels is None:
-            raise EnvError("observe_pixels: make the environment with obs='pixels', physics='warp'")
-        return self._pixels(state.physics, state.target)
 
     def observe_official(self, state: State, frame: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Official observation (E, 39) and its frame (E, 18) for the next call; `frame=None` begins an episode."""

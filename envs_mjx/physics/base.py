@@ -218,6 +218,14 @@ class Physics(Protocol):
         """Apply `action` (E, A) for `frame_skip` substeps, then refresh kinematics."""
         ...
 
+    def positions(self, state: PhysicsState) -> jax.Array:
+        """(E, nq) float32 joint positions, metres and rad."""
+        ...
+
+    def put(self, state: PhysicsState, positions: jax.Array) -> PhysicsState:
+        """The same simulations at rest at other joint positions (E, nq): nothing is simulated, poses are refreshed."""
+        ...
+
     def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Simulation `index` on the host (not under jit): a model with its fixture moved, and forwarded data."""
         ...

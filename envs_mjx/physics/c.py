@@ -38,6 +38,8 @@ from envs_mjx.physics.base import (
 from envs_mjx.physics.cores import cores, spare_thread
 
 _NOTHING, _POSITIONS, _FORCES = (int(getattr(mujoco.mjtStage, f"mjSTAGE_{name}")) for name in ("NONE", "POS", "ACC"))
+POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir", "site_xpos")
+"""Fields of MuJoCo's data that a picture depends on."""
 _DIVERGED = [
     int(warning)
     for warning in (
@@ -124,6 +126,26 @@ class CPhysics:
     def step(self, state: PhysicsState, action: jax.Array) -> PhysicsState:
         return self._call(self._step_on_host, state, action)
 
+    def positions(self, state: PhysicsState) -> jax.Array:
+        def read(engine: Rows) -> np.ndarray:
+            with self._lock:
+                self._load(engine)
+                return self._qpos.astype(np.float32)
+
+        shape = jax.ShapeDtypeStruct((self.num_envs, self.scene.model.nq), np.float32)
+        positions: jax.Array = jax.pure_callback(read, shape, state.engine, vmap_method="sequential")
+        return positions
+
+    def put(self, state: PhysicsState, positions: jax.Array) -> PhysicsState:
+        return self._call(self._put_on_host, state, positions)
+
+    def poses(self, engine: Rows) -> dict[str, np.ndarray]:
+        """Poses of geoms, cameras, lights and sites of every simulation, by MuJoCo's field; on the host."""
+        with self._lock:
+            self._load(engine)
+            self._batch.forward(stage=_POSITIONS)
+            return {name: self._batch.bind(name).copy() for name in POSES}
+
     def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Simulation `index` on the host: a model with its fixture moved, and forwarded data."""
         model = copy.copy(self.scene.model)
@@ -142,13 +164,26 @@ class CPhysics:
         engine, *readout = jax.pure_callback(alone, self._result, state, *inputs, vmap_method="sequential")
         return PhysicsState(engine, *readout)
 
+    def _load(self, engine: Rows) -> np.ndarray:
+        """Put the batch into a state; returns its rows (E, nstate)."""
+        rows = _float64(engine.state)
+        self._batch.state[:] = rows
+        if self._body_pos is not None:
+            self._body_pos[:, self._fixture] = _float64(engine.fixture)
+        return rows
+
+    def _put_on_host(self, state: PhysicsState, positions: Any):
+        self._load(state.engine)
+        self._qpos[:], self._qvel[:] = np.asarray(positions), 0.0
+        self._batch.forward(stage=_POSITIONS)
+        engine = Rows(self._batch.state.copy().view(np.uint32), np.asarray(state.engine.fixture))
+        points, rotations, joints, touch, velocities = self._read(slice(None))
+        return engine, points, rotations, joints, np.zeros(self.num_envs, bool), touch, velocities
+
     def _step_on_host(self, state: PhysicsState, action: Any):
-        rows, fixture = _float64(state.engine.state), _float64(state.engine.fixture)
         action = np.asarray(action)
         batch = self._batch
-        batch.state[:] = rows
-        if self._body_pos is not None:
-            self._body_pos[:, self._fixture] = fixture
+        rows = self._load(state.engine)
         self._drive(action)
         batch.warning[:] = 0
         failed = np.zeros(self.num_envs, bool)

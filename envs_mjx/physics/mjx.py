@@ -160,6 +160,17 @@ class MjxPhysics:
         mujoco.mj_forward(model, data)
         return model, data
 
+    def positions(self, state: PhysicsState) -> jax.Array:
+        positions: jax.Array = state.engine.qpos
+        return positions
+
+    def put(self, state: PhysicsState, positions: jax.Array) -> PhysicsState:
+        engine = state.engine.replace(qpos=positions, qvel=jnp.zeros_like(state.engine.qvel))
+        with careful(self.impl):
+            data = jax.vmap(self.posed)(engine)
+        fresh = self._read(engine, data)
+        return fresh.replace(touch=state.touch, velocities=state.velocities, used=state.used)
+
     # -- one simulation ----------------------------------------------------------------------------------------------
 
     def posed(self, engine: Dynamics):

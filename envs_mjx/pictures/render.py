@@ -14,7 +14,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import mujoco
 import numpy as np
@@ -27,6 +27,8 @@ DEFAULT_CAMERA = "corner"
 
 _MARK = 0.01
 """Metres, least radius of a goal mark."""
+BACKGROUND = (0.5, 0.5, 0.5, 1.0)
+"""Colour behind everything, as the ray tracer draws it."""
 _CHUNK = 8
 """Frames that Warp renders at once, one world per frame."""
 _MAX_GEOMS = 2000
@@ -149,41 +151,55 @@ def _render_gl(name: str, frames: Iterator[Pair], width: int, height: int, camer
 
 def _render_warp(frames: Iterator[Pair], width: int, height: int, camera: str) -> np.ndarray:
     """Draws frames in chunks, one world per frame; poses come from the data, nothing is simulated here."""
-    from envs_mjx.physics.quiet import quiet_warp
-
-    quiet_warp()
-    from mujoco.mjx.third_party import mujoco_warp
-
     chunk = list(itertools.islice(frames, _CHUNK))
-    host, worlds = chunk[0][0], len(chunk)
-    model, data = mujoco_warp.put_model(host), mujoco_warp.make_data(host, nworld=worlds)
-    context = mujoco_warp.create_render_context(
-        host,
-        nworld=worlds,
-        cam_res=(width, height),
-        cam_active=[camera],
-        render_rgb=True,
-        render_depth=False,
-        background_color=(0.5, 0.5, 0.5, 1.0),
-    )
-    start = int(context.rgb_adr.numpy()[0])
+    worlds = len(chunk)
+    tracer = Tracer(chunk[0][0], worlds, width, height, camera)
     pictures = []
     while chunk:
         full = chunk + chunk[-1:] * (worlds - len(chunk))
-        for field in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir"):
-            array = getattr(data, field)
-            poses = np.stack([getattr(one, field) for _, one in full])
-            array.assign(poses.reshape(array.numpy().shape).astype(np.float32))
-        mujoco_warp.refit_bvh(model, data, context)
-        mujoco_warp.render(model, data, context)
-        packed = context.rgb_data.numpy()[:, start : start + width * height].reshape(worlds, height, width)
-        # 0xAARRGGBB, rows from the top.
-        channels = (np.stack([packed >> 16, packed >> 8, packed], axis=-1) & 0xFF).astype(np.uint8)
-        for picture, (own, one) in zip(channels, chunk, strict=False):
+        drawn = tracer.draw({name: np.stack([getattr(one, name) for _, one in full]) for name in Tracer.POSES})
+        for picture, (own, one) in zip(drawn, chunk, strict=False):
             _mark_goals(picture, own, one, camera)
             pictures.append(picture)
         chunk = list(itertools.islice(frames, worlds))
     return np.stack(pictures)
+
+
+class Tracer:
+    """MuJoCo Warp's ray tracer for a number of worlds of one model. Each `draw` takes poses; nothing is simulated."""
+
+    POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
+
+    def __init__(self, host: mujoco.MjModel, worlds: int, width: int, height: int, camera: str):
+        from envs_mjx.physics.quiet import quiet_warp
+
+        quiet_warp()
+        from mujoco.mjx.third_party import mujoco_warp
+
+        self._warp, self._shape = mujoco_warp, (worlds, height, width)
+        self._model, self._data = mujoco_warp.put_model(host), mujoco_warp.make_data(host, nworld=worlds)
+        self._context = mujoco_warp.create_render_context(
+            host,
+            nworld=worlds,
+            cam_res=(width, height),
+            cam_active=[camera],
+            render_rgb=True,
+            render_depth=False,
+            background_color=BACKGROUND,
+        )
+        self._start = int(self._context.rgb_adr.numpy()[0])
+
+    def draw(self, poses: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(N, H, W, 3) uint8 pictures, rows from the top; `poses`: field of POSES -> (N, ...) values."""
+        for name in self.POSES:
+            array = getattr(self._data, name)
+            array.assign(np.asarray(poses[name], np.float32).reshape(array.numpy().shape))
+        self._warp.refit_bvh(self._model, self._data, self._context)
+        self._warp.render(self._model, self._data, self._context)
+        worlds, height, width = self._shape
+        packed = self._context.rgb_data.numpy()[:, self._start : self._start + width * height]
+        packed = packed.reshape(worlds, height, width)  # 0xAARRGGBB
+        return (np.stack([packed >> 16, packed >> 8, packed], axis=-1) & 0xFF).astype(np.uint8)
 
 
 def project(

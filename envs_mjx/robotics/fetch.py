@@ -18,12 +18,13 @@ from envs_mjx.base import EnvError, EnvSpec, Snapshot, State
 from envs_mjx.mazes.planar import Planar
 from envs_mjx.physics import make_physics
 from envs_mjx.physics.base import PhysicsState, begin, buffers_used
+from envs_mjx.pictures.goal_poses import with_hand
 from envs_mjx.robotics.rotation import euler
-from envs_mjx.robotics.scenes import CAMERA, FINGERS, settled
-from envs_mjx.robotics.tasks import APART, OPEN, RADIUS, RISE, SUBSTEPS, FetchTask
+from envs_mjx.robotics.scenes import FINGERS, settled
+from envs_mjx.robotics.tasks import APART, CAMERA, OPEN, RADIUS, RISE, SUBSTEPS, FetchTask
 
 GOALS = ("object", "hand_object", "object_relative", "auto")
-"""Goal contracts: [object]; [gripper, opening, object]; [object, opening, gripper - object]; auto is the last of them.
+"""Goal contracts: [object]; [gripper, opening, object]; [object, opening, gripper - object]; auto: `FetchTask.goal`.
 
 The opening, the sum of both fingers in metres, is in goals of tasks whose gripper is not locked.
 """
@@ -41,7 +42,7 @@ def contract(task: FetchTask, goal: str) -> str:
         raise EnvError(f"goal={goal!r}: no such goal contract; one of {', '.join(GOALS)}")
     if not task.object_at:
         return "object"
-    return "object_relative" if goal == "auto" else goal
+    return task.goal if goal == "auto" else goal
 
 
 def goal_size(task: FetchTask, goal: str) -> int:
@@ -59,6 +60,7 @@ class Fetch(Planar):
         goal: one of `GOALS`. Without an object every contract is [gripper].
         horizon: env steps of an episode.
         threads, naconmax, njmax: settings of our engines, see `envs_mjx.make`.
+        posed: also read how the gripper is turned, which pictures of goals need.
 
     Raises:
         EnvError: no such goal contract, or the official package's scenes are not installed.
@@ -76,12 +78,13 @@ class Fetch(Planar):
         threads: int = 0,
         naconmax: int = 0,
         njmax: int = 0,
+        posed: bool = False,
     ):
         self.task, self.num_envs, self.engine = task, num_envs, engine
         self.hand_is_goal, self.held_object = task.object_at is None, task.in_air
         self.goal = contract(task, goal)
         self._settled = settled(task)
-        scene = self._settled.scene
+        scene = with_hand(self._settled.scene) if posed else self._settled.scene
         self.physics = make_physics(engine, scene, num_envs, threads, naconmax, njmax)
         self._fingers = np.array([scene.model.joint(name).qposadr[0] for name in FINGERS])
         self._finger_speeds = np.array([scene.model.joint(name).dofadr[0] for name in FINGERS]) + scene.model.nq

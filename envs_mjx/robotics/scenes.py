@@ -12,15 +12,13 @@ import numpy as np
 
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import Coord, Part, Parts, Placement, Scene, WeldControl
-from envs_mjx.robotics.tasks import SUBSTEPS, FetchTask
+from envs_mjx.robotics.tasks import CAMERA, SUBSTEPS, FetchTask
 
 GRIP, OBJECT = Part("site", "robot0:grip"), Part("site", "object0")
 LINK, MOCAP = "robot0:gripper_link", "robot0:mocap"
 FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
 """In the order of the joints; actuators have the other order."""
 OBJECT_JOINT = "object0:joint"
-CAMERA = "table"
-"""Our own camera: looks at the table from the side on which the robot does not stand."""
 _EYE, _AXES = (2.3, 0.0, 1.15), (0.75, 0.95, 0.0, -0.57, 0.45, 1.465)
 _TO_TABLE = np.array([-0.498, 0.005, -0.431])
 """Metres by which the official `_env_setup` moves the gripper; it then steps ten times."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 VERSION, ENGINES = 4, ("c", "warp")
 HORIZON, RADIUS, SUBSTEPS = 50, 0.05, 20
 """Env steps of an episode; metres within which the goal counts as reached; substeps (2 ms) of an env step."""
+CAMERA = "table"
+"""Our own camera: looks at the table from the side on which the robot does not stand."""
 RISE = 0.45
 """Metres: targets in the air are up to this much above the table."""
 OPEN = 0.1
@@ -30,6 +32,7 @@ class FetchTask:
         target_offset: metres added to targets, along x.
         object_range, target_range: metres around the gripper's start, in each axis, for the object's place and targets.
         hand_offset: gripper minus object in commanded goals that name both, metres.
+        goal: contract that "auto" stands for. FetchSlide: the object alone, as the gripper cannot follow it.
         opening: of the gripper in commanded goals that name it, metres: the object's width.
     """
 
@@ -45,6 +48,7 @@ class FetchTask:
     target_range: float = 0.15
     hand_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     opening: float = 0.05
+    goal: str = "object_relative"
 
     @property
     def official(self) -> str:
@@ -57,7 +61,7 @@ class FetchTask:
 
 _ROWS = (
     FetchTask("FetchReach", "reach.xml", (0.4049, 0.48, 0.0), None, extra_height=0.2),
-    FetchTask("FetchPush", "push.xml"),
+    FetchTask("FetchPush", "push.xml", hand_offset=(0.0, 0.0, 0.045)),
     FetchTask(
         "FetchSlide",
         "slide.xml",
@@ -67,6 +71,7 @@ _ROWS = (
         target_offset=0.4,
         object_range=0.1,
         target_range=0.3,
+        goal="object",
     ),
     FetchTask("FetchPickAndPlace", "pick_and_place.xml", shut=False, extra_height=0.2, in_air=True),
 )

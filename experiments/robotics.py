@@ -1,0 +1,121 @@
+"""Fetch and PointMaze of Gymnasium-Robotics on a CPU: `python -m experiments.robotics run | report`.
+
+From states; from pictures alone; and from pictures with one stabilising technique left out at a time ("Stabilizing
+Contrastive RL", arXiv:2306.03346).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from crl_jax.report.figures import curve_figure
+from experiments import study
+
+STUDY = "robotics"
+STATES: dict[str, tuple[str, dict[str, Any]]] = {
+    "FetchReach": ("fetch_cpu", {"total_env_steps": 100_000, "eval_every": 10_000, "until": 0.95}),
+    "FetchPush": ("fetch_cpu", {"total_env_steps": 1_500_000, "until": 0.95}),
+    "FetchSlide": ("fetch_cpu", {"total_env_steps": 600_000}),
+    "FetchPickAndPlace": ("fetch_cpu", {"total_env_steps": 1_000_000, "until": 0.95}),
+    "PointMaze_UMaze": ("pointmaze_cpu", {"total_env_steps": 1_000_000, "until": 0.95}),
+    "PointMaze_Medium": ("pointmaze_cpu", {"total_env_steps": 2_000_000, "until": 0.95}),
+}
+"""Task -> preset, and what its runs change: a budget, and where they may end before."""
+LEFT_OUT: dict[str, tuple[str, dict[str, Any]]] = {
+    "whole": ("nothing is left out", {}),
+    "no-crop": ("pictures are not cropped", {"crop": 0}),
+    "no-cold-start": ("the last layers of phi and psi start as the others do", {"cold_init": False}),
+    "no-layer-norm": ("no LayerNorm", {"layer_norm": False, "skip_last_norm": False}),
+    "batch-32": ("a quarter of the batch size", {"batch_size": 32}),
+}
+"""Cell -> (what is left out, fields that this changes)."""
+PIXELS = ("FetchReach", "pixels_cpu")
+
+
+def states(tasks: Sequence[str] = tuple(STATES)) -> list[study.Cell]:
+    """A cell for each task, learned from states.
+
+    Raises:
+        ConfigError: an unknown task.
+    """
+    study.known(tasks, STATES, "tasks")
+    return [study.Cell(task, STATES[task][0], {"task": task, **STATES[task][1]}) for task in tasks]
+
+
+def pixels(left_out: Sequence[str] = tuple(LEFT_OUT)) -> list[study.Cell]:
+    """A cell for each technique that is left out, learned from pictures alone.
+
+    Raises:
+        ConfigError: an unknown cell.
+    """
+    study.known(left_out, LEFT_OUT, "left_out")
+    task, preset = PIXELS
+    return [study.Cell(f"{task}-pixels-{name}", preset, {"task": task, **LEFT_OUT[name][1]}) for name in left_out]
+
+
+def run(
+    tasks: tuple[str, ...] = tuple(STATES),
+    left_out: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    threads: int = 0,
+    dry_run: bool = False,
+) -> int:
+    """Train every cell; kept runs are skipped, stopped runs continue.
+
+    Args:
+        tasks: Tasks to learn from states.
+        left_out: Cells to learn from pictures: whole, no-crop, no-cold-start, no-layer-norm, batch-32.
+        seeds: Seeds.
+        threads: Threads of the C engine; 0 takes every core.
+        dry_run: Print the runs and do nothing.
+    """
+    return study.run_cells(STUDY, [*states(tasks), *pixels(left_out)], seeds, dry_run=dry_run, threads=threads)
+
+
+def report(out: Path | None = None) -> int:
+    """Print the tables of the kept runs, and draw their curves.
+
+    Args:
+        out: Folder of the pictures; runs/robotics/report by default.
+    """
+    folder = out or Path("runs") / STUDY / "report"
+    for cells in (states(), pixels()):
+        kept = study.kept_runs(STUDY, cells)
+        if kept:
+            figure = curve_figure(kept, folder / f"{cells[0].name}.png")
+            told = "\n\n".join([study.markdown_table(kept), str(figure)])
+            Console().print(told, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def section() -> str:
+    """Draws docs/robotics.png; returns table and figure of the runs from states as Markdown.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    return _shown(study.kept_runs(STUDY, states()), "robotics.png", "Success over env steps")
+
+
+def pixels_section() -> str:
+    """Draws docs/pixels.png; returns what is left out, table and figure of the runs from pictures as Markdown.
+
+    Raises:
+        ConfigError: no run is kept.
+    """
+    told = [f"- **{name}**: {what}" for name, (what, _) in LEFT_OUT.items()]
+    shown = _shown(study.kept_runs(STUDY, pixels()), "pixels.png", "Success over env steps, from pictures")
+    return "\n".join([*told, "", shown])
+
+
+def _shown(kept: Mapping[str, Sequence[Path]], name: str, title: str) -> str:
+    figure = curve_figure(kept, study.ROOT / "docs" / name)
+    return "\n\n".join([study.markdown_table(kept), f"![{title}]({figure.relative_to(study.ROOT)})"])
+
+
+if __name__ == "__main__":
+    study.cli({"run": run, "report": report})
