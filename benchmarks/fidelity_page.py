@@ -45,6 +45,15 @@ simplified one of `jax` ([jax_scenes.py](../envs_mjx/metaworld/jax_scenes.py)).
 ![Errors and success](fidelity.png)
 
 """
+ROBOTICS = """
+## Fetch and PointMaze
+
+Engine `c` is the official package to the last bit (`tests/envs_mjx/robotics/`). Engine `warp` against it, by
+`crl bench robotics_fidelity`: {episodes} environments, {steps} env steps of random actions. *One step*: distance of the
+object (or gripper, or ball) after one env step from `c`'s own states, median / maximum; *rollout*: after all steps from
+the same starts, median / 90th percentile; millimetres. *Same success*: share of the single steps, percent.
+"""
+ROBOTICS_TITLES = ("task", "one step", "rollout", "same success")
 WHAT = ("one step", "rollout", "success", "faithful")
 TITLES = (
     *("task", "pairs", "jax pairs", "official", "c", "scene"),
@@ -62,9 +71,24 @@ def write(points: int) -> list[Path]:
     page, plot = DOCS / "fidelity.md", DOCS / "fidelity.png"
     text = [_head(content, tables, known, points), _line(TITLES), _line("-" * len(TITLES))]
     text += [_line(_cells(row, tables)) for row in known]
+    text += _robotics()
     page.write_text("\n".join(text) + "\n")
     _draw(tables, plot, points)
     return [page, plot]
+
+
+def _robotics() -> list[str]:
+    """The section on Fetch and PointMaze."""
+    content = json.loads((common.RESULTS / "robotics_fidelity.json").read_text())
+    steps, episodes = content["settings"]["steps"], content["settings"]["episodes"]
+    text = [ROBOTICS.format(steps=steps, episodes=episodes), _line(ROBOTICS_TITLES), _line("-" * len(ROBOTICS_TITLES))]
+    for row in content["rows"]:
+        one, all_ = (
+            " / ".join(f"{1000 * row[name]:.2g}" for name in names)
+            for names in (("one_step_median_m", "one_step_max_m"), ("rollout_median_m", "rollout_p90_m"))
+        )
+        text.append(_line([row["task"], one, all_, f"{100 * row['same_success']:.0f}"]))
+    return text
 
 
 def _head(content: dict[str, Any], tables: dict[str, Rows], known: list[dict[str, Any]], points: int) -> str:

@@ -21,7 +21,9 @@ from experiments import (
     lab_journal,
     locomotion,
     metaworld_tables,
+    offline,
     places,
+    robotics,
     settings,
     single_goal,
     topology,
@@ -49,6 +51,8 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     STUDIES / "lab_journal.md": {"lab_journal": lab_journal.section, "lab_journal_cells": lab_journal.table},
     STUDIES / "ablation.md": {"ablation": ablation.section},
     STUDIES / "depth.md": {"depth_scaling": depth_scaling.section, "topology": topology.section},
+    STUDIES / "robotics.md": {"robotics": robotics.section, "pixels": robotics.pixels_section},
+    STUDIES / "offline.md": {"offline": offline.section},
     STUDIES / "locomotion.md": {"locomotion": locomotion.section},
     DOCS / "continual.md": {
         "continual": continual.section,
