@@ -91,10 +91,11 @@ CONTRASTIVE_NCE = with_overrides(SGCRL, task="window-close", loss="binary_nce", 
 C_LEARNING = with_overrides(CONTRASTIVE_NCE, loss="c_learning", twin=True)
 
 # "Stabilizing Contrastive RL" (arXiv:2306.03346), train_eval_stable_contrastive_rl.py of its code: dot product of ReLU
-# 4 x 1024 with LayerNorm except after the last hidden layer, embeddings of 16 numbers, cold start, batch 2,048, the
+# 4 x 1024 with LayerNorm except after the last hidden layer, embeddings of 64 numbers, cold start, batch 2,048, the
 # smaller of two critics, no entropy bonus, .05 behavioural cloning, C-learning with tau .005.
 # Departures: learning is online and from states, one update per env step, where the source learns from images of an
-# offline set of a million transitions (so no image encoder and no augmentation); its 4 hidden layers become a stem and
+# offline set of a million transitions (`--data DATA --offline` learns so here; pictures: stable_crl_pixels); embeddings
+# have 64 numbers as in the user's table of settings, 16 in that code; its 4 hidden layers become a stem and
 # a residual block of four layers; the policy's std is learned, not fixed at .15; the task is push, in place of the
 # source's scene of a drawer and boxes.
 STABLE_CRL_C = Config(
@@ -103,7 +104,7 @@ STABLE_CRL_C = Config(
         width=1024,
         critic_depth=4,
         actor_depth=4,
-        embedding=16,
+        embedding=64,
         skip_last_norm=True,
         cold_init=True,
         activation="relu",
@@ -116,6 +117,11 @@ STABLE_CRL_C = Config(
 # together weigh as much as its positive. `--loss fwd_infonce` gives the InfoNCE variant.
 STABLE_CRL_NCE = with_overrides(STABLE_CRL_C, loss="binary_nce")
 
+# The same from pictures: 64 x 64, convolutions of 32, 64 and 64 channels, random crop by 4 pixels.
+# Departures: as above; phi and psi have convolutions of their own, and the actor reads state and goal as six channels
+# (the source shares one encoder); borders of the convolutions are padded. Not yet run: made for a GPU.
+STABLE_CRL_PIXELS = with_overrides(STABLE_CRL_NCE, obs="pixels", crop=4, replay_capacity=249_984, allow_cpu=False)
+
 PUBLISHED: dict[str, Config] = {
     "jaxgcrl": JAXGCRL,
     "scaling_crl": SCALING_CRL,
@@ -125,4 +131,5 @@ PUBLISHED: dict[str, Config] = {
     "c_learning": C_LEARNING,
     "stable_crl_nce": STABLE_CRL_NCE,
     "stable_crl_c": STABLE_CRL_C,
+    "stable_crl_pixels": STABLE_CRL_PIXELS,
 }

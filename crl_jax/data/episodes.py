@@ -62,7 +62,7 @@ def write(folder: Path, episodes: Sequence[Episode], spec: EnvSpec, about: Mappi
     """
     import gymnasium
 
-    storage = _minari()
+    storage, folder = _minari(), folder.expanduser().resolve()  # Minari joins a relative path twice.
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out={folder}: exists already; name a new folder")
     partial = folder.with_name(folder.name + ".partial")
@@ -87,6 +87,7 @@ def read(path: Path) -> Recorded:
     Raises:
         ConfigError: nothing there, a foreign or damaged file, no episode, or numbers that are not finite.
     """
+    path = path.expanduser().resolve()
     if not path.exists():
         raise ConfigError(f"data={path}: no such file or folder")
     recorded = _read_minari(path) if path.is_dir() else _read_archive(path)

@@ -48,7 +48,7 @@ def recorded_data(config: Config, env: GoalEnv) -> Recorded | None:
     """
     if not config.train.data:
         return None
-    recorded = read(Path(config.train.data).expanduser())
+    recorded = read(Path(config.train.data))
     check(config, env, recorded)
     return recorded
 

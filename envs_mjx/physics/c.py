@@ -142,9 +142,10 @@ class CPhysics:
     def poses(self, engine: Rows) -> dict[str, np.ndarray]:
         """Poses of geoms, cameras, lights and sites of every simulation, by MuJoCo's field; on the host."""
         with self._lock:
+            bound = {name: self._batch.bind(name) for name in POSES}  # Before `forward`, which fills what is bound.
             self._load(engine)
             self._batch.forward(stage=_POSITIONS)
-            return {name: self._batch.bind(name).copy() for name in POSES}
+            return {name: field.copy() for name, field in bound.items()}
 
     def materialise(self, state: PhysicsState, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Simulation `index` on the host: a model with its fixture moved, and forwarded data."""

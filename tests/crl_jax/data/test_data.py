@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -51,11 +52,12 @@ def small(folder: Path, **changes: object) -> Config:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten episodes of random actions."""
-    out = tmp_path_factory.mktemp("recorded") / "point"
-    command = ["record", TASK, "--policy", "random", "--episodes", "10", "--horizon", str(HORIZON), "--out", str(out)]
-    assert cli.main(PRESETS, command) == 0
-    return out
+    """Ten episodes of random actions, recorded under a relative path."""
+    folder = tmp_path_factory.mktemp("recorded")
+    command = ["record", TASK, "--policy", "random", "--episodes", "10", "--horizon", str(HORIZON), "--out", "a/point"]
+    with contextlib.chdir(folder):
+        assert cli.main(PRESETS, command) == 0
+    return folder / "a" / "point"
 
 
 def test_minari_reads_what_is_recorded(recording: Path) -> None:
