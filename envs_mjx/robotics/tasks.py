@@ -31,7 +31,7 @@ class FetchTask:
         in_air: every second target is in the air, up to `RISE` above the table.
         target_offset: metres added to targets, along x.
         object_range, target_range: metres around the gripper's start, in each axis, for the object's place and targets.
-        hand_offset: gripper minus object in commanded goals that name both, metres; a shut gripper: on top of the object.
+        hand_offset: gripper minus object in commanded goals that name both, metres; where it is shut, on top.
         goal: contract that "auto" stands for. FetchSlide: the object alone, as the gripper cannot follow it.
         opening: of the gripper in commanded goals that name it, metres: the object's width.
     """

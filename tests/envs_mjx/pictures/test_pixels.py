@@ -146,6 +146,9 @@ def test_an_episode_keeps_its_goal_and_the_next_has_another() -> None:
     env = as_pictured(make("FetchReach", 2, physics="c", obs="pixels", width=16, height=16, horizon=3))
     step, action = jax.jit(env.step), jnp.zeros((2, 4))
     first = state = jax.jit(env.reset)(jax.random.PRNGKey(0))
+    again = jax.jit(env.reset)(jax.random.PRNGKey(0))
+    for one, other in ((first.obs, again.obs), (first.goal, again.goal)):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), "the first picture that is drawn")
     assert state.obs.dtype == state.goal.dtype == jnp.uint8 and state.obs.shape == (2, 16 * 16 * 3)
     for _ in range(2):
         state = step(state, action)
