@@ -85,13 +85,9 @@ def report(out: Path | None = None) -> int:
     Args:
         out: Folder of the pictures; runs/robotics/report by default.
     """
-    folder = out or Path("runs") / STUDY / "report"
-    for cells in (states(), pixels()):
-        kept = study.kept_runs(STUDY, cells)
-        if kept:
-            figure = curve_figure(kept, folder / f"{cells[0].name}.png")
-            told = "\n\n".join([study.markdown_table(kept), str(figure)])
-            Console().print(told, markup=False, highlight=False, soft_wrap=True)
+    kept = study.kept_runs(STUDY, [*states(), *pixels()])
+    figure = curve_figure(kept, (out or Path("runs") / STUDY / "report") / "curves.png")
+    Console().print(f"{study.markdown_table(kept)}\n\n{figure}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

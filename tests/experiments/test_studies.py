@@ -21,7 +21,9 @@ from experiments import (
     locomotion,
     metaworld_suite,
     metaworld_tables,
+    offline,
     pages,
+    robotics,
     single_goal,
     study,
     topology,
@@ -34,6 +36,9 @@ STUDIES = {
     "lab_journal": lambda: lab_journal.cells(lab_journal.TASKS),
     "ablation": lambda: ablation.cells(("reach", "point_U", "faucet-close")),
     "locomotion": lambda: locomotion.cells(("ant", "ant_u_maze")),
+    "robotics": lambda: [*robotics.states(), *robotics.pixels()],
+    "offline": offline.cells,
+    "diagnosis": diagnosis.cells,
 }
 
 
@@ -204,7 +209,11 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
         pages.write({page: {"one": lambda: "newer", "two": lambda: ""}})
     assert page.read_text() == before
     # Pictures stay as they are.
-    for module, drawn in ((metaworld_tables, "tasks_figure"), (single_goal, "curve_figure")):
+    drawers = (
+        (metaworld_tables, "tasks_figure"),
+        *((module, "curve_figure") for module in (single_goal, robotics, offline)),
+    )
+    for module, drawn in drawers:
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     monkeypatch.setattr(metaworld_tables, "film", lambda: metaworld_tables.ROOT / "docs" / "fifty.webp")
     monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)

@@ -199,6 +199,7 @@ def test_columns_hold_each_episode_once_and_are_balanced() -> None:
     assert data.rows_needed(episodes, 3, 4) == 12 and data.rows_needed(episodes, 1, 5) == 35
 
 
+@pytest.mark.slow
 def test_offline_learning_never_collects_and_is_the_same_twice_and_resumed(tmp_path: Path, recording: Path) -> None:
     def state(folder: Path) -> object:
         return checkpoint.restore(folder / runs.CHECKPOINTS, build(runs.load(folder)).template)[0]
@@ -219,6 +220,7 @@ def test_offline_learning_never_collects_and_is_the_same_twice_and_resumed(tmp_p
     assert read_metrics(first)[-1]["updates"] == 30, "as many as with 200 env steps collected"
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_data_goes_on_with_later_episodes(tmp_path: Path, recording: Path) -> None:
     folder = train(small(tmp_path, data=str(recording)), console=False).folder
     state = checkpoint.restore(folder / runs.CHECKPOINTS, build(runs.load(folder)).template)[0]

@@ -98,7 +98,7 @@ def test_bad_requests_are_refused_in_one_line(settings: dict, told: str) -> None
 # -- engine c ---------------------------------------------------------------------------------------------------------
 
 SIDE = 64
-TASKS = ("FetchPush", "push", "drawer-open")
+TASKS = ("FetchPush", *(pytest.param(task, marks=pytest.mark.slow) for task in ("push", "drawer-open")))
 
 
 @pytest.fixture(scope="module", params=TASKS)
