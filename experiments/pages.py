@@ -91,6 +91,7 @@ if __name__ == "__main__":
     try:
         write()
         places.figure()
+        robotics.seen()
         front.draw()
     except ConfigError as error:
         sys.exit(f"error: {error}")

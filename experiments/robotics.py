@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from rich.console import Console
 
-from crl_jax.report.figures import curve_figure
+import envs_mjx
+from crl_jax.report.figures import curve_figure, new_figure, saved
 from experiments import study
 
 STUDY = "robotics"
@@ -37,6 +40,7 @@ CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Cell -> (what is changed, fields that this changes)."""
 PIXELS = ("FetchReach", "pixels_cpu")
+SEEN, SIDE = ("FetchReach", "FetchPush", "pick-place", "drawer-open"), 64
 
 
 def states(tasks: Sequence[str] = tuple(STATES)) -> list[study.Cell]:
@@ -109,6 +113,23 @@ def pixels_section() -> str:
     told = [f"- **{name}**: {what}" for name, (what, _) in CHANGED.items()]
     shown = _shown(study.kept_runs(STUDY, pixels()), "pixels.png", "Success over env steps, from pictures")
     return "\n".join([*told, "", shown])
+
+
+def seen() -> Path:
+    """Draws docs/pictures.png: what the agent sees at the start of two episodes of four tasks, and its goals."""
+    figure = new_figure(2, 2 * len(SEEN), 12.0, 3.6)
+    grid = figure.subplots(2, 2 * len(SEEN))
+    for column, task in enumerate(SEEN):
+        env: Any = envs_mjx.make(task, 2, physics="c", goal="auto", obs="pixels", width=SIDE, height=SIDE)
+        state = jax.jit(env.reset)(jax.random.PRNGKey(1))
+        for row in range(2):
+            for place, (name, value) in enumerate((("state", state.obs), ("goal", state.goal))):
+                axes = grid[row][2 * column + place]
+                axes.imshow(np.asarray(value[row]).reshape(env.shape), interpolation="nearest")
+                axes.set_axis_off()
+                if row == 0:
+                    axes.set_title(f"{task}\n{name}", fontsize=8)
+    return saved(figure, study.ROOT / "docs" / "pictures.png", grid=False)
 
 
 def _shown(kept: Mapping[str, Sequence[Path]], name: str, title: str) -> str:

@@ -216,7 +216,7 @@ def suggestions(folder: Path, config: Config) -> list[tuple[str, str]]:
     """Commands to try after a run, with what each does."""
     run, one_task = shlex.quote(str(folder)), type(config) is Config
     twice = _more(folder, config)
-    if one_task and config.env.task in envs_mjx.SPLITS["mt50"]:
+    if one_task and config.env.task in envs_mjx.SPLITS["mt50"] and config.env.obs == "state":
         score = (f"crl eval {run} --official", "score it in the official Meta-World package")
     else:
         score = (f"crl eval {run}", "score it on fresh episodes")

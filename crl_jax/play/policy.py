@@ -26,8 +26,9 @@ from crl_jax.stages import Stages
 from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
 from envs_mjx.aligned import Aligned
-from envs_mjx.base import EnvSpec, GoalEnv, Snapshot, check_buffers
+from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, check_buffers
 from envs_mjx.film import CLOSE, check_camera, frames
+from envs_mjx.pictures.pictured import Pictured
 
 STEPS_PER_S = 60
 """Env steps that a second of a film shows: 0.75 times real time for Meta-World."""
@@ -130,6 +131,8 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
     env, repeat = trained.make_env(1, action_repeat=1), trained.config.env.action_repeat
+    if env.spec.picture:
+        raise EnvError("official: a policy that sees pictures is not scored there; leave --official out")
     horizon, world = env.spec.horizon, _unpadded(env)
 
     @jax.jit
@@ -147,8 +150,9 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
 
 
 def _unpadded(env: GoalEnv) -> GoalEnv:
-    """The task's own environment, without the padding that a sequence of tasks shares."""
-    return env.env if isinstance(env, Aligned) else env
+    """The task's own environment, without the padding that a sequence of tasks shares, and without its camera."""
+    inner: GoalEnv = env.env if isinstance(env, Aligned | Pictured) else env
+    return inner
 
 
 def check_view(trained: Trained, camera: str) -> None:
@@ -206,7 +210,8 @@ def pictures(
         if time % repeat == 0:
             action = policy(state, step_key)
         if time % every == 0:
-            states.append((state.physics, np.asarray(state.target), np.asarray(state.success)))
+            physics = state.physics.inner.physics if isinstance(env, Pictured) else state.physics
+            states.append((physics, np.asarray(state.target), np.asarray(state.success)))
         state = step(state, action)
     shown = [(physics, target, episode) for episode in range(episodes) for physics, target, _ in states]
     film_ = np.asarray(frames(_unpadded(env), _counted(shown, told), size, camera))

@@ -47,6 +47,8 @@ class Session:
         self.task, self.name, self._keys = target, name or "run", np.random.default_rng(seed)
         trained = self._trained(target, name)
         env: Any = trained.make_env(1, action_repeat=1) if trained else envs_mjx.make(self.task, 1, physics="c")
+        if env.spec.picture:
+            raise EnvError(f"view={target!r}: it sees pictures, so no slider can command its goal; take `crl render`")
         if not hasattr(env, "task_goal"):
             raise EnvError(f"view={target!r}: only Meta-World's tasks are shown; take `crl render`")
         self.env, self.repeat = env, trained.config.env.action_repeat if trained else 1
