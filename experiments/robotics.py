@@ -30,7 +30,7 @@ STATES: dict[str, tuple[str, dict[str, Any]]] = {
 """Task -> preset, and what its runs change: a budget, and where they may end before."""
 CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
     "whole": ("the preset", {}),
-    "no-crop": ("pictures are not cropped", {"crop": 0}),
+    "crop": ("added: each picture is cropped at random after padding by 4 pixels", {"crop": 4}),
     "cold-start": (
         "added: the last layers of phi and psi start near zero, no LayerNorm before them",
         {"cold_init": True, "skip_last_norm": True},
@@ -75,7 +75,7 @@ def run(
 
     Args:
         tasks: Tasks to learn from states.
-        changed: Cells to learn from pictures: whole, no-crop, cold-start, no-layer-norm, batch-32.
+        changed: Cells to learn from pictures: whole, crop, cold-start, no-layer-norm, batch-32.
         seeds: Seeds.
         threads: Threads of the C engine; 0 takes every core.
         dry_run: Print the runs and do nothing.

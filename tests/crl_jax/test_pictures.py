@@ -22,6 +22,7 @@ from crl_jax.types import Batch
 SIDE = 16
 SMALL = {
     "task": "FetchReach",
+    "crop": 2,
     "num_envs": 2,
     "horizon": 6,
     "picture_size": SIDE,
@@ -63,7 +64,7 @@ def test_the_ring_keeps_bytes_and_no_picture_twice(tmp_path: Path, actor_goals: 
         ({"behaviour_goals": "touch_first"}, "behaviour_goals='touch_first': obs='pixels'"),
         ({"goal_noise": 0.1}, "goal_noise=0.1: obs='pixels'"),
         ({"mask": "same_goal"}, "mask='same_goal': obs='pixels'"),
-        ({"obs": "state"}, "crop=4: only pictures can be cropped"),
+        ({"obs": "state"}, "crop=2: only pictures can be cropped"),
         ({"picture_size": 4}, "picture_size=4: must lie between 16 and 512"),
         (
             {"method": "td3", "actor_goals": "future", "actor_average": 0.0, "crop": 0, "alpha_lr": 3e-4},
