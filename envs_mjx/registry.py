@@ -184,6 +184,8 @@ def make(
     check(task, physics, allow_unfaithful)
     horizon = horizon_of(task) if horizon is None else horizon
     _refuse(task, num_envs, horizon, action_repeat, obs, cached_reset)
+    if obs == "pixels" and engine_of(task, physics) == "jax":
+        raise EnvError("obs='pixels': physics='jax' draws no pictures; take physics='c' or 'warp'")
     engine, seen = engine_of(task, physics), obs == "pixels"
     env: GoalEnv
     if task in locomotion.TASKS:
