@@ -370,6 +370,9 @@ class Config:
         agent, explore = self.agent, self.explore
         if self.env.obs == "state":
             require(agent.crop == 0, "crop", agent.crop, "only pictures can be cropped; take 0, or --obs pixels")
+            for name in ("picture_size", "camera"):
+                given, usual = getattr(self.env, name), getattr(EnvConfig, name)
+                require(given == usual, name, given, f"is for pictures alone; take {usual!r}, or --obs pixels")
             return
         told = "obs='pixels': its goals are pictures; take"
         require(agent.method == "crl", "method", agent.method, f"{told} crl")

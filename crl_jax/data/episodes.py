@@ -9,6 +9,7 @@ Axis letters: T steps of an episode, D observation, G goal, A action.
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from crl_jax.config import ConfigError, require
+from crl_jax.config import ConfigError
 from envs_mjx.base import EnvSpec
 
 MINARI = "metadata.json"
@@ -66,7 +67,7 @@ def write(folder: Path, episodes: Sequence[Episode], spec: EnvSpec, about: Mappi
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out={folder}: exists already; name a new folder")
     partial = folder.with_name(folder.name + ".partial")
-    require(not partial.exists(), "out", folder, f"{partial} is in the way, of a recording that was cut; remove it")
+    shutil.rmtree(partial, ignore_errors=True)  # Of a recording that was cut.
     partial.mkdir(parents=True)
     inside = gymnasium.spaces.Dict(
         {"observation": _space(spec, spec.obs_size), "desired_goal": _space(spec, spec.goal_size)}

@@ -64,6 +64,7 @@ def test_the_ring_keeps_bytes_and_no_picture_twice(tmp_path: Path, actor_goals: 
         ({"behaviour_goals": "touch_first"}, "behaviour_goals='touch_first': obs='pixels'"),
         ({"goal_noise": 0.1}, "goal_noise=0.1: obs='pixels'"),
         ({"mask": "same_goal"}, "mask='same_goal': obs='pixels'"),
+        ({"obs": "state", "crop": 0}, "picture_size=16: is for pictures alone"),
         ({"obs": "state"}, "crop=2: only pictures can be cropped"),
         ({"picture_size": 4}, "picture_size=4: must lie between 16 and 512"),
         (

@@ -116,7 +116,8 @@ def test_every_option_refuses_text_that_is_no_value_of_it() -> None:
             words = ["reach", f"--{leaf.name.replace('_', '-')}", "no value"]
             if not _refused(lambda words=words: settings(PRESETS, words, "train", "")[0]):
                 taken.append(leaf.name)
-    assert taken == ["energy", "loss", "runs", "name"], "energy and loss are looked up when the agent is made"
+    told = "energy and loss are looked up when the agent is made, data before anything is compiled"
+    assert taken == ["energy", "loss", "data", "runs", "name"], told
 
 
 def test_bench_lists_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
