@@ -104,9 +104,7 @@ def engine_of(task: str, physics: str = "auto") -> str:
 
 def camera_of(task: str) -> str:
     """The camera through which a task of Meta-World or Fetch is seen where none is named."""
-    if task not in fetch.TASKS:
-        return DEFAULT_CAMERA
-    return fetch.CAMERA if task == "FetchSlide" else fetch.NEAR
+    return fetch.CAMERA if task in fetch.TASKS else DEFAULT_CAMERA
 
 
 def in_jax(task: str, engine: str) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import Coord, Part, Parts, Placement, Scene, WeldControl
-from envs_mjx.robotics.tasks import CAMERA, NEAR, SUBSTEPS, FetchTask
+from envs_mjx.robotics.tasks import CAMERA, SUBSTEPS, FetchTask
 
 GRIP, OBJECT = Part("site", "robot0:grip"), Part("site", "object0")
 LINK, MOCAP = "robot0:gripper_link", "robot0:mocap"
@@ -20,7 +20,6 @@ FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
 """In the order of the joints; actuators have the other order."""
 OBJECT_JOINT = "object0:joint"
 _EYE, _AXES = (2.3, 0.0, 1.15), (0.75, 0.95, 0.0, -0.57, 0.45, 1.465)
-_NEAR_AXES = (0.616, 0.788, -0.0, -0.371, 0.29, 0.882)
 _TO_TABLE = np.array([-0.498, 0.005, -0.431])
 """Metres by which the official `_env_setup` moves the gripper; it then steps ten times."""
 
@@ -56,7 +55,6 @@ def settled(task: FetchTask) -> Settled:
     """The scene of a task after the official `_env_setup`."""
     spec = mujoco.MjSpec.from_file(str(assets() / "fetch" / task.file))
     spec.worldbody.add_camera(name=CAMERA, pos=_EYE, xyaxes=_AXES, fovy=33)
-    spec.worldbody.add_camera(name=NEAR, pos=_EYE, xyaxes=_NEAR_AXES, fovy=21)
     model = spec.compile()
     data = mujoco.MjData(model)
     for index, place in enumerate(task.base):

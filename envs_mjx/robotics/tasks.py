@@ -7,8 +7,9 @@ from dataclasses import dataclass
 VERSION, ENGINES = 4, ("c", "warp")
 HORIZON, RADIUS, SUBSTEPS = 50, 0.05, 20
 """Env steps of an episode; metres within which the goal counts as reached; substeps (2 ms) of an env step."""
-CAMERA, NEAR = "table", "near"
-"""Our own cameras. Both look at the table from the side on which the robot does not stand; `NEAR` sees half a metre."""
+CAMERA = "table"
+"""Our own camera: looks at the table from the side on which the robot does not stand. From nearer, the gripper can
+leave the picture, where nothing tells it the way back."""
 RISE = 0.45
 """Metres: targets in the air are up to this much above the table."""
 OPEN = 0.1
