@@ -376,7 +376,12 @@ class Config:
             return
         told = "obs='pixels': its goals are pictures; take"
         require(agent.method == "crl", "method", agent.method, f"{told} crl")
-        require(agent.critic_goal_noise == 0, "critic_goal_noise", agent.critic_goal_noise, f"{told} 0, and --crop 4")
+        require(
+            agent.critic_goal_noise == 0,
+            "critic_goal_noise",
+            agent.critic_goal_noise,
+            f"{told} 0, or --preset pixels_cpu",
+        )
         require(agent.mask != "same_goal", "mask", agent.mask, f"{told} none or same_trajectory")
         kinds, kind = ("commanded", "replay", "mixed"), explore.behaviour_goals
         require(kind in kinds, "behaviour_goals", kind, f"{told} {', '.join(kinds)}")

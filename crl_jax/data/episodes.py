@@ -51,6 +51,19 @@ class Recorded:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+def check_new(folder: Path) -> Path:
+    """The absolute path of a dataset to be written.
+
+    Raises:
+        ConfigError: something is there already, or Minari is not installed.
+    """
+    _minari()
+    folder = folder.expanduser().resolve()  # Minari joins a relative path twice.
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"out={folder}: exists already; name a new folder")
+    return folder
+
+
 def write(folder: Path, episodes: Sequence[Episode], spec: EnvSpec, about: Mapping[str, Any]) -> Path:
     """Write a dataset in Minari's layout; all of it or nothing.
 
@@ -59,13 +72,11 @@ def write(folder: Path, episodes: Sequence[Episode], spec: EnvSpec, about: Mappi
         about: further metadata, e.g. the command that made the data.
 
     Raises:
-        ConfigError: the folder is taken, or Minari is not installed.
+        ConfigError: as `check_new`.
     """
     import gymnasium
 
-    storage, folder = _minari(), folder.expanduser().resolve()  # Minari joins a relative path twice.
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"out={folder}: exists already; name a new folder")
+    storage, folder = _minari(), check_new(folder)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # Of a recording that was cut.
     partial.mkdir(parents=True)

@@ -48,6 +48,7 @@ def record(
     Raises:
         ConfigError, EnvError: a bad setting, or `out` is taken.
     """
+    out = data.check_new(out)
     env = make_env(config, min(episodes, AT_ONCE))
     generator, played = np.random.default_rng(seed), []
     for batch in range(-(-episodes // env.num_envs)):

@@ -60,6 +60,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "a" / "point"
 
 
+def test_a_folder_that_is_taken_is_refused_before_anything_is_played(recording: Path, capsys) -> None:
+    command = ["record", TASK, "--policy", "random", "--out", str(recording)]
+    assert cli.main(PRESETS, command) == 2
+    assert "exists already; name a new folder" in capsys.readouterr().err
+
+
 def test_minari_reads_what_is_recorded(recording: Path) -> None:
     theirs = minari.MinariDataset(recording)
     ours = data.read(recording)
