@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich import box
@@ -13,6 +13,10 @@ from rich.table import Table
 from crl_jax.cli.options import check_host
 from crl_jax.cli.progress import doing, filming
 from crl_jax.config import require
+
+if TYPE_CHECKING:
+    from crl_jax.config import EnvConfig
+    from crl_jax.play.policy import Trained
 
 LARGEST = 4096
 """Pixels of a film's side, at most."""
@@ -163,8 +167,7 @@ def record(
     """
     import sys
 
-    from crl_jax.config import ConfigError, EnvConfig
-    from crl_jax.play import policy as policies
+    from crl_jax.config import EnvConfig
     from crl_jax.play.record import record as play
     from envs_mjx import film
 
@@ -172,17 +175,12 @@ def record(
     _positive(episodes=episodes)
     _seed(seed)
     require(noise >= 0, "noise", noise, "must be 0 or more")
-    acts: str | policies.Trained = policy
+    acts: str | Trained = policy
     if policy in film.POLICIES:
         film.policy_of(task, policy)
         config = EnvConfig(task, episodes, physics, goal, horizon, action_repeat, obs, picture_size, camera)
-    elif Path(policy).is_dir():
-        with doing("Loading the policy ...", console):
-            acts = trained = policies.load(Path(policy))
-        config = trained.config.env
-        require(config.task == task, "task", task, f"{policy} learned {config.task}")
     else:
-        raise ConfigError(f"policy={policy!r}: scripted, random, or the folder of a run wanted")
+        config, acts = _learned(policy, task, console)
     config.validate()
     command = " ".join(["crl", *sys.argv[1:]])
     with doing(f"{episodes} episodes of {task} ...", console) as told:
@@ -191,6 +189,24 @@ def record(
         f"{folder}: {episodes} episodes, {share:.0%} in success at their end", highlight=False, soft_wrap=True
     )
     return 0
+
+
+def _learned(policy: str, task: str, console: Console) -> tuple[EnvConfig, Trained]:
+    """The environments and the policy of a run of `task`.
+
+    Raises:
+        ConfigError: no such folder, or the run learned another task. CheckpointError: no run or checkpoint there.
+    """
+    from crl_jax.config import ConfigError
+    from crl_jax.play import policy as policies
+
+    if not Path(policy).is_dir():
+        raise ConfigError(f"policy={policy!r}: scripted, random, or the folder of a run wanted")
+    with doing("Loading the policy ...", console):
+        trained = policies.load(Path(policy))
+    config = trained.config.env
+    require(config.task == task, "task", task, f"{policy} learned {config.task}")
+    return config, trained
 
 
 def demo(
