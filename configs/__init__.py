@@ -121,12 +121,12 @@ PRESETS["pointmaze_cpu"] = with_overrides(
 # trials of one seed both made the critic begin later. The comparison with seeds is not run (experiments/robotics.py).
 PRESETS["pixels_cpu"] = Config(
     env=EnvConfig(task="FetchReach", num_envs=64, obs="pixels"),
-    network=NetworkConfig(width=128, critic_depth=2, actor_depth=2),
-    agent=AgentConfig(discount=0.94, alpha_lr=1e-2, actor_goals="mixed", actor_average=0.99),
+    network=NetworkConfig(width=128, critic_depth=2, actor_depth=2, channels=32),
+    agent=AgentConfig(discount=0.9, alpha_lr=1e-2, actor_goals="mixed", actor_average=0.99),
     train=TrainConfig(
         total_env_steps=100_000,
         unroll_length=5,
-        updates_per_iteration=8,
+        updates_per_iteration=24,
         batch_size=128,
         replay_capacity=40_000,
         min_replay=3_200,

@@ -29,15 +29,17 @@ STATES: dict[str, tuple[str, dict[str, Any]]] = {
     "PointMaze_Medium": ("pointmaze_cpu", {"total_env_steps": 2_000_000, "until": 0.95}),
 }
 """Task -> preset, and what its runs change: a budget, and where they may end before."""
+_SHORT = {"total_env_steps": 25_600, "until": 0.0}
 CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
     "whole": ("the preset", {}),
-    "crop": ("added: each picture is cropped at random after padding by 4 pixels", {"crop": 4}),
+    "crop": ("added: each picture is cropped at random after padding by 4 pixels", {"crop": 4, **_SHORT}),
     "cold-start": (
         "added: the last layers of phi and psi start near zero, no LayerNorm before them",
-        {"cold_init": True, "skip_last_norm": True},
+        {"cold_init": True, "skip_last_norm": True, **_SHORT},
     ),
-    "no-layer-norm": ("no LayerNorm", {"layer_norm": False}),
-    "batch-32": ("a quarter of the batch size", {"batch_size": 32}),
+    "no-layer-norm": ("no LayerNorm", {"layer_norm": False, **_SHORT}),
+    "batch-32": ("a quarter of the batch size", {"batch_size": 32, **_SHORT}),
+    "push": ("another task: FetchPush", {"task": "FetchPush", "until": 0.0}),
 }
 """Cell -> (what is changed, fields that this changes)."""
 PIXELS = ("FetchReach", "pixels_cpu")
@@ -62,7 +64,7 @@ def pixels(changed: Sequence[str] = tuple(CHANGED)) -> list[study.Cell]:
     """
     study.known(changed, CHANGED, "changed")
     task, preset = PIXELS
-    return [study.Cell(f"{task}-pixels-{name}", preset, {"task": task, **CHANGED[name][1]}) for name in changed]
+    return [study.Cell(f"pixels-{name}", preset, {"task": task, **CHANGED[name][1]}) for name in changed]
 
 
 def run(
@@ -76,7 +78,7 @@ def run(
 
     Args:
         tasks: Tasks to learn from states.
-        changed: Cells to learn from pictures: whole, crop, cold-start, no-layer-norm, batch-32.
+        changed: Cells to learn from pictures: whole, crop, cold-start, no-layer-norm, batch-32, push.
         seeds: Seeds.
         threads: Threads of the C engine; 0 takes every core.
         dry_run: Print the runs and do nothing.

@@ -29,6 +29,8 @@ class NetworkConfig(Section):
     """No LayerNorm after the last hidden layer (Stable CRL)."""
     cold_init: bool = False
     """Draw phi's and psi's last-layer weights from U[-1e-12, 1e-12] (Stable CRL): embeddings start almost equal."""
+    channels: int = 64
+    """Channels of the last two of three convolutions over pictures; the first has half as many (Stable CRL: 64)."""
     activation: Literal["swish", "relu", "gelu", "tanh", "crelu"] = "swish"
     """Activation of hidden layers. crelu is [relu(x), relu(-x)] of width / 2 units."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -45,6 +47,7 @@ class NetworkConfig(Section):
             require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
         for name in ("width", "embedding", "unroll"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.channels >= 2, "channels", self.channels, "must be at least 2; nearest: 2")
         skips = self.layer_norm or not self.skip_last_norm
         require(skips, "skip_last_norm", self.skip_last_norm, "layer_norm=False leaves none to skip; take False")
         activations = ("swish", "relu", "gelu", "tanh", "crelu")

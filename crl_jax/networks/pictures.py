@@ -9,19 +9,21 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-"""(channels, side of the kernel, stride) of each convolution (DQN, doi:10.1038/nature14236, as Stable CRL has them)."""
+LAYERS = ((0.5, 8, 4), (1, 4, 2), (1, 3, 1))
+"""(share of the channels, side of the kernel, stride) of each convolution (DQN, doi:10.1038/nature14236)."""
 
 
 class Convolutions(nn.Module):
     """Three convolutions with ReLU: (B, H, W, C) -> (B, F), the last maps flattened. Borders are padded ("SAME")."""
 
+    channels: int = 64
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(self.dtype)
-        for index, (channels, side, stride) in enumerate(LAYERS):
+        for index, (share, side, stride) in enumerate(LAYERS):
+            channels = int(share * self.channels)
             shape = (side, side, x.shape[-1], channels)
             kernel = self.param(f"kernel_{index}", nn.initializers.lecun_normal(), shape)
             bias = self.param(f"bias_{index}", nn.initializers.zeros, (channels,))

@@ -266,7 +266,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
         if self.picture:
-            first = Convolutions(self.config.dtype, name="eyes")(unflattened(inputs[0], self.picture))
+            first = Convolutions(self.config.channels, self.config.dtype, name="eyes")(unflattened(inputs[0], self.picture))
             inputs = (first, *inputs[1:])
         x = jnp.concatenate(inputs, axis=-1)
         return _mlp(self.config, self.config.embedding, self.config.critic_depth, self.config.cold_init)(x)
@@ -289,7 +289,7 @@ class Actor(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         if self.picture:
             both = jnp.concatenate([unflattened(one, self.picture) for one in (obs, goal)], axis=-1)
-            x = Convolutions(self.config.dtype, name="eyes")(both)
+            x = Convolutions(self.config.channels, self.config.dtype, name="eyes")(both)
         else:
             x = jnp.concatenate([obs, goal], axis=-1)
         x = _mlp(self.config, 2 * self.action_size, self.config.actor_depth)(x, laterals)
