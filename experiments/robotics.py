@@ -22,7 +22,7 @@ from experiments import study
 STUDY = "robotics"
 STATES: dict[str, tuple[str, dict[str, Any]]] = {
     "FetchReach": ("fetch_cpu", {"total_env_steps": 100_000, "eval_every": 10_000, "until": 0.95}),
-    "FetchPush": ("fetch_cpu", {"total_env_steps": 1_500_000, "until": 0.95}),
+    "FetchPush": ("fetch_cpu", {"total_env_steps": 1_200_000, "until": 0.95}),
     "FetchSlide": ("fetch_cpu", {"total_env_steps": 600_000}),
     "FetchPickAndPlace": ("fetch_cpu", {"total_env_steps": 1_000_000, "until": 0.95}),
     "PointMaze_UMaze": ("pointmaze_cpu", {"total_env_steps": 1_000_000, "until": 0.95}),
