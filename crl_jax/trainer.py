@@ -149,6 +149,7 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
         goal=config.goal,
         horizon=config.horizon,
         action_repeat=config.action_repeat,
+        control=config.control,
         threads=config.threads,
         naconmax=config.naconmax * max(1, -(-num_envs // config.num_envs)),
         njmax=config.njmax,

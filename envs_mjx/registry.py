@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs_mjx import locomotion
 from envs_mjx.base import EnvError, GoalEnv
+from envs_mjx.control import HOLD, Control
 from envs_mjx.mazes.point import MAZES, RADIUS, PointMaze
 from envs_mjx.metaworld import splits
 from envs_mjx.metaworld.faithful import doubt
@@ -144,6 +145,7 @@ def make(
     goal: str = "hand_object",
     horizon: int | None = None,
     action_repeat: int = 1,
+    control: str = "hold",
     threads: int = 0,
     reward: bool = True,
     naconmax: int = 0,
@@ -167,6 +169,7 @@ def make(
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         action_repeat: env steps for which each action is held. Steps of the environment, `State.time` and
             `spec.horizon` then count decisions, see `envs_mjx.repeated`.
+        control: "hold", or "waypoint" (Meta-World and Fetch): what the action of a decision is, see `envs_mjx.control`.
         threads: threads of the C engine; 0 takes every core.
         reward: add Meta-World's dense reward of each step (0 to 10) to `State.metrics`, as `official_reward`.
         naconmax, njmax: buffer sizes of engine "warp": contacts of all environments, constraint rows of each one. 0
@@ -205,7 +208,7 @@ def make(
 
         row = (TASKS | SINGLE_GOAL)[task]
         env = MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, posed=seen)
-    env = Repeated(env, action_repeat) if action_repeat > 1 else env
+    env = Repeated(env, action_repeat, control) if action_repeat > 1 or control != "hold" else env
     return Pictured(env, width, height, camera or camera_of(task)) if seen else env
 
 
@@ -224,7 +227,13 @@ def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, obs: str
 
 
 def score_official(
-    env: GoalEnv, act: Callable[[Any, Any], Any], episodes: int, horizon: int, seed: int, action_repeat: int = 1
+    env: GoalEnv,
+    act: Callable[[Any, Any], Any],
+    episodes: int,
+    horizon: int,
+    seed: int,
+    action_repeat: int = 1,
+    control: Control = HOLD,
 ) -> dict[str, float]:
     """Success of a policy in the official Meta-World package, see `metaworld.official.zero_shot`.
 
@@ -234,9 +243,9 @@ def score_official(
     from envs_mjx.metaworld.official import zero_shot
 
     if isinstance(env, Repeated):
-        action_repeat = env.repeat
+        action_repeat, control = env.repeat, env.control
         env = env.env
-    return zero_shot(env, act, episodes, horizon, seed, action_repeat)
+    return zero_shot(env, act, episodes, horizon, seed, action_repeat, control)
 
 
 def audit(task: str) -> Audited:

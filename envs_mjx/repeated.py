@@ -1,4 +1,4 @@
-"""Action repeat: the policy decides once in N env steps, and its action is held in between.
+"""Action repeat: the policy decides once in N env steps, and its action is held or aimed at in between.
 
 Axis letters: E environments, A action.
 """
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs_mjx.base import EnvError, GoalEnv, State, select
+from envs_mjx.control import make_control
 
 REWARD = "official_reward"
 
@@ -35,7 +36,7 @@ class Tally(struct.PyTreeNode):
 
 
 class Repeated:
-    """`GoalEnv` whose steps are decisions: each holds an action for `repeat` env steps of `env`.
+    """`GoalEnv` whose steps are decisions: each is `repeat` env steps of `env`.
 
     `State.time` and `spec.horizon` count decisions. Metrics are those of the decision's last env step, except:
     `diverged` and `success_<radius>` hold for any of its env steps, and `official_reward` is their sum. Two metrics
@@ -45,16 +46,17 @@ class Repeated:
     Args:
         env: environments that are stepped once per env step.
         repeat: env steps per decision, N.
+        control: how its action becomes theirs, see `control.py`.
 
     Raises:
-        EnvError: `repeat` is below 1, or the horizon is no multiple of it.
+        EnvError: `repeat` is below 1, or the horizon is no multiple of it, or a control that `env` cannot have.
     """
 
-    def __init__(self, env: GoalEnv, repeat: int):
+    def __init__(self, env: GoalEnv, repeat: int, control: str = "hold"):
         horizon = env.spec.horizon
         if repeat < 1 or horizon % repeat:
             raise EnvError(f"action_repeat={repeat}: must be at least 1 and divide horizon={horizon}")
-        self.env, self.repeat = env, repeat
+        self.env, self.repeat, self.control = env, repeat, make_control(control, env, repeat)
         self.spec = env.spec.replace(horizon=horizon // repeat, action_repeat=repeat)
 
     def __getattr__(self, name: str) -> Any:
@@ -81,13 +83,15 @@ class Repeated:
     def advance(self, state: State, action: jax.Array) -> State:
         """One decision without a restart: where `done`, the state is the last of its episode."""
 
+        inner = self._inner(state)
+        aim = self.control.begin(inner.obs, action)
+
         def one(carry: tuple[State, Tally], _: None) -> tuple[tuple[State, Tally], None]:
             before, tally = carry
-            after = self.env.advance(before, action)
+            after = self.env.advance(before, self.control.act(before.obs, aim))
             # An episode that has ended stands still for the rest of the decision.
             return (select(tally.done, before, after), _counted(tally, after)), None
 
-        inner = self._inner(state)
         (inner, tally), _ = jax.lax.scan(one, (inner, _empty(inner)), None, length=self.repeat)
         return self._outer(inner, tally)
 

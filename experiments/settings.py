@@ -11,6 +11,7 @@ SHOWN = ("metaworld_cpu", "metaworld_gpu", "jaxgcrl", "scaling_crl", "sgcrl")
 ROWS: tuple[tuple[str, str], ...] = (
     ("environments", "num_envs"),
     ("env steps for which an action is held", "action_repeat"),
+    ("what an action is", "control"),
     ("discount per decision", "discount"),
     ("decisions of an unroll", "unroll_length"),
     ("updates after each unroll", "updates_per_iteration"),

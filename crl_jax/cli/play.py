@@ -142,6 +142,7 @@ def record(
     seed: int = 1,
     goal: Literal["object", "hand_object", "object_relative", "auto"] = "auto",
     action_repeat: int = 1,
+    control: Literal["hold", "waypoint"] = "hold",
     horizon: int | None = None,
     physics: Literal["auto", "c", "warp", "jax"] = "auto",
     obs: Literal["state", "pixels"] = "state",
@@ -159,6 +160,7 @@ def record(
         seed: Seed of starts, goals, noise and actions.
         goal: Goal contract; a run that learns from the data must have the same.
         action_repeat: Env steps for which each action is held; a run that learns from the data must have the same.
+        control: What an action is: a held command, or a place for the hand; a run must have the same.
         horizon: Env steps of an episode; the task's own by default.
         physics: Engine; auto: warp on CUDA, else c.
         obs: state, or pixels: pictures, of goals too.
@@ -178,7 +180,7 @@ def record(
     acts: str | Trained = policy
     if policy in film.POLICIES:
         film.policy_of(task, policy)
-        config = EnvConfig(task, episodes, physics, goal, horizon, action_repeat, obs, picture_size, camera)
+        config = EnvConfig(task, episodes, physics, goal, horizon, action_repeat, control, obs, picture_size, camera)
     else:
         config, acts = _learned(policy, task, console)
     config.validate()

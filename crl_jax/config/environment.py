@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from crl_jax.config.checks import nearest, nearest_divisors, require
 from crl_jax.config.section import Section
 
+Control = Literal["hold", "waypoint"]
 Engine = Literal["auto", "c", "warp", "jax", "spring", "generalized", "mjx"]
 GoalContract = Literal["object", "hand_object", "object_relative", "auto"]
 
@@ -31,6 +32,9 @@ class EnvConfig(Section):
     action_repeat: int = 1
     """Env steps for which each action is held: the policy decides, and the ring keeps, one step in so many. Schedules
     (unroll_length, replay_capacity, min_replay, near_steps), discount and horizon of learning then count decisions."""
+    control: Control = "hold"
+    """What an action of action_repeat env steps is: a command that is held; or a place for the hand, relative to where
+    it is, to which a proportional controller goes (waypoint; Meta-World, Fetch)."""
     obs: Literal["state", "pixels"] = "state"
     """What the agent sees, and its goals are: the compact state, or pictures (Meta-World, Fetch; engines c, warp)."""
     picture_size: int = 64
@@ -61,6 +65,9 @@ class EnvConfig(Section):
             require(not near, "action_repeat", self.action_repeat, wanted)
             wanted = f"leaves one decision in horizon={self.horizon}, which has no future; nearest: 1"
             require(self.horizon > self.action_repeat, "action_repeat", self.action_repeat, wanted)
+        require(self.control in get_args(Control), "control", self.control, f"one of {', '.join(get_args(Control))}")
+        goes = self.control == "hold" or self.action_repeat > 1
+        require(goes, "control", self.control, f"action_repeat={self.action_repeat} leaves no way to go; nearest: hold")
         require(self.obs in ("state", "pixels"), "obs", self.obs, "one of state, pixels")
         require(16 <= self.picture_size <= 512, "picture_size", self.picture_size, "must lie between 16 and 512")
         require(self.threads >= 0, "threads", self.threads, "must be 0 (every core) or more")

@@ -24,7 +24,7 @@ from envs_mjx.base import EnvSpec
 
 MINARI = "metadata.json"
 INSTALL = "pip install 'crl-jax[data]'"
-SETTINGS = ("task", "goal", "action_repeat", "obs")
+SETTINGS = ("task", "goal", "action_repeat", "control", "obs")
 """Settings of the environment that a dataset of ours names, and that a run on it must share."""
 
 

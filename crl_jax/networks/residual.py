@@ -266,7 +266,9 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, *inputs: jax.Array) -> jax.Array:
         if self.picture:
-            first = Convolutions(self.config.channels, self.config.dtype, name="eyes")(unflattened(inputs[0], self.picture))
+            first = Convolutions(self.config.channels, self.config.dtype, name="eyes")(
+                unflattened(inputs[0], self.picture)
+            )
             inputs = (first, *inputs[1:])
         x = jnp.concatenate(inputs, axis=-1)
         return _mlp(self.config, self.config.embedding, self.config.critic_depth, self.config.cold_init)(x)

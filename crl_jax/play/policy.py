@@ -14,7 +14,7 @@ import numpy as np
 import envs_mjx
 from crl_jax import runs
 from crl_jax.agents.crl import CRL
-from crl_jax.config import Config, ConfigError, with_overrides
+from crl_jax.config import Config, ConfigError, EnvConfig, with_overrides
 from crl_jax.config.sequence import SequenceConfig
 from crl_jax.evaluate import evaluate
 from crl_jax.experience.rollout import Policy, agent_policy
@@ -27,6 +27,7 @@ from crl_jax.trainer import build, make_env
 from crl_jax.types import Agent, AgentState
 from envs_mjx.aligned import Aligned
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, check_buffers
+from envs_mjx.control import Control, make_control
 from envs_mjx.film import CLOSE, check_camera, frames
 from envs_mjx.pictures.pictured import Pictured
 
@@ -72,11 +73,17 @@ class Trained:
 
         return value
 
-    def make_env(self, num_envs: int, action_repeat: int | None = None) -> GoalEnv:
-        """The run's task, on the run's engine; `action_repeat` replaces the run's own."""
+    def make_env(self, num_envs: int) -> GoalEnv:
+        """The run's task, on the run's engine."""
+        return self._made(self.config.env, num_envs)
+
+    def make_steps(self, num_envs: int) -> tuple[GoalEnv, int, Control]:
+        """The run's task with a step for each env step; env steps per decision, and how its action becomes theirs."""
         config = self.config.env
-        if action_repeat is not None:
-            config = dataclasses.replace(config, action_repeat=action_repeat)
+        env = self._made(dataclasses.replace(config, action_repeat=1, control="hold"), num_envs)
+        return env, config.action_repeat, make_control(config.control, env, config.action_repeat)
+
+    def _made(self, config: EnvConfig, num_envs: int) -> GoalEnv:
         env = make_env(config, num_envs)
         return env if self.aligned is None else Aligned(env, self.aligned)
 
@@ -130,7 +137,7 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
-    env, repeat = trained.make_env(1, action_repeat=1), trained.config.env.action_repeat
+    env, repeat, control = trained.make_steps(1)
     if env.spec.picture:
         raise EnvError("official: a policy that sees pictures is not scored there; leave --official out")
     horizon, world = env.spec.horizon, _unpadded(env)
@@ -146,7 +153,7 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return envs_mjx.score_official(world, act, episodes, horizon, seed, repeat)
+    return envs_mjx.score_official(world, act, episodes, horizon, seed, repeat, control)
 
 
 def _unpadded(env: GoalEnv) -> GoalEnv:
@@ -199,20 +206,21 @@ def pictures(
     captions: bool = False,
 ) -> np.ndarray:
     """Frames of `film`, (T, height, width, 3) uint8."""
-    # Every env step can be filmed, so the loop over env steps is here and holds the actions.
-    env, repeat = trained.make_env(episodes, action_repeat=1), trained.config.env.action_repeat
+    # Every env step can be filmed, so the loop over env steps is here.
+    env, repeat, control = trained.make_steps(episodes)
     check_camera(_unpadded(env), camera)
     reset_key, key = jax.random.split(jax.random.PRNGKey(seed))
     state, step, policy = jax.jit(env.reset)(reset_key), jax.jit(env.step), jax.jit(trained.policy())
+    begin, act = jax.jit(control.begin), jax.jit(control.act)
     states = []
     # One step short of the horizon: the state after the last step is already the start of the next episode.
     for time, step_key in enumerate(jax.random.split(key, env.spec.horizon - 1)):
+        seen = state.physics.inner if isinstance(env, Pictured) else state
         if time % repeat == 0:
-            action = policy(state, step_key)
+            aim = begin(seen.obs, policy(state, step_key))
         if time % every == 0:
-            physics = state.physics.inner.physics if isinstance(env, Pictured) else state.physics
-            states.append((physics, np.asarray(state.target), np.asarray(state.success)))
-        state = step(state, action)
+            states.append((seen.physics, np.asarray(state.target), np.asarray(state.success)))
+        state = step(state, act(seen.obs, aim))
     shown = [(physics, target, episode) for episode in range(episodes) for physics, target, _ in states]
     film_ = np.asarray(frames(_unpadded(env), _counted(shown, told), size, camera))
     if not captions:

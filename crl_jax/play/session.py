@@ -22,6 +22,7 @@ from crl_jax.config import ConfigError, nearest
 from crl_jax.play import policy, shipped
 from envs_mjx import film
 from envs_mjx.base import EnvError
+from envs_mjx.control import HOLD
 
 STEP_SECONDS, PAUSE = 0.0125, 0.7
 """Seconds: an env step of Meta-World in real time; how long the end of an episode stays in view."""
@@ -46,12 +47,13 @@ class Session:
     def __init__(self, target: str, name: str | None = None, seed: int = 1) -> None:
         self.task, self.name, self._keys = target, name or "run", np.random.default_rng(seed)
         trained = self._trained(target, name)
-        env: Any = trained.make_env(1, action_repeat=1) if trained else envs_mjx.make(self.task, 1, physics="c")
+        made = trained.make_steps(1) if trained else (envs_mjx.make(self.task, 1, physics="c"), 1, HOLD)
+        env: Any = made[0]
         if env.spec.picture:
             raise EnvError(f"view={target!r}: it sees pictures, so no slider can command its goal; take `crl render`")
         if not hasattr(env, "task_goal"):
             raise EnvError(f"view={target!r}: only Meta-World's tasks are shown; take `crl render`")
-        self.env, self.repeat = env, trained.config.env.action_repeat if trained else 1
+        self.env, self.repeat, self.control = env, *made[1:]
         self._reset, self._advance = jax.jit(env.reset), jax.jit(env.advance)
         self._learned = jax.jit(trained.policy()) if trained else None
         critic = trained.critic() if trained else None
@@ -81,7 +83,7 @@ class Session:
         key = jax.random.PRNGKey(int(self._keys.integers(2**31)))
         self.state = self._reset(key)
         self.time, self.episode = 0, self.episode + 1
-        self._action: Any = None
+        self._aim: Any = None
         self.values: list[tuple[int, float]] = []
         """(env step, f(s, a, g)) of the episode's decisions, for a policy with a critic."""
         self.centre = np.asarray(self.state.target)[0]
@@ -95,13 +97,14 @@ class Session:
     def step(self) -> None:
         """One env step."""
         if self._act is not None:
-            self._action = self._act(self.state)
-        elif self.time % self.repeat == 0 or self._action is None:
-            self._action = self._learned(self.state, jax.random.PRNGKey(self.time))  # type: ignore[misc]
+            self._aim = self._act(self.state)
+        elif self.time % self.repeat == 0 or self._aim is None:
+            action = self._learned(self.state, jax.random.PRNGKey(self.time))  # type: ignore[misc]
+            self._aim = self.control.begin(self.state.obs, action)
             if self._critic:
-                value = self._critic(self.state.obs, self._action, self.state.goal)
+                value = self._critic(self.state.obs, action, self.state.goal)
                 self.values.append((self.time, float(value[0])))
-        self.state = self._advance(self.state, self._action)
+        self.state = self._advance(self.state, self.control.act(self.state.obs, self._aim))
         self.time += 1
 
     def command(self, point: np.ndarray) -> None:

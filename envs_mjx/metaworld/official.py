@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 
 from envs_mjx.base import EnvError, GoalEnv
+from envs_mjx.control import HOLD, Control
 from envs_mjx.metaworld.env import MetaWorld
 from envs_mjx.metaworld.observation import OBS_SIZE, observation
 from envs_mjx.metaworld.tasks import TASKS
@@ -116,6 +117,7 @@ def zero_shot(
     horizon: int,
     seed: int,
     action_repeat: int = 1,
+    control: Control = HOLD,
     num_envs: int = 10,
 ) -> dict[str, float]:
     """Success of a policy in the official package, on its own resets and by its own `info["success"]`.
@@ -125,7 +127,7 @@ def zero_shot(
         act: (obs (N, D), goal (N, G)) -> actions (N, 4); called once per decision of N official environments.
         episodes: number of episodes that count; the last round of N may run a few more.
         horizon: env steps of an episode.
-        action_repeat: env steps for which each action is held.
+        action_repeat: env steps of a decision. control: how its action becomes theirs.
         num_envs: upper bound of N.
 
     Returns:
@@ -142,13 +144,16 @@ def zero_shot(
     count = min(num_envs, episodes)
     officials = [make_official(env.task.name, None, seed + index, horizon) for index in range(count)]
     observe, command = jax.jit(env.observe), jax.jit(env.task_goal)
+    begin, command_step = jax.jit(control.begin), jax.jit(control.act)
     ever, final = [], []
     for _ in range(-(-episodes // count)):
         goal = command(np.stack([_begin(official) for official in officials]))
         any_success = np.zeros(count, bool)
         for time in range(horizon):
+            obs = observe(_read(env, officials))
             if time % action_repeat == 0:
-                actions = np.asarray(act(observe(_read(env, officials)), goal), np.float32)
+                aim = begin(obs, np.asarray(act(obs, goal), np.float32))
+            actions = np.asarray(command_step(obs, aim))
             now = [official.step(action)[4]["success"] for official, action in zip(officials, actions, strict=True)]
             success = np.array(now) > 0
             any_success |= success
