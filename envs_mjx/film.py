@@ -131,9 +131,11 @@ def film(
 
 
 def check_camera(env: GoalEnv, camera: str) -> None:
-    """Raise EnvError if a Meta-World `env` has no such camera; other tasks have one view and ignore `camera`."""
+    """Raise EnvError if `env` has no such camera; tasks outside Meta-World have one view."""
     if isinstance(env, MetaWorld):
         require_camera(env.scene.model, camera, (CLOSE,))
+    elif camera != CLOSE:
+        raise EnvError(f"camera={camera!r}: films of this task have one view; leave it out")
 
 
 def frames(env: GoalEnv, snapshots: Iterable[Snapshot], size: tuple[int, int], camera: str = CLOSE) -> np.ndarray:

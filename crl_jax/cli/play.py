@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich import box
@@ -140,14 +140,14 @@ def record(
     episodes: int = 200,
     noise: float = 0.0,
     seed: int = 1,
-    goal: Literal["object", "hand_object", "object_relative", "auto"] = "auto",
-    action_repeat: int = 1,
-    control: Literal["hold", "waypoint"] = "hold",
+    goal: Literal["object", "hand_object", "object_relative", "auto"] | None = None,
+    action_repeat: int | None = None,
+    control: Literal["hold", "waypoint"] | None = None,
     horizon: int | None = None,
-    physics: Literal["auto", "c", "warp", "jax"] = "auto",
-    obs: Literal["state", "pixels"] = "state",
-    picture_size: int = 64,
-    camera: str = "",
+    physics: Literal["auto", "c", "warp", "jax"] | None = None,
+    obs: Literal["state", "pixels"] | None = None,
+    picture_size: int | None = None,
+    camera: str | None = None,
 ) -> int:
     """Play a policy and keep its trajectories in Minari's layout, for `crl train TASK --data OUT [--offline]`.
 
@@ -158,18 +158,19 @@ def record(
         episodes: Fresh episodes, each to its horizon.
         noise: Standard deviation of Gaussian noise on the actions, which lie in [-1, 1].
         seed: Seed of starts, goals, noise and actions.
-        goal: Goal contract; a run that learns from the data must have the same.
-        action_repeat: Env steps for which each action is held; a run that learns from the data must have the same.
-        control: What an action is: a held command, or a place for the hand; a run must have the same.
+        goal: Goal contract, auto by default; a run that learns from the data must have the same.
+        action_repeat: Env steps of each action, 1 by default; a run that learns from the data must have the same.
+        control: What an action is: a held command (by default), or a place for the hand; a run must have the same.
         horizon: Env steps of an episode; the task's own by default.
-        physics: Engine; auto: warp on CUDA, else c.
-        obs: state, or pixels: pictures, of goals too.
-        picture_size: Side of the pictures in pixels.
+        physics: Engine; auto, the default: warp on CUDA, else c.
+        obs: state (by default), or pixels: pictures, of goals too.
+        picture_size: Side of the pictures in pixels, 64 by default.
         camera: Camera of the pictures; the task's own by default.
     """
     import sys
 
     from crl_jax.config import EnvConfig
+    from crl_jax.play import render as films
     from crl_jax.play.record import record as play
     from envs_mjx import film
 
@@ -178,10 +179,24 @@ def record(
     _seed(seed)
     require(noise >= 0, "noise", noise, "must be 0 or more")
     acts: str | Trained = policy
+    asked: dict[str, Any] = {
+        "goal": goal,
+        "action_repeat": action_repeat,
+        "control": control,
+        "horizon": horizon,
+        "physics": physics,
+        "obs": obs,
+        "picture_size": picture_size,
+        "camera": camera,
+    }
     if policy in film.POLICIES:
         film.policy_of(task, policy)
-        config = EnvConfig(task, episodes, physics, goal, horizon, action_repeat, control, obs, picture_size, camera)
+        if obs != "pixels":
+            films.refuse({"picture_size": picture_size, "camera": camera}, "it is for --obs pixels alone")
+        given: dict[str, Any] = {"goal": "auto", **{name: value for name, value in asked.items() if value is not None}}
+        config = EnvConfig(task, episodes, **given)
     else:
+        films.refuse(asked, "a run is recorded with its own settings")
         config, acts = _learned(policy, task, console)
     config.validate()
     command = " ".join(["crl", *sys.argv[1:]])

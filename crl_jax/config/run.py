@@ -104,7 +104,7 @@ class TrainConfig(Section):
         )
         warm_up = math.ceil(self.min_replay / rows) * rows
         require(
-            self.batch_size <= warm_up,
+            self.data != "" or self.batch_size <= warm_up,
             "batch_size",
             self.batch_size,
             f"must not exceed the {warm_up} transitions that min_replay={self.min_replay} collects; nearest: {warm_up}",
@@ -271,7 +271,7 @@ class Config:
         total, told = self.train.total_env_steps, f"rows are counted in int32; nearest: {(most - 1) * rows}"
         require(total // rows < most, "total_env_steps", total, told)
         iteration = self.env_steps_per_iteration()
-        random = self.train.warm_up_unrolls(self.env.num_envs) * iteration
+        random = 0 if self.train.data else self.train.warm_up_unrolls(self.env.num_envs) * iteration
         told = f"must exceed the {random:,} random env steps of min_replay; nearest: {random + iteration}"
         require(total > random, "total_env_steps", total, told)
         batch, chunk = self.train.batch_size, self.agent.logits_chunk
@@ -302,10 +302,15 @@ class Config:
         agent, explore = self.agent, self.explore
         if self.env.obs == "state":
             require(agent.crop == 0, "crop", agent.crop, "only pictures can be cropped; take 0, or --obs pixels")
+            usual_channels, given = NetworkConfig.channels, self.network.channels
+            told = f"only pictures are read by convolutions; take {usual_channels}, or --obs pixels"
+            require(given == usual_channels, "channels", given, told)
             for name in ("picture_size", "camera"):
                 given, usual = getattr(self.env, name), getattr(EnvConfig, name)
                 require(given == usual, name, given, f"is for pictures alone; take {usual!r}, or --obs pixels")
             return
+        most = self.env.picture_size // 4
+        require(agent.crop <= most, "crop", agent.crop, f"at most a quarter of picture_size; nearest: {most}")
         told = "obs='pixels': its goals are pictures; take"
         require(agent.method == "crl", "method", agent.method, f"{told} crl")
         require(

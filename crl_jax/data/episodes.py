@@ -9,8 +9,9 @@ Axis letters: T steps of an episode, D observation, G goal, A action.
 
 from __future__ import annotations
 
+import os
 import shutil
-import zipfile
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from crl_jax.config import ConfigError
+import envs_mjx
+from crl_jax.config import ConfigError, EnvConfig
 from envs_mjx.base import EnvSpec
 
 MINARI = "metadata.json"
 INSTALL = "pip install 'crl-jax[data]'"
-SETTINGS = ("task", "goal", "action_repeat", "control", "obs")
-"""Settings of the environment that a dataset of ours names, and that a run on it must share."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,33 @@ class Recorded:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+def settings(config: EnvConfig) -> dict[str, Any]:
+    """Settings of the environment that a dataset names and a run on it must share; None where one does not apply."""
+    has_contract = envs_mjx.contract_of(config.task) != "auto"
+    camera = config.camera or envs_mjx.camera_of(config.task)
+    return {
+        "task": config.task,
+        "goal": envs_mjx.contract_of(config.task, config.goal) if has_contract else None,
+        "action_repeat": config.action_repeat,
+        "control": config.control,
+        "obs": config.obs,
+        "camera": camera if config.obs == "pixels" else None,
+    }
+
+
 def check_new(folder: Path) -> Path:
     """The absolute path of a dataset to be written.
 
     Raises:
-        ConfigError: something is there already, or Minari is not installed.
+        ConfigError: something is there already, nothing can be written there, or Minari is not installed.
     """
     _minari()
     folder = folder.expanduser().resolve()  # Minari joins a relative path twice.
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out={folder}: exists already; name a new folder")
+    above = next(parent for parent in folder.parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"out={folder}: {above} is no folder that can be written to")
     return folder
 
 
@@ -77,27 +94,37 @@ def write(folder: Path, episodes: Sequence[Episode], spec: EnvSpec, about: Mappi
     import gymnasium
 
     storage, folder = _minari(), check_new(folder)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # Of a recording that was cut.
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     inside = gymnasium.spaces.Dict(
         {"observation": _space(spec, spec.obs_size), "desired_goal": _space(spec, spec.goal_size)}
     )
     action = gymnasium.spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)
-    data = storage.new(partial, inside, action, data_format="hdf5", jpeg_encoding=False)
-    data.update_episodes(_buffers(episodes, spec))
-    data.update_metadata({"dataset_id": f"crl_jax/{folder.name}-v0", "minari_version": version("minari"), **about})
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        partial.chmod(0o777 & ~_umask())
+        data = storage.new(partial, inside, action, data_format="hdf5", jpeg_encoding=False)
+        data.update_episodes(_buffers(episodes, spec))
+        data.update_metadata({"dataset_id": f"crl_jax/{folder.name}-v0", "minari_version": version("minari"), **about})
+        partial.rename(folder)  # In one step; an empty folder there is replaced.
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return folder
+
+
+def _umask() -> int:
+    """The process's mask of new files' permissions, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def read(path: Path) -> Recorded:
     """The episodes of a folder in Minari's layout, or of a NumPy archive.
 
     Raises:
-        ConfigError: nothing there, a foreign or damaged file, no episode, or numbers that are not finite.
+        ConfigError: nothing there, a foreign or damaged file, no episode, numbers that are not finite, or actions
+            outside [-1, 1].
     """
     path = path.expanduser().resolve()
     if not path.exists():
@@ -110,6 +137,9 @@ def read(path: Path) -> Recorded:
             value = getattr(episode, name)
             if value is not None and not np.isfinite(value).all():
                 raise ConfigError(f"data={path}: episode {number} has {name} that are not finite")
+        most = float(np.abs(episode.action).max())
+        if most > 1:
+            raise ConfigError(f"data={path}: episode {number} has actions up to {most:g}; scale them to [-1, 1]")
     return recorded
 
 
@@ -180,26 +210,32 @@ def _of_minari(found: Mapping[str, Any], folder: Path) -> Episode:
 
 
 def _typed(values: np.ndarray) -> np.ndarray:
-    """Bytes of pictures stay bytes; numbers become float32."""
-    return values if values.dtype == np.uint8 else values.astype(np.float32)
+    """Bytes of pictures stay bytes; numbers become float32, those beyond its range infinite."""
+    with np.errstate(over="ignore"):
+        return values if values.dtype == np.uint8 else values.astype(np.float32)
 
 
 def _read_archive(path: Path) -> Recorded:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+            found = {name: np.asarray(archive[name]) for name in archive.files}
+    except Exception:  # NumPy, zipfile and zlib raise many kinds.
         raise ConfigError(f"data={path}: no NumPy archive (.npz), and no folder in Minari's layout") from None
     missing = [name for name in ("observations", "actions", "terminals") if name not in found]
     if missing:
         raise ConfigError(f"data={path}: no {', '.join(missing)} in it; found {', '.join(found) or 'nothing'}")
-    obs, action = found["observations"], np.asarray(found["actions"], np.float32)
-    ends = np.asarray(found["terminals"]).ravel() > 0
-    if "timeouts" in found:
-        ends = ends | (np.asarray(found["timeouts"]).ravel() > 0)
-    if obs.ndim < 2 or action.ndim != 2 or not len(obs) == len(action) == len(ends):
-        told = f"observations {obs.shape}, actions {action.shape}, terminals {ends.shape}"
+    read_ = {name: found[name] for name in ("observations", "actions", "terminals", "timeouts") if name in found}
+    for name, values in read_.items():
+        if values.dtype.kind not in "fiub":
+            raise ConfigError(f"data={path}: its {name} are {values.dtype}; numbers wanted")
+    obs, action = read_["observations"], _typed(read_["actions"].astype(np.float64))
+    ended = [read_[name].ravel() for name in ("terminals", "timeouts") if name in read_]
+    if obs.ndim < 2 or action.ndim != 2 or any(len(one) != len(obs) for one in (action, *ended)):
+        told = ", ".join(f"{name} {values.shape}" for name, values in read_.items())
         raise ConfigError(f"data={path}: {told}: (N, D), (N, A) and (N,) wanted")
+    if not all(np.isfinite(one).all() for one in ended):
+        raise ConfigError(f"data={path}: its terminals or timeouts are not finite")
+    ends = np.any([one > 0 for one in ended], axis=0)
     cuts = np.flatnonzero(ends) + 1
     rows = np.split(np.arange(len(obs)), cuts[cuts < len(obs)])
     flat = _typed(obs.reshape(len(obs), -1))

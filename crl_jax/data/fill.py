@@ -18,8 +18,11 @@ import numpy as np
 
 from crl_jax import loop
 from crl_jax.config import Config, ConfigError
-from crl_jax.data.episodes import SETTINGS, Episode, Recorded, read
+from crl_jax.data.episodes import Episode, Recorded, read, settings
 from envs_mjx.base import GoalEnv
+
+FULL = 0.02
+"""Share of the ring's filled rows that must be recorded transitions: sampling draws a row until it is one."""
 
 
 def columns(episodes: Sequence[Episode], num_envs: int) -> list[list[int]]:
@@ -60,9 +63,9 @@ def check(config: Config, env: GoalEnv, recorded: Recorded) -> None:
         ConfigError: sizes, settings of the environment, room in the ring, in one line.
     """
     path, spec, train = Path(config.train.data), env.spec, config.train
-    for name in SETTINGS:
-        told, mine = recorded.about.get(name), getattr(config.env, name)
-        if told is not None and told != mine and name != "goal":
+    for name, mine in settings(config.env).items():
+        told = recorded.about.get(name)
+        if None not in (told, mine) and told != mine:
             raise ConfigError(f"data={path}: recorded with {name}={told!r}, the run has {mine!r}; make them equal")
     first = recorded.episodes[0]
     sizes = {"observations": (first.obs.shape[1], spec.obs_size), "actions": (first.action.shape[1], spec.action_size)}
@@ -80,6 +83,11 @@ def check(config: Config, env: GoalEnv, recorded: Recorded) -> None:
             f"replay_capacity={train.replay_capacity}: the data take {rows * config.env.num_envs} transitions of room;"
             f" nearest: {rows * config.env.num_envs}"
         )
+    kept, places = sum(len(one.action) for one in recorded.episodes), rows * config.env.num_envs
+    if kept < FULL * places:
+        fewer = max(1, min(len(recorded.episodes), config.env.num_envs - 1))
+        told = f"the data's {kept:,} transitions are lost among {places:,} places of the ring"
+        raise ConfigError(f"num_envs={config.env.num_envs}: {told}; nearest: {fewer}, or record more")
 
 
 def _hint(name: str) -> str:

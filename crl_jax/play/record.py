@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 
-import envs_mjx
 from crl_jax import data
-from crl_jax.config import EnvConfig
+from crl_jax.config import ConfigError, EnvConfig
 from crl_jax.play.policy import Trained
+from crl_jax.scale.memory import FLOAT, available, gib
 from crl_jax.trainer import make_env
 from envs_mjx import film
-from envs_mjx.base import GoalEnv, State
+from envs_mjx.base import EnvSpec, GoalEnv, State
 from envs_mjx.pictures.pictured import Pictured
 
 AT_ONCE = 50
@@ -46,10 +48,15 @@ def record(
         the folder, and the share of episodes in success at their end.
 
     Raises:
-        ConfigError, EnvError: a bad setting, or `out` is taken.
+        ConfigError, EnvError: a bad setting, `out` is taken, or no room for the episodes.
     """
     out = data.check_new(out)
+    if isinstance(policy, Trained) and policy.aligned is not None:
+        raise ConfigError(
+            f"policy={policy.folder}: it learned several tasks and sees padded observations; take another"
+        )
     env = make_env(config, min(episodes, AT_ONCE))
+    _check_room(env.spec, episodes, out)
     generator, played = np.random.default_rng(seed), []
     for batch in range(-(-episodes // env.num_envs)):
         played += _play(env, policy, noise, jax.random.fold_in(jax.random.PRNGKey(seed), batch), generator)
@@ -62,11 +69,25 @@ def record(
         "noise": noise,
         "seed": seed,
         "horizon": env.spec.horizon * env.spec.action_repeat,
-        **{name: getattr(config, name) for name in data.episodes.SETTINGS},
-        "goal": envs_mjx.contract_of(config.task, config.goal),
+        **data.settings(config),
     }
     share = float(np.mean([one.success[-1] for one in played if one.success is not None]))
     return data.write(out, played, env.spec, about), share
+
+
+def _check_room(spec: EnvSpec, episodes: int, out: Path) -> None:
+    """Refuse what fits neither memory nor disk; all episodes are kept until they are written.
+
+    Raises:
+        ConfigError: with the bytes, and how many episodes fit.
+    """
+    row = spec.obs_size * (1 if spec.picture else FLOAT) + spec.action_size * FLOAT
+    each = (spec.horizon + 1) * row
+    above = next(parent for parent in out.parents if parent.exists())
+    room = min(available() or math.inf, shutil.disk_usage(above).free)
+    if 2 * episodes * each > room:  # Minari makes a copy of what it writes.
+        told = f"they take {gib(2 * episodes * each)}, {gib(int(room))} are free"
+        raise ConfigError(f"episodes={episodes}: {told}; nearest: {int(room / 2 / each)}")
 
 
 def _play(

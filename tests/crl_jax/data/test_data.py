@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zipfile
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from crl_jax.experience import buffer
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import read_metrics
 from crl_jax.train import train
-from crl_jax.trainer import build
+from crl_jax.trainer import build, make_env
 
 TASK, HORIZON = "point_U", 12
 SMALL = {
@@ -128,6 +129,15 @@ GOOD = {"observations": np.zeros((6, 5)), "actions": np.zeros((6, 2)), "terminal
         ({"actions": np.zeros((5, 2))}, r"actions \(5, 2\)"),
         ({"terminals": np.ones(6)}, "no episode with at least one action"),
         ({"terminals": None}, "no terminals in it; found observations, actions"),
+        ({"terminals": np.full(6, np.nan)}, "its terminals or timeouts are not finite"),
+        ({"timeouts": np.zeros(7)}, r"timeouts \(7,\): "),
+        ({"actions": np.full((6, 2), 1.5)}, r"episode 0 has actions up to 1.5; scale them to \[-1, 1\]"),
+        ({"actions": np.full((6, 2), "left")}, "its actions are <U4; numbers wanted"),
+        ({"observations": np.full((6, 5), "seen")}, "its observations are <U4; numbers wanted"),
+        ({"observations": np.full((6, 5), 1j)}, "its observations are complex128; numbers wanted"),
+        ({"observations": np.zeros((6, 5), "datetime64[s]")}, "its observations are datetime64"),
+        ({"observations": np.full((6, 5), 1e300)}, "episode 0 has obs that are not finite"),
+        ({"terminals": np.full(6, "end")}, "its terminals are <U3; numbers wanted"),
     ],
 )
 def test_a_bad_archive_is_refused_in_one_line(tmp_path: Path, changes: dict, told: str) -> None:
@@ -144,7 +154,17 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path, recording: Path) 
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "metadata.json").write_text((recording / "metadata.json").read_text())
     (tmp_path / "cut" / "main_data.hdf5").write_bytes(b"\x00" * 100)
-    found = {"a.npz": "no NumPy archive", "empty": "no dataset", "cut": "cannot be read", "none": "no such file"}
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    np.savez_compressed(tmp_path / "damaged.npz", **{**GOOD, "observations": np.random.default_rng(0).random((60, 5))})
+    bytes_ = bytearray((tmp_path / "damaged.npz").read_bytes())
+    bytes_[200:400] = bytes(200)
+    (tmp_path / "damaged.npz").write_bytes(bytes_)
+    with zipfile.ZipFile(tmp_path / "members.npz", "w") as archive:
+        for name in GOOD:
+            archive.writestr(name, "no array")
+    found = {name: "no NumPy archive" for name in ("a.npz", "array.npy", "damaged.npz")}
+    found |= {"members.npz": "(no NumPy archive|numbers wanted)"}
+    found |= {"empty": "no dataset", "cut": "cannot be read", "none": "no such file"}
     for name, told in found.items():
         with pytest.raises(ConfigError, match=told) as caught:
             data.read(tmp_path / name)
@@ -156,6 +176,10 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path, recording: Path) 
     [
         ({"task": "reach", "physics": "c"}, "recorded with task='point_U', the run has 'reach'"),
         ({"action_repeat": 2}, "recorded with action_repeat=1, the run has 2"),
+        (
+            {"num_envs": 128, "unroll_length": 100, "replay_capacity": 25_600},
+            r"120 transitions are lost among 12,800",
+        ),
         ({"replay_capacity": 100}, "replay_capacity=100: the data take 160 transitions of room; nearest: 160"),
         ({"data": "", "offline": True}, "offline=True: needs recorded trajectories"),
         ({"method": "sac", "actor_goals": "future", "actor_average": 0.0}, "method='sac'"),
@@ -165,6 +189,52 @@ def test_a_run_that_does_not_fit_its_data_is_refused(tmp_path: Path, recording: 
     with pytest.raises(ConfigError, match=told):
         train(small(tmp_path, **{"data": str(recording), **changes}), console=False)
     assert not any(tmp_path.glob("*/checkpoints/*"))
+
+
+def test_data_of_another_goal_contract_or_camera_are_refused(tmp_path: Path) -> None:
+    """Both may have the same sizes, so that only what the data say of themselves tells them apart."""
+    recorded = [data.Episode(np.zeros((3, 25), np.float32), np.zeros((2, 4), np.float32), np.zeros(6, np.float32))]
+    config = with_overrides(PRESETS["fetch_cpu"], physics="c", data=str(tmp_path), num_envs=1, unroll_length=3)
+    env = make_env(config.env, 1)
+    fill.check(config, env, data.Recorded(recorded, data.settings(config.env)))
+    seen = with_overrides(PRESETS["pixels_cpu"], physics="c", data=str(tmp_path))
+    for run, name, value in (
+        (config, "goal", "hand_object"),
+        (config, "control", "waypoint"),
+        (seen, "camera", "external_camera_0"),
+    ):
+        with pytest.raises(ConfigError, match=f"recorded with {name}='{value}', the run has"):
+            fill.check(run, env, data.Recorded(recorded, {**data.settings(run.env), name: value}))
+
+
+def test_a_recording_leaves_the_folders_of_others_alone_and_needs_a_place_that_can_be_written(
+    tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("")
+    command = ["record", TASK, "--policy", "random", "--episodes", "1", "--horizon", "4", "--out"]
+    assert cli.main(PRESETS, [*command, str(tmp_path / "out")]) == 0
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "out", "out.partial"]
+    assert (tmp_path / "out.partial" / "notes.txt").read_text() == "mine"
+    capsys.readouterr()
+    assert cli.main(PRESETS, [*command, str(tmp_path / "file" / "x")]) == 2
+    assert f"{tmp_path / 'file'} is no folder that can be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--camera", "topview"], "camera=topview: does not apply: it is for --obs pixels alone"),
+        (["--episodes", "5000000000000"], "free; nearest: "),
+    ],
+)
+def test_a_recording_that_cannot_be_is_refused_before_anything_is_played(
+    tmp_path: Path, capsys, options: list[str], told: str
+) -> None:
+    assert cli.main(PRESETS, ["record", TASK, "--policy", "random", "--out", str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1 and not any(tmp_path.iterdir())
 
 
 def ring_of(config: Config, recorded: data.Recorded) -> buffer.Ring:
