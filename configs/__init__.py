@@ -122,7 +122,7 @@ PRESETS["pointmaze_cpu"] = with_overrides(
 PRESETS["pixels_cpu"] = Config(
     env=EnvConfig(task="FetchReach", num_envs=64, obs="pixels"),
     network=NetworkConfig(width=128, critic_depth=2, actor_depth=2, channels=32),
-    agent=AgentConfig(discount=0.9, alpha_lr=1e-2, actor_goals="mixed", actor_average=0.99),
+    agent=AgentConfig(discount=0.9, alpha_lr=1e-2, actor_goals="mixed", actor_average=0.997),
     train=TrainConfig(
         total_env_steps=100_000,
         unroll_length=5,

@@ -19,7 +19,7 @@ LINK, MOCAP = "robot0:gripper_link", "robot0:mocap"
 FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")
 """In the order of the joints; actuators have the other order."""
 OBJECT_JOINT = "object0:joint"
-_EYE, _AXES = (2.3, 0.0, 1.15), (0.75, 0.95, 0.0, -0.57, 0.45, 1.465)
+_EYE, _AXES = (1.865, 0.34, 0.865), (0.75, 0.95, 0.0, -0.57, 0.45, 1.465)
 _TO_TABLE = np.array([-0.498, 0.005, -0.431])
 """Metres by which the official `_env_setup` moves the gripper; it then steps ten times."""
 
@@ -54,7 +54,7 @@ def assets() -> Path:
 def settled(task: FetchTask) -> Settled:
     """The scene of a task after the official `_env_setup`."""
     spec = mujoco.MjSpec.from_file(str(assets() / "fetch" / task.file))
-    spec.worldbody.add_camera(name=CAMERA, pos=_EYE, xyaxes=_AXES, fovy=33)
+    spec.worldbody.add_camera(name=CAMERA, pos=_EYE, xyaxes=_AXES, fovy=60)
     model = spec.compile()
     data = mujoco.MjData(model)
     for index, place in enumerate(task.base):

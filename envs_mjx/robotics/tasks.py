@@ -8,8 +8,8 @@ VERSION, ENGINES = 4, ("c", "warp")
 HORIZON, RADIUS, SUBSTEPS = 50, 0.05, 20
 """Env steps of an episode; metres within which the goal counts as reached; substeps (2 ms) of an env step."""
 CAMERA = "table"
-"""Our own camera: looks at the table from the side on which the robot does not stand. From nearer, the gripper can
-leave the picture, where nothing tells it the way back."""
+"""Our own camera: looks at the table from the side on which the robot does not stand. It is near, with a wide view: how
+far away the gripper is shows in its size, and yet it hardly ever leaves the picture."""
 RISE = 0.45
 """Metres: targets in the air are up to this much above the table."""
 OPEN = 0.1
