@@ -302,12 +302,11 @@ class Config:
         agent, explore = self.agent, self.explore
         if self.env.obs == "state":
             require(agent.crop == 0, "crop", agent.crop, "only pictures can be cropped; take 0, or --obs pixels")
-            usual_channels, given = NetworkConfig.channels, self.network.channels
-            told = f"only pictures are read by convolutions; take {usual_channels}, or --obs pixels"
-            require(given == usual_channels, "channels", given, told)
             for name in ("picture_size", "camera"):
                 given, usual = getattr(self.env, name), getattr(EnvConfig, name)
                 require(given == usual, name, given, f"is for pictures alone; take {usual!r}, or --obs pixels")
+            channels, usual = self.network.channels, NetworkConfig.channels
+            require(channels == usual, "channels", channels, f"is for pictures alone; take {usual}, or --obs pixels")
             return
         most = self.env.picture_size // 4
         require(agent.crop <= most, "crop", agent.crop, f"at most a quarter of picture_size; nearest: {most}")

@@ -66,6 +66,9 @@ def test_the_ring_keeps_bytes_and_no_picture_twice(tmp_path: Path, actor_goals: 
         ({"mask": "same_goal"}, "mask='same_goal': obs='pixels'"),
         ({"obs": "state", "crop": 0}, "picture_size=16: is for pictures alone"),
         ({"obs": "state"}, "crop=2: only pictures can be cropped"),
+        ({"obs": "state", "crop": 0, "picture_size": 64, "channels": 8}, "channels=8: is for pictures alone; take 64"),
+        ({"crop": 5}, "crop=5: at most a quarter of picture_size; nearest: 4"),
+        ({"channels": 1}, "channels=1: must be at least 2; nearest: 2"),
         ({"picture_size": 4}, "picture_size=4: must lie between 16 and 512"),
         (
             {"method": "td3", "actor_goals": "future", "actor_average": 0.0, "crop": 0, "alpha_lr": 3e-4},
