@@ -34,9 +34,9 @@ FLOORS: dict[str, list[str]] = {
     ],
     "envs_mjx": [
         "base",
-        "aligned mazes physics repeated",
-        "pictures",
-        "locomotion metaworld robotics",
+        "aligned mazes physics",
+        "control pictures",
+        "locomotion metaworld repeated robotics",
         "registry",
         "adaptors film",
         "brax_env",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -169,35 +170,15 @@ def record(
     """
     import sys
 
-    from crl_jax.config import EnvConfig
-    from crl_jax.play import render as films
     from crl_jax.play.record import record as play
-    from envs_mjx import film
 
     console = Console()
     _positive(episodes=episodes)
     _seed(seed)
     require(noise >= 0, "noise", noise, "must be 0 or more")
-    acts: str | Trained = policy
-    asked: dict[str, Any] = {
-        "goal": goal,
-        "action_repeat": action_repeat,
-        "control": control,
-        "horizon": horizon,
-        "physics": physics,
-        "obs": obs,
-        "picture_size": picture_size,
-        "camera": camera,
-    }
-    if policy in film.POLICIES:
-        film.policy_of(task, policy)
-        if obs != "pixels":
-            films.refuse({"picture_size": picture_size, "camera": camera}, "it is for --obs pixels alone")
-        given: dict[str, Any] = {"goal": "auto", **{name: value for name, value in asked.items() if value is not None}}
-        config = EnvConfig(task, episodes, **given)
-    else:
-        films.refuse(asked, "a run is recorded with its own settings")
-        config, acts = _learned(policy, task, console)
+    asked = {"goal": goal, "action_repeat": action_repeat, "control": control, "horizon": horizon}
+    seen = {"obs": obs, "picture_size": picture_size, "camera": camera}
+    config, acts = _recorded(task, policy, episodes, {**asked, "physics": physics, **seen}, console)
     config.validate()
     command = " ".join(["crl", *sys.argv[1:]])
     with doing(f"{episodes} episodes of {task} ...", console) as told:
@@ -208,17 +189,32 @@ def record(
     return 0
 
 
-def _learned(policy: str, task: str, console: Console) -> tuple[EnvConfig, Trained]:
-    """The environments and the policy of a run of `task`.
+def _recorded(
+    task: str, policy: str, episodes: int, asked: Mapping[str, Any], console: Console
+) -> tuple[EnvConfig, str | Trained]:
+    """The environments to record, and the policy: its name, or that of a run with the run's own environments.
+
+    Args:
+        asked: fields of the environments; None where the option was not given.
 
     Raises:
-        ConfigError: no such folder, or the run learned another task. CheckpointError: no run or checkpoint there.
+        ConfigError: no such policy, the run learned another task, or an option that would not be read.
+        CheckpointError: no run or checkpoint there.
     """
-    from crl_jax.config import ConfigError
+    from crl_jax.config import ConfigError, EnvConfig
     from crl_jax.play import policy as policies
+    from crl_jax.play import render as films
+    from envs_mjx import film
 
+    if policy in film.POLICIES:
+        film.policy_of(task, policy)
+        if asked["obs"] != "pixels":
+            films.refuse({name: asked[name] for name in ("picture_size", "camera")}, "it is for --obs pixels alone")
+        given: dict[str, Any] = {"goal": "auto", **{name: value for name, value in asked.items() if value is not None}}
+        return EnvConfig(task, episodes, **given), policy
     if not Path(policy).is_dir():
         raise ConfigError(f"policy={policy!r}: scripted, random, or the folder of a run wanted")
+    films.refuse(asked, "a run is recorded with its own settings")
     with doing("Loading the policy ...", console):
         trained = policies.load(Path(policy))
     config = trained.config.env
