@@ -30,6 +30,7 @@ from crl_jax.config import (
 from crl_jax.config.continual import ContinualConfig
 from crl_jax.config.sequence import SequenceConfig, TasksConfig, of_tasks, resolved
 from crl_jax.play import policy
+from crl_jax.play.record import record
 from crl_jax.report import scores
 from crl_jax.runs.loggers import read_metrics
 from crl_jax.scale.programs import Programs
@@ -170,7 +171,7 @@ def test_train_names_the_command_that_resumes_a_sequence(finished: Path, capsys)
 
 
 @pytest.mark.slow
-def test_a_policy_of_a_sequence_is_scored_in_the_official_package_and_filmed() -> None:
+def test_a_policy_of_a_sequence_is_scored_in_the_official_package_and_filmed_but_not_recorded(tmp_path: Path) -> None:
     config = with_overrides(PRESETS["continual_cpu"], width=8, num_envs=8)
     padded = align([envs_mjx.make(task, 1, goal="auto") for task in ("push", "door-open")])[1].spec
     agent = agents.make(config, padded)
@@ -179,6 +180,8 @@ def test_a_policy_of_a_sequence_is_scored_in_the_official_package_and_filmed() -
     )
     assert policy.score_official(trained, 1, seed=0)["episodes"] == 1
     assert policy.pictures(trained, 1, 0, (64, 48), every=50).shape == (3, 48, 64, 3)
+    with pytest.raises(ConfigError, match="it learned several tasks and sees padded observations"):
+        record(tmp_path / "data", trained.config.env, trained, 1, 0.0, 0, "")
 
 
 @pytest.mark.slow

@@ -81,3 +81,11 @@ def test_a_sheet_has_every_picture_over_its_name() -> None:
         top, left = index // 3 * (20 + film._LABEL), index % 3 * 60
         assert (paper[top : top + 20, left : left + 60] == 50 * index).all()
         assert (paper[top + 20 : top + 20 + film._LABEL, left : left + 60] < 128).any() == bool(name)
+
+
+def test_a_camera_that_a_film_would_not_use_is_refused() -> None:
+    for task, told in (("point_U", "films of this task have one view; leave it out"), ("reach", "camera='nowhere'")):
+        env = envs_mjx.make(task, 1, physics="c")
+        film.check_camera(env, film.CLOSE)
+        with pytest.raises(EnvError, match=told):
+            film.check_camera(env, "nowhere")
