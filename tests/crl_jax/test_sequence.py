@@ -30,7 +30,7 @@ from crl_jax.config import (
 from crl_jax.config.continual import ContinualConfig
 from crl_jax.config.sequence import SequenceConfig, TasksConfig, of_tasks, resolved
 from crl_jax.play import policy
-from crl_jax.play.record import record
+from crl_jax.play import record as recording
 from crl_jax.report import scores
 from crl_jax.runs.loggers import read_metrics
 from crl_jax.scale.programs import Programs
@@ -181,7 +181,7 @@ def test_a_policy_of_a_sequence_is_scored_in_the_official_package_and_filmed_but
     assert policy.score_official(trained, 1, seed=0)["episodes"] == 1
     assert policy.pictures(trained, 1, 0, (64, 48), every=50).shape == (3, 48, 64, 3)
     with pytest.raises(ConfigError, match="it learned several tasks and sees padded observations"):
-        record(tmp_path / "data", trained.config.env, trained, 1, 0.0, 0, "")
+        recording.record(tmp_path / "data", trained.config.env, trained, 1, 0.0, 0, "")
 
 
 @pytest.mark.slow
