@@ -1,0 +1,142 @@
+"""What a GPU would launch for an SGD update, counted on a machine without one (`python -m benchmarks.kernels`).
+
+XLA compiles the update for a named GPU ahead of time; the extra cuda13 must be installed, no driver is needed. Each
+depth is compiled in a process of its own. At these sizes an update takes as long as its launches: about 2 us each.
+
+Writes results/kernels.json.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from benchmarks import common, hlo
+from crl_jax.cli.options import script
+from crl_jax.cli.progress import doing
+from crl_jax.config import ConfigError
+
+TARGETS = Path(__file__).parent / "targets"
+"""Descriptions of GPUs as XLA has them (xla/backends/gpu/target_config), one for each name."""
+LAUNCH = 2e-6
+"""Seconds of a launch: the published hours of an A100 (arXiv:2503.14858) fit 1.8 to 2.1 us."""
+LIMIT = 3600.0
+"""Seconds that a process may take."""
+ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}
+"""For a process that compiles: no GPU is looked for, and no driver."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compiled."""
+
+    depths: tuple[int, ...] = (4, 16, 64, 256, 1024)
+    """Depths of critic and actor; the actor's is at most 512, as in the scaling paper."""
+    width: int = 256
+    """Units of every hidden layer."""
+    batch_size: int = 512
+    """Rows of a batch."""
+    unroll: int = 1
+    """Blocks in one step of the scan over blocks."""
+    gpu: Literal["h200"] = "h200"
+    """GPU to compile for."""
+
+
+def require_cuda() -> None:
+    """Raises ConfigError where XLA's compiler for CUDA is not installed."""
+    if importlib.util.find_spec("jax_plugins") is None or importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+        raise ConfigError("kernels: XLA's compiler for CUDA is not installed; pip install 'crl-jax[cuda13]'")
+
+
+def _quiet() -> None:
+    """No traceback about the CUDA profiler, which is missed where there is no driver."""
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.CRITICAL)
+
+
+def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
+    """`function` compiled for a GPU that need not be there. Its first argument is donated."""
+    import jax
+    from jax.experimental import topologies
+    from jax.sharding import SingleDeviceSharding
+
+    described = (TARGETS / f"{gpu}.txtpb").read_text()
+    there = topologies.get_topology_desc(topology_name=gpu, platform="cuda", target_config=described, topology="1x1x1")
+    placed = SingleDeviceSharding(there.devices[0])
+    arguments = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes)
+    return jax.jit(function, donate_argnums=0).lower(*arguments).compile()
+
+
+def measure(depth: int, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
+    """Launches, bytes and memory of one update."""
+    _quiet()
+    import jax
+    import jax.numpy as jnp
+
+    from configs import PRESETS
+    from crl_jax.agents import crl
+    from crl_jax.config import with_overrides
+    from crl_jax.types import Batch
+    from envs_mjx.base import EnvSpec
+
+    obs, goal, action = 17, 6, 4  # as push
+    spec = EnvSpec(obs, goal, action, 30, jnp.zeros(obs), jnp.ones(obs), jnp.zeros(goal), jnp.ones(goal))
+    config = with_overrides(
+        PRESETS["metaworld_gpu"], width=width, critic_depth=depth, actor_depth=min(depth, 512), unroll=unroll
+    )
+    agent = crl.make(config.agent, config.network, spec)
+    key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
+
+    def blank() -> Batch:
+        rows = {"obs": obs, "action": action, "goal": goal, "commanded": goal}
+        numbers = {name: jnp.zeros((batch_size, size)) for name, size in rows.items()}
+        whole = {name: jnp.zeros(batch_size, jnp.int32) for name in ("env", "episode", "offset")}
+        return Batch(next_obs=numbers["obs"], **numbers, **whole)
+
+    began = time.perf_counter()
+    made = compiled(gpu, agent.update, jax.eval_shape(agent.init, key), jax.eval_shape(blank), key)
+    found, memory = hlo.launches(made.as_text()), made.memory_analysis()
+    return {
+        "launches": found.total,
+        "kinds": dict(found.kinds),
+        "endless_loops": found.endless,
+        "temporaries_bytes": int(memory.temp_size_in_bytes),
+        "arguments_bytes": int(memory.argument_size_in_bytes),
+        "compile_seconds": time.perf_counter() - began,
+    }
+
+
+def main(settings: Settings) -> None:
+    """Count, print, write results/kernels.json."""
+    require_cuda()
+    _quiet()
+    console, rows = Console(stderr=True), []
+    shared = {name: value for name, value in asdict(settings).items() if name != "depths"}
+    for depth in settings.depths:
+        with doing(f"depth {depth}: compiling for {settings.gpu} ...", console):
+            rows.append(common.fresh_process("benchmarks.kernels", {"depth": depth, **shared}, LIMIT, **ENVIRONMENT))
+    titles = ["depth", "launches", "gemms", "fusions", f"ms at {1e6 * LAUNCH:.0f} us", "MB temporary"]
+    table = [[str(row["depth"]), *_told(row)] for row in rows]
+    common.publish("kernels", titles, table, rows, asdict(settings))
+
+
+def _told(row: dict[str, Any]) -> list[str]:
+    if "not_measured" in row:
+        return [str(row["not_measured"])] + [""] * 4
+    kinds = row["kinds"]
+    return [
+        f"{row['launches']:,}",
+        f"{kinds.get('gemm', 0):,}",
+        f"{kinds.get('fusion', 0):,}",
+        f"{1e3 * LAUNCH * row['launches']:.2f}",
+        f"{row['temporaries_bytes'] / 1e6:,.1f}",
+    ]
+
+
+if __name__ == "__main__" and not common.serve(measure):
+    script(main, Settings, __doc__)

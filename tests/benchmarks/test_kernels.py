@@ -1,0 +1,70 @@
+"""Launches of a compiled GPU program: counted in a text whose launches are known, and kept from growing."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import common, hlo, kernels
+from crl_jax.config import ConfigError
+
+TEXT = """HloModule small
+
+%fused (p: f32[4]) -> f32[4] {
+  %p = f32[4]{0} parameter(0)
+  ROOT %n = f32[4]{0} negate(%p)
+}
+
+%body (t: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %t = (s32[], f32[4]{0}) parameter(0)
+  %x = f32[4]{0} get-tuple-element(%t), index=1
+  %i = s32[] get-tuple-element(%t), index=0
+  %f = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused
+  %g = (f32[4]{0}, s8[16]{0}) custom-call(%f), custom_call_target="__cublas$gemm"
+  %y = f32[4]{0} get-tuple-element(%g), index=0
+  ROOT %r = (s32[], f32[4]{0}) tuple(%i, %y)
+}
+
+%condition (t.1: (s32[], f32[4])) -> pred[] {
+  %t.1 = (s32[], f32[4]{0}) parameter(0)
+  ROOT %c = pred[] constant(true)
+}
+
+%few (a: f32[4]) -> f32[4] {
+  ROOT %a = f32[4]{0} parameter(0)
+}
+
+%many (b: f32[4]) -> f32[4] {
+  %b = f32[4]{0} parameter(0)
+  %k = f32[4]{0} copy(%b)
+  ROOT %h = f32[4]{0} fusion(%k), kind=kLoop, calls=%fused
+}
+
+ENTRY %main (q: (s32[], f32[4])) -> f32[4] {
+  %q = (s32[], f32[4]{0}) parameter(0)
+  %w = (s32[], f32[4]{0}) while(%q), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %v = (s32[], f32[4]{0}) while(%w), condition=%condition, body=%body
+  %z = f32[4]{0} get-tuple-element(%v), index=1
+  %j = s32[] get-tuple-element(%v), index=0
+  ROOT %o = f32[4]{0} conditional(%j, %z, %z), branch_computations={%few, %many}
+}
+"""
+
+
+def test_launches_are_counted_through_loops_and_branches() -> None:
+    """Six trips of a fusion and a product; of the branches the one with a copy and a fusion."""
+    found = hlo.launches(TEXT)
+    assert found.kinds == {"fusion": 7, "gemm": 6, "copy": 1} and found.total == 14
+    assert found.endless == 1
+
+
+def test_without_the_compiler_one_line_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^kernels: .*pip install 'crl-jax\[cuda13\]'$"):
+        kernels.main(kernels.Settings())
+
+
+@pytest.mark.skipif(kernels.importlib.util.find_spec("jax_plugins") is None, reason="the extra cuda13 is not installed")
+def test_an_update_launches_no_more_than_it_did() -> None:
+    case = {"depth": 4, "width": 256, "batch_size": 512, "unroll": 1, "gpu": "h200"}
+    found = common.fresh_process("benchmarks.kernels", case, 600, **kernels.ENVIRONMENT)
+    assert found["launches"] <= 333 and found["endless_loops"] == 0
