@@ -17,9 +17,9 @@ from envs_mjx.base import EnvError
 from envs_mjx.physics.base import MocapControl, WeldControl
 
 CONTROLS = ("hold", "waypoint")
-SHARE = 0.25
-"""Share of the way to its place that an env step's action moves the hand, where that is within reach: a proportional
-controller of 25 / m, as Meta-World's scripted policies have (`metaworld/policies/policy.py`, `move`)."""
+GAIN = 25.0
+"""1 / m: action of an env step per metre that the hand is away from its place, as Meta-World's scripted policies have it
+(`metaworld/policies/policy.py`, `move`)."""
 
 
 class Control(Protocol):
@@ -66,8 +66,8 @@ class Waypoint:
         return jnp.concatenate([place, action[..., 3:]], axis=-1)
 
     def act(self, obs: jax.Array, aim: jax.Array) -> jax.Array:
-        towards = SHARE / self.step * (aim[..., :3] - obs[..., :3])
-        return jnp.concatenate([jnp.clip(towards, -1.0, 1.0), aim[..., 3:]], axis=-1)
+        towards = jnp.clip(GAIN * (aim[..., :3] - obs[..., :3]), -1.0, 1.0)
+        return jnp.concatenate([towards, aim[..., 3:]], axis=-1)
 
 
 def make_control(name: str, env: Any, repeat: int) -> Control:
