@@ -9,7 +9,6 @@ Writes results/kernels.json.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmarks import common, hlo
 from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
 from crl_jax.config import ConfigError
+from crl_jax.scale.machine import tell_plugins_in_one_line
 
 TARGETS = Path(__file__).parent / "targets"
 """Descriptions of GPUs as XLA has them (xla/backends/gpu/target_config), one for each name."""
@@ -54,11 +54,6 @@ def require_cuda() -> None:
         raise ConfigError("kernels: XLA's compiler for CUDA is not installed; pip install 'crl-jax[cuda13]'")
 
 
-def _quiet() -> None:
-    """No traceback about the CUDA profiler, which is missed where there is no driver."""
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.CRITICAL)
-
-
 def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
     """`function` compiled for a GPU that need not be there. Its first argument is donated."""
     import jax
@@ -74,7 +69,7 @@ def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
 
 def measure(depth: int, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
     """Launches, bytes and memory of one update."""
-    _quiet()
+    tell_plugins_in_one_line()
     import jax
     import jax.numpy as jnp
 
@@ -114,7 +109,6 @@ def measure(depth: int, width: int, batch_size: int, unroll: int, gpu: str) -> d
 def main(settings: Settings) -> None:
     """Count, print, write results/kernels.json."""
     require_cuda()
-    _quiet()
     console, rows = Console(stderr=True), []
     shared = {name: value for name, value in asdict(settings).items() if name != "depths"}
     for depth in settings.depths:

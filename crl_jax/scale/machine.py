@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
@@ -22,6 +23,22 @@ _REFUSED = {
 }
 
 
+def tell_plugins_in_one_line() -> None:
+    """From now on a plugin of JAX that does not start, as CUDA's without a driver, is told in one line."""
+    logger = logging.getLogger("jax._src.xla_bridge")
+    if _in_one_line not in logger.filters:
+        logger.addFilter(_in_one_line)
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """A filter of `logging` that shortens; it drops nothing."""
+    if record.exc_info and record.exc_info[1] and "plugin configuration error" in record.getMessage():
+        record.msg = f"a plugin of JAX does not start here: {' '.join(str(record.exc_info[1]).split())}"
+        record.args, record.exc_info, record.exc_text = (), None, None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 def check_jax() -> None:
     """Initialise JAX's devices, and refuse settings of JAX with which nothing here works.
 
@@ -30,6 +47,7 @@ def check_jax() -> None:
     """
     import jax
 
+    tell_plugins_in_one_line()
     config: Any = jax.config
     for name, reason in _REFUSED.items():
         if getattr(config, name):
@@ -46,6 +64,7 @@ def machine() -> dict[str, Any]:
     """Processor, cores, load, devices and versions; initialises JAX's devices."""
     import jax
 
+    tell_plugins_in_one_line()
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

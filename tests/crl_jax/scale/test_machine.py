@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import jax
 import pytest
 
 import envs_mjx
+from crl_jax.scale.machine import tell_plugins_in_one_line
 from tests import ROOT
 
 REFUSED = {
@@ -40,3 +42,19 @@ def test_environments_take_keys_of_both_kinds() -> None:
 def test_engine_c_refuses_64_bit_in_one_line() -> None:
     with jax.enable_x64(True), pytest.raises(envs_mjx.EnvError, match=r"^physics='c': .* unset JAX_ENABLE_X64$"):
         envs_mjx.make("reach", 2, physics="c")
+
+
+def test_a_plugin_that_does_not_start_is_told_in_one_line(caplog) -> None:
+    """As JAX logs it where there is no driver: an error with a traceback of twenty lines."""
+    tell_plugins_in_one_line()
+    tell_plugins_in_one_line()
+    logger = logging.getLogger("jax._src.xla_bridge")
+    try:
+        raise RuntimeError("Unable to load cuPTI.\nIs it installed?")
+    except RuntimeError:
+        logger.exception("Jax plugin configuration error: %s", "xla_cuda13")
+        logger.exception("something else")
+    told, other = caplog.records
+    assert told.getMessage() == "a plugin of JAX does not start here: Unable to load cuPTI. Is it installed?"
+    assert told.exc_info is None and told.levelname == "WARNING"
+    assert other.exc_info and other.levelname == "ERROR"
