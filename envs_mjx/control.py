@@ -18,7 +18,7 @@ from envs_mjx.physics.base import MocapControl, WeldControl
 
 CONTROLS = ("hold", "waypoint")
 GAIN = 25.0
-"""1 / m: action of an env step per metre that the hand is away from its place, as Meta-World's scripted policies have it
+"""1 / m: action of an env step per metre that the hand is away from its place, as in Meta-World's scripted policies
 (`metaworld/policies/policy.py`, `move`)."""
 
 
