@@ -18,6 +18,8 @@ from benchmarks import common
 from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
 
+PARTS = ("physics", "drawing", "goals", "acting", "updates")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -97,13 +99,20 @@ def main(settings: Settings) -> None:
     console, rows = Console(stderr=True), []
     for task in settings.tasks:
         for size in settings.sizes:
-            with doing(f"{task}, {size} x {size}", console):
+            with doing(f"{task}, {size} x {size} ...", console):
                 rows.append(drawing(task, size, settings))
-            console.print(str(rows[-1]))
-    with doing("parts of an iteration", console):
+    with doing("parts of an iteration of pixels_cpu ...", console):
         shares = parts(settings)
-    console.print(str(shares))
-    common.write("pictures", [*rows, {"preset": "pixels_cpu", **shares}], asdict(settings))
+    table = [[row["task"], f"{row['size']} x {row['size']}", f"{row['frames_per_s']:,.0f}"] for row in rows]
+    told = [f"{name} {shares[f'share_{name}']:.0%}" for name in PARTS]
+    table.append([f"an iteration, {shares['iteration_s']:.2f} s", ", ".join(told), ""])
+    common.publish(
+        "pictures",
+        ["task", "pictures", "frames/s"],
+        table,
+        [*rows, {"preset": "pixels_cpu", **shares}],
+        asdict(settings),
+    )
 
 
 if __name__ == "__main__":
