@@ -137,7 +137,7 @@ def zero_shot(
         EnvError: env is not a Meta-World task, or bad numbers.
     """
     if not isinstance(env, MetaWorld):
-        raise EnvError("official: the package knows Meta-World's tasks only; leave --official out")
+        raise EnvError("official: the package has the tasks of Meta-World only")
     if min(episodes, horizon, num_envs, action_repeat) < 1:
         told = f"episodes={episodes}, horizon={horizon}, num_envs={num_envs}, action_repeat={action_repeat}"
         raise EnvError(f"{told}: all must be at least 1")
