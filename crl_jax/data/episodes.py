@@ -25,6 +25,8 @@ from crl_jax.config import ConfigError, EnvConfig
 from envs_mjx.base import EnvSpec
 
 MINARI = "metadata.json"
+ROUNDING = 1e-6
+"""By which an action may lie outside [-1, 1]."""
 INSTALL = "pip install 'crl-jax[data]'"
 
 
@@ -137,8 +139,8 @@ def read(path: Path) -> Recorded:
             value = getattr(episode, name)
             if value is not None and not np.isfinite(value).all():
                 raise ConfigError(f"data={path}: episode {number} has {name} that are not finite")
-        most = float(np.abs(episode.action).max())
-        if most > 1:
+        most = float(np.abs(episode.action).max(initial=0.0))
+        if most > 1 + ROUNDING:
             raise ConfigError(f"data={path}: episode {number} has actions up to {most:g}; scale them to [-1, 1]")
     return recorded
 
