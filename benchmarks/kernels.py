@@ -68,7 +68,7 @@ def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
 
 
 def measure(depth: int, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
-    """Launches, bytes and memory of one update."""
+    """Launches and memory of one update."""
     tell_plugins_in_one_line()
     import jax
     import jax.numpy as jnp

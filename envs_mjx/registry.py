@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from envs_mjx import locomotion
 from envs_mjx.base import EnvError, GoalEnv
-from envs_mjx.control import HOLD, Control
 from envs_mjx.mazes.point import MAZES, RADIUS, PointMaze
 from envs_mjx.metaworld import splits
 from envs_mjx.metaworld.faithful import doubt
@@ -227,13 +226,7 @@ def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, obs: str
 
 
 def score_official(
-    env: GoalEnv,
-    act: Callable[[Any, Any], Any],
-    episodes: int,
-    horizon: int,
-    seed: int,
-    action_repeat: int = 1,
-    control: Control = HOLD,
+    env: GoalEnv, act: Callable[[Any, Any], Any], episodes: int, horizon: int, seed: int
 ) -> dict[str, float]:
     """Success of a policy in the official Meta-World package, see `metaworld.official.zero_shot`.
 
@@ -243,9 +236,8 @@ def score_official(
     from envs_mjx.metaworld.official import zero_shot
 
     if isinstance(env, Repeated):
-        action_repeat, control = env.repeat, env.control
-        env = env.env
-    return zero_shot(env, act, episodes, horizon, seed, action_repeat, control)
+        return zero_shot(env.env, act, episodes, horizon, seed, env.repeat, env.control)
+    return zero_shot(env, act, episodes, horizon, seed)
 
 
 def audit(task: str) -> Audited:

@@ -137,10 +137,10 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
-    env, repeat, control = trained.make_steps(1)
+    env = trained.make_env(1)
     if env.spec.picture:
         raise EnvError("official: a policy that sees pictures is not scored there; leave --official out")
-    horizon, world = env.spec.horizon, _unpadded(env)
+    horizon, world = env.spec.horizon * env.spec.action_repeat, _unpadded(env)
 
     @jax.jit
     def policy(obs: jax.Array, goal: jax.Array, key: jax.Array) -> jax.Array:
@@ -153,7 +153,7 @@ def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool 
     def act(obs: np.ndarray, goal: np.ndarray) -> np.ndarray:
         return np.asarray(policy(obs, goal, next(keys)))
 
-    return envs_mjx.score_official(world, act, episodes, horizon, seed, repeat, control)
+    return envs_mjx.score_official(world, act, episodes, horizon, seed)
 
 
 def _unpadded(env: GoalEnv) -> GoalEnv:

@@ -150,7 +150,8 @@ def zero_shot(
         goal = command(np.stack([_begin(official) for official in officials]))
         any_success = np.zeros(count, bool)
         for time in range(horizon):
-            obs = observe(_read(env, officials))
+            if time % action_repeat == 0 or control != HOLD:  # A held action asks for no observation.
+                obs = observe(_read(env, officials))
             if time % action_repeat == 0:
                 aim = begin(obs, np.asarray(act(obs, goal), np.float32))
             actions = np.asarray(command_step(obs, aim))

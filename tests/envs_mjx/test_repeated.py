@@ -126,7 +126,7 @@ def test_the_official_package_takes_an_environment_that_repeats() -> None:
     found = envs_mjx.score_official(env, act, 2, 150, 0)
     assert len(asked) == 30 and found["episodes"] == 2
     with pytest.raises(EnvError, match="action_repeat=0: all must be at least 1"):
-        envs_mjx.score_official(env.env, act, 1, 150, 0, action_repeat=0)
+        envs_mjx.official.zero_shot(env.env, act, 1, 150, 0, action_repeat=0)
     with pytest.raises(EnvError, match=r"action_repeat=2[.]5"):
         envs_mjx.make("reach", 1, physics="c", action_repeat=2.5)  # type: ignore[arg-type]
     assert copy.copy(env).repeat == 5
