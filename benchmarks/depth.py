@@ -18,9 +18,10 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import common
+from benchmarks import common, updates
 from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
+from crl_jax.config import Config, with_overrides
 
 LIMIT = 3600.0
 """Seconds that a process may take."""
@@ -53,26 +54,10 @@ def measure(width: int, batch_size: int, **fields: Any) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from crl_jax.agents import crl
-    from crl_jax.config import AgentConfig, NetworkConfig
-    from crl_jax.types import Batch
-    from envs_mjx.base import EnvSpec
-
-    case, (obs, goal, action) = Case(**fields), (10, 6, 4)
-    spec = EnvSpec(obs, goal, action, 150, jnp.zeros(obs), jnp.ones(obs), jnp.zeros(goal), jnp.ones(goal))
+    case = Case(**fields)
     blocks = case.depth if case.unrolled else 1
-    network = NetworkConfig(
-        width=width, critic_depth=case.depth, actor_depth=min(case.depth, 512), remat=case.remat, unroll=blocks
-    )
-    agent = crl.make(AgentConfig(), network, spec)
-    key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
-    state = jax.eval_shape(agent.init, key)
-
-    def blank() -> Batch:
-        floats = [jnp.zeros((batch_size, size)) for size in (obs, action, obs, goal, goal)]
-        return Batch(*floats, *[jnp.zeros(batch_size, jnp.int32)] * 3)
-
-    batch = jax.eval_shape(blank)
+    changed = {"width": width, "critic_depth": case.depth, "actor_depth": min(case.depth, 512), "unroll": blocks}
+    agent, (state, batch, key) = updates.update(with_overrides(Config(), **changed, remat=case.remat), batch_size)
     warm = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((8, 8), jnp.float32))
     warm.compile()  # So that XLA's own start-up is not measured.
     before = common.peak_memory()["resident_bytes"]

@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import common, hlo
+from benchmarks import common, hlo, updates
+from configs import PRESETS
 from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
-from crl_jax.config import ConfigError
+from crl_jax.config import ConfigError, with_overrides
 from crl_jax.scale.machine import tell_plugins_in_one_line
 
 TARGETS = Path(__file__).parent / "targets"
@@ -70,31 +71,10 @@ def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
 def measure(depth: int, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
     """Launches and memory of one update."""
     tell_plugins_in_one_line()
-    import jax
-    import jax.numpy as jnp
-
-    from configs import PRESETS
-    from crl_jax.agents import crl
-    from crl_jax.config import with_overrides
-    from crl_jax.types import Batch
-    from envs_mjx.base import EnvSpec
-
-    obs, goal, action = 17, 6, 4  # as push
-    spec = EnvSpec(obs, goal, action, 30, jnp.zeros(obs), jnp.ones(obs), jnp.zeros(goal), jnp.ones(goal))
-    config = with_overrides(
-        PRESETS["metaworld_gpu"], width=width, critic_depth=depth, actor_depth=min(depth, 512), unroll=unroll
-    )
-    agent = crl.make(config.agent, config.network, spec)
-    key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
-
-    def blank() -> Batch:
-        rows = {"obs": obs, "action": action, "goal": goal, "commanded": goal}
-        numbers = {name: jnp.zeros((batch_size, size)) for name, size in rows.items()}
-        whole = {name: jnp.zeros(batch_size, jnp.int32) for name in ("env", "episode", "offset")}
-        return Batch(next_obs=numbers["obs"], **numbers, **whole)
-
+    changed = {"width": width, "critic_depth": depth, "actor_depth": min(depth, 512), "unroll": unroll}
+    update = updates.update(with_overrides(PRESETS["metaworld_gpu"], **changed), batch_size)
     began = time.perf_counter()
-    made = compiled(gpu, agent.update, jax.eval_shape(agent.init, key), jax.eval_shape(blank), key)
+    made = compiled(gpu, update.agent.update, *update.shapes)
     found, memory = hlo.launches(made.as_text()), made.memory_analysis()
     return {
         "launches": found.total,

@@ -1,0 +1,52 @@
+"""`crl bench gpu`: every section at toy sizes on a CPU, and what a cut, broken or impossible section leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu, gpu_sections
+from crl_jax.config import ConfigError
+
+
+def test_every_section_has_a_measure_and_the_limits_fit_ten_minutes() -> None:
+    assert {section.measure for section in gpu.SECTIONS.values()} == set(gpu_sections.MEASURES)
+    assert gpu.Settings().seconds < 600
+    worth_most = ("device", "launches", "updates", "training")
+    assert sum(gpu.SECTIONS[name].seconds for name in worth_most) < gpu.Settings().seconds
+
+
+def test_a_section_writes_its_figures(tmp_path: Path) -> None:
+    gpu.main(gpu.Settings(only=("launches",), toy=True, out=tmp_path / "gpu.json"))
+    found = json.loads((tmp_path / "gpu.json").read_text())["sections"]["launches"]
+    assert found["status"] == "ok" and found["us_per_small_kernel"] > 0 and found["tf32_tflops"] > 0
+
+
+def test_a_section_that_is_cut_keeps_what_it_has_measured() -> None:
+    told = gpu.run("device", gpu.SECTIONS["device"], gpu_sections.TOY, 4.0)
+    assert told["status"] == "over 4 s" and "nvidia_smi" in told and "doctor" not in told
+
+
+def test_a_section_that_fails_tells_the_end_of_its_output() -> None:
+    sizes = gpu_sections.Sizes(training=("--preset", "no such preset"))
+    told = gpu.run("training", gpu.SECTIONS["training"], sizes, 60.0)
+    assert told["status"] == "ended with 1" and "no such preset" in told["log"]
+
+
+def test_bad_settings_are_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^only='phisics': no such section; nearest: physics"):
+        gpu.main(gpu.Settings(only=("phisics",)))
+    with pytest.raises(ConfigError, match="there is no folder"):
+        gpu.main(gpu.Settings(out=tmp_path / "absent" / "gpu.json"))
+
+
+@pytest.mark.slow
+def test_every_section_runs_at_toy_size(tmp_path: Path) -> None:
+    gpu.main(gpu.Settings(toy=True, out=tmp_path / "gpu.json"))
+    found = json.loads((tmp_path / "gpu.json").read_text())["sections"]
+    assert {name: one["status"] for name, one in found.items()} == dict.fromkeys(gpu.SECTIONS, "ok")
+    assert found["updates"]["depth 4"]["ms"] > 0 and found["physics"]["push 8"]["env_steps_per_s"] > 0
+    assert found["film"]["not_empty"]
+    assert any("eval/success_final" in value for value in found["training"].values() if isinstance(value, dict))
