@@ -52,7 +52,7 @@ class Settings:
 def require_cuda() -> None:
     """Raises ConfigError where XLA's compiler for CUDA is not installed."""
     if importlib.util.find_spec("jax_plugins") is None or importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
-        raise ConfigError("kernels: XLA's compiler for CUDA is not installed; pip install 'crl-jax[cuda13]'")
+        raise ConfigError("kernels: XLA's compiler for CUDA is not installed; pip install -e '.[cuda13]'")
 
 
 def compiled(gpu: str, function: Any, *shapes: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from crl_jax.config import Config
 
-OBS, GOAL, ACTION, DECISIONS = 17, 6, 4, 30
+OBS, GOAL, ACTION, DECISIONS = 10, 6, 4, 30
 """Sizes of `push`, and the decisions of an episode at action repeat 5."""
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import envs_mjx
 from crl_jax import loop, runs
 from crl_jax.config import Config, ConfigError, TrainingError, with_overrides
-from crl_jax.data import Recorded, filled, recorded_data
+from crl_jax.data import Recorded, described, filled, recorded_data
 from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import Logger, closing, make_loggers
 from crl_jax.scale import compilation_cache, hosts
@@ -141,6 +141,8 @@ def train(config: Config, resume: Path | None = None, console: bool = True) -> R
         setup, counters, state = build(config), Counters(), None
         check_room(config, setup.template)
         recorded = None if goes_on else recorded_data(config, setup.env)
+        if recorded is not None and console and hosts.is_leader():
+            print(described(config, recorded), flush=True)
         if resume is None:
             config = with_overrides(config, name=hosts.from_leader(lambda: runs.create(config).run.name))
             folder = Path(config.run.runs) / config.run.name

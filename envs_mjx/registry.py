@@ -117,15 +117,29 @@ def horizon_of(task: str) -> int:
     return _OWN_HORIZON.get(task, HORIZON)
 
 
-def check(task: str, engine: str = "auto", allow_unfaithful: bool = False) -> None:
-    """Raise for an unknown task, or an engine that cannot run here or is not faithful; builds nothing.
+def check_task(task: str, obs: str = "state") -> None:
+    """Raise for an unknown task, or pictures of a task that has none; builds nothing, and asks JAX for no device.
+
+    Raises:
+        EnvError: one line with the nearest names or the alternative.
+    """
+    if task not in names():
+        lower = {name.lower(): name for name in names()}
+        near = ", ".join(lower[name] for name in difflib.get_close_matches(task.lower(), lower, n=3, cutoff=0.0))
+        raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
+    if obs not in ("state", "pixels"):
+        raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
+    if task in _OWN_HORIZON and task not in fetch.TASKS and obs == "pixels":
+        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World or Fetch; take obs='state'")
+
+
+def check(task: str, engine: str = "auto", allow_unfaithful: bool = False, obs: str = "state") -> None:
+    """Raise as `check_task`, and for an engine that cannot run here or is not faithful; builds nothing.
 
     Raises:
         EnvError: one line with the nearest names, or with the reason and the alternative.
     """
-    if task not in names():
-        near = ", ".join(difflib.get_close_matches(task, names(), n=3, cutoff=0.0))
-        raise EnvError(f"task={task!r}: no such task; nearest: {near} (`crl envs` lists all)")
+    check_task(task, obs)
     engine = engine_of(task, engine)
     reason = "" if allow_unfaithful or task in _OWN_HORIZON else doubt(task, engine)
     if reason:
@@ -183,9 +197,9 @@ def make(
     Raises:
         EnvError: unknown task, engine or goal contract, engine not faithful, or bad numbers, in one line.
     """
-    check(task, physics, allow_unfaithful)
+    check(task, physics, allow_unfaithful, obs)
     horizon = horizon_of(task) if horizon is None else horizon
-    _refuse(task, num_envs, horizon, action_repeat, obs, cached_reset)
+    _refuse(task, num_envs, horizon, action_repeat, cached_reset)
     if obs == "pixels" and engine_of(task, physics) == "jax":
         raise EnvError("obs='pixels': physics='jax' draws no pictures; take physics='c' or 'warp'")
     engine, seen = engine_of(task, physics), obs == "pixels"
@@ -211,16 +225,12 @@ def make(
     return Pictured(env, width, height, camera or camera_of(task)) if seen else env
 
 
-def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, obs: str, cached_reset: bool) -> None:
+def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, cached_reset: bool) -> None:
     """Raise EnvError for bad numbers and for settings that the task does not support."""
     if num_envs < 1 or horizon < 1:
         raise EnvError(f"num_envs={num_envs}, horizon={horizon}: both must be at least 1")
     if not isinstance(action_repeat, int) or action_repeat < 1 or horizon % action_repeat:
         raise EnvError(f"action_repeat={action_repeat}: must be at least 1 and divide horizon={horizon}")
-    if obs not in ("state", "pixels"):
-        raise EnvError(f"obs={obs!r}: no such observation; one of state, pixels")
-    if task in _OWN_HORIZON and task not in fetch.TASKS and obs == "pixels":
-        raise EnvError(f"obs='pixels': {task} is no scene of Meta-World or Fetch; take obs='state'")
     if cached_reset and task not in locomotion.TASKS:
         raise EnvError(f"cached_reset=True: {task} was never so published; only bodies with motors have it (ant, ...)")
 

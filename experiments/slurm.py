@@ -159,7 +159,7 @@ def _submitit() -> Any:
     try:
         return importlib.import_module("submitit")
     except ImportError:
-        raise ConfigError("slurm: needs submitit (pip install 'crl-jax[cluster]')") from None
+        raise ConfigError("slurm: needs submitit (pip install -e '.[cluster]')") from None
 
 
 def slurm_executor(folder: Path, cluster: Cluster) -> Any:

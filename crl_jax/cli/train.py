@@ -49,6 +49,7 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
     config, resumed = settings(presets, rest, "train", f"Train. {_ABOUT_HOSTS}")
     if resumed:
         config = runs.resume(resumed, config)
+    envs_mjx.check_task(config.env.task, config.env.obs)  # before what pictures ask of the other settings
     config.validate()
     if not resumed and not any(word.split("=")[0] == "--preset" for word in arguments):
         print("Preset metaworld_cpu (--preset takes another; `crl train --help` lists them).", flush=True)

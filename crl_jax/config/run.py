@@ -312,16 +312,17 @@ class Config:
         require(agent.crop <= most, "crop", agent.crop, f"at most a quarter of picture_size; nearest: {most}")
         told = "obs='pixels': its goals are pictures; take"
         require(agent.method == "crl", "method", agent.method, f"{told} crl")
-        require(
-            agent.critic_goal_noise == 0,
-            "critic_goal_noise",
-            agent.critic_goal_noise,
-            f"{told} 0, or --preset pixels_cpu",
-        )
         require(agent.mask != "same_goal", "mask", agent.mask, f"{told} none or same_trajectory")
-        kinds, kind = ("commanded", "replay", "mixed"), explore.behaviour_goals
-        require(kind in kinds, "behaviour_goals", kind, f"{told} {', '.join(kinds)}")
-        require(explore.goal_noise == 0, "goal_noise", explore.goal_noise, f"{told} 0")
+        kinds = ("commanded", "replay", "mixed")
+        wanted = {
+            "critic_goal_noise": (agent.critic_goal_noise, agent.critic_goal_noise == 0, "0"),
+            "behaviour_goals": (explore.behaviour_goals, explore.behaviour_goals in kinds, " or ".join(kinds)),
+            "goal_noise": (explore.goal_noise, explore.goal_noise == 0, "0"),
+        }
+        bad = [name for name, (_, fits, _) in wanted.items() if not fits]
+        for name in bad[:1]:
+            others = "".join(f", {other} {wanted[other][2]}" for other in bad[1:])
+            require(False, name, wanted[name][0], f"{told} {wanted[name][2]}{others} (or --preset pixels_cpu)")
 
     def env_steps_per_iteration(self) -> int:
         """Env steps of one iteration: its transitions times action_repeat."""

@@ -27,7 +27,7 @@ from envs_mjx.base import EnvSpec
 MINARI = "metadata.json"
 ROUNDING = 1e-6
 """By which an action may lie outside [-1, 1]."""
-INSTALL = "pip install 'crl-jax[data]'"
+INSTALL = "pip install -e '.[data]'"
 
 
 @dataclass(frozen=True)

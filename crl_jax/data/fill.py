@@ -80,14 +80,27 @@ def check(config: Config, env: GoalEnv, recorded: Recorded) -> None:
     rows = rows_needed(recorded.episodes, config.env.num_envs, train.unroll_length)
     if rows * config.env.num_envs > train.replay_capacity:
         raise ConfigError(
-            f"replay_capacity={train.replay_capacity}: the data take {rows * config.env.num_envs} transitions of room;"
-            f" nearest: {rows * config.env.num_envs}"
+            f"replay_capacity={train.replay_capacity}: the data take {rows * config.env.num_envs} transitions of room"
+            f" ({_counted(recorded.episodes)}); nearest: {rows * config.env.num_envs}"
         )
     kept, places = sum(len(one.action) for one in recorded.episodes), rows * config.env.num_envs
     if kept < FULL * places:
         fewer = max(1, min(len(recorded.episodes), config.env.num_envs - 1))
         told = f"the data's {kept:,} transitions are lost among {places:,} places of the ring"
         raise ConfigError(f"num_envs={config.env.num_envs}: {told}; nearest: {fewer}, or record more")
+
+
+def described(config: Config, recorded: Recorded) -> str:
+    """A line on the data that a run begins with: their episodes, and what a row of an archive is taken for."""
+    told = f"data={config.train.data}: {_counted(recorded.episodes)}"
+    if recorded.about or config.env.action_repeat == 1:
+        return told
+    return f"{told}; each is taken for a decision of action_repeat={config.env.action_repeat} env steps"
+
+
+def _counted(episodes: Sequence[Episode]) -> str:
+    lengths = [len(one.action) for one in episodes]
+    return f"{len(lengths):,} episodes, {sum(lengths):,} transitions, the longest episode {max(lengths):,}"
 
 
 def _hint(name: str) -> str:

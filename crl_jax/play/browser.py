@@ -87,7 +87,7 @@ def serve(session: Session, host: str, port: int, told: Callable[[str], None], s
     try:
         viser, mjviser = importlib.import_module("viser"), importlib.import_module("mjviser")
     except ImportError as error:
-        raise ConfigError(f"view: needs viser and mjviser (pip install 'crl-jax[view]'): {error}") from None
+        raise ConfigError(f"view: needs viser and mjviser (pip install -e '.[view]'): {error}") from None
     server = viser.ViserServer(host=host, port=port, verbose=False)
     try:
         told(f"http://{host}:{server.get_port()} (Ctrl-C ends)")

@@ -18,7 +18,6 @@ from gymnasium.vector.utils import batch_space
 from envs_mjx import registry
 from envs_mjx.adaptors.common import reward_metric
 from envs_mjx.base import EnvError, State, check_buffers, select
-from envs_mjx.pictures.render import DEFAULT_CAMERA
 
 NAMESPACE = "crl_jax"
 OBSERVATIONS = ("state", "official", "pixels")
@@ -83,7 +82,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         render_mode: None or "rgb_array".
         render_envs: number of environments that `render` draws, from the first; None: all, as Gymnasium's wrappers
             (`wrappers.vector.RecordVideo`) need it.
-        width, height, camera: size in pixels and scene camera of the pictures, rendered or observed.
+        width, height, camera: size in pixels and scene camera of the pictures, rendered or observed; "": the task's.
         autoreset_mode: `gymnasium.vector.AutoresetMode` or its name.
         settings: further arguments of `envs_mjx.make`: physics, goal, horizon, threads, ...
 
@@ -109,7 +108,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
         render_envs: int | None = None,
         width: int = 320,
         height: int = 240,
-        camera: str = DEFAULT_CAMERA,
+        camera: str = "",
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         **settings: Any,
     ):
@@ -120,6 +119,7 @@ class GoalVectorEnv(gymnasium.vector.VectorEnv):
             raise EnvError(f"render_mode={render_mode!r}: None or 'rgb_array' wanted")
         if render_envs is not None and not 1 <= render_envs <= num_envs:
             raise EnvError(f"render_envs={render_envs}: 1 to num_envs={num_envs} wanted, or None for all")
+        camera = camera or registry.camera_of(task)
         if obs == "pixels":
             settings |= {"obs": obs, "width": width, "height": height, "camera": camera}
         self.env = registry.make(task, num_envs, **settings)

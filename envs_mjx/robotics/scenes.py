@@ -46,7 +46,7 @@ def assets() -> Path:
     """
     found = importlib.util.find_spec("gymnasium_robotics")  # Not imported: that would load all its environments.
     if found is None or found.origin is None:
-        raise EnvError("Fetch and PointMaze read their scenes from gymnasium-robotics; pip install 'crl-jax[robotics]'")
+        raise EnvError("Fetch and PointMaze read their scenes from gymnasium-robotics; pip install -e '.[robotics]'")
     return Path(found.origin).parent / "envs" / "assets"
 
 

@@ -63,6 +63,10 @@ def test_the_ring_keeps_bytes_and_no_picture_twice(tmp_path: Path, actor_goals: 
         ({"critic_goal_noise": 0.1}, "critic_goal_noise=0.1: obs='pixels'"),
         ({"behaviour_goals": "touch_first"}, "behaviour_goals='touch_first': obs='pixels'"),
         ({"goal_noise": 0.1}, "goal_noise=0.1: obs='pixels'"),
+        (
+            {"critic_goal_noise": 0.1, "behaviour_goals": "touch_first"},
+            r"=0.1: .* take 0, behaviour_goals commanded or replay or mixed \(or --preset pixels_cpu\)",
+        ),
         ({"mask": "same_goal"}, "mask='same_goal': obs='pixels'"),
         ({"obs": "state", "crop": 0}, "picture_size=16: is for pictures alone"),
         ({"obs": "state"}, "crop=2: only pictures can be cropped"),

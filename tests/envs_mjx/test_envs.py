@@ -69,6 +69,7 @@ def assert_equal(first: State, second: State) -> None:
     "request_, words",
     [
         ({"task": "psh"}, ["task='psh'", "push", "nearest"]),
+        ({"task": "pointmaze"}, ["nearest: PointMaze_"]),
         ({"task": "qqq"}, ["task='qqq'"]),
         ({"physics": "wrap"}, ["physics='wrap'", "warp"]),
         ({"goal": "hand"}, ["goal='hand'", *GOALS]),

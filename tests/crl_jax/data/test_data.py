@@ -180,7 +180,10 @@ def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path, recording: Path) 
             {"num_envs": 128, "unroll_length": 100, "replay_capacity": 25_600},
             r"120 transitions are lost among 12,800",
         ),
-        ({"replay_capacity": 100}, "replay_capacity=100: the data take 160 transitions of room; nearest: 160"),
+        (
+            {"replay_capacity": 100},
+            r"data take 160 transitions of room \(\d+ episodes, .*, the longest episode \d+\); nearest: 160",
+        ),
         ({"data": "", "offline": True}, "offline=True: needs recorded trajectories"),
         ({"method": "sac", "actor_goals": "future", "actor_average": 0.0}, "method='sac'"),
     ],
@@ -189,6 +192,16 @@ def test_a_run_that_does_not_fit_its_data_is_refused(tmp_path: Path, recording: 
     with pytest.raises(ConfigError, match=told):
         train(small(tmp_path, **{"data": str(recording), **changes}), console=False)
     assert not any(tmp_path.glob("*/checkpoints/*"))
+
+
+def test_a_run_tells_what_it_read_and_what_it_takes_a_row_of_an_archive_for() -> None:
+    config = with_overrides(PRESETS["pointmaze_cpu"], physics="c", data="maze.npz")
+    episodes = [data.Episode(np.zeros((rows + 1, 4)), np.zeros((rows, 2))) for rows in (1500, 20)]
+    told = "data=maze.npz: 2 episodes, 1,520 transitions, the longest episode 1,500"
+    assert data.described(config, data.Recorded(episodes)) == (
+        f"{told}; each is taken for a decision of action_repeat=5 env steps"
+    )
+    assert data.described(config, data.Recorded(episodes, {"task": "PointMaze_UMaze"})) == told
 
 
 def test_data_of_another_goal_contract_or_camera_are_refused(tmp_path: Path) -> None:

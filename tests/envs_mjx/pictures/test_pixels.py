@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs_mjx import EnvError, make
+from envs_mjx import EnvError, camera_of, make
 from envs_mjx.base import State
 from envs_mjx.pictures import render
 from envs_mjx.pictures.pictured import Pictured
@@ -160,6 +160,14 @@ def test_an_episode_keeps_its_goal_and_the_next_has_another() -> None:
     np.testing.assert_array_equal(np.asarray(jax.jit(env.restart)(ended).goal), np.asarray(state.goal))
     with pytest.raises(EnvError, match="obs='pixels'"):
         env.goal_success(state.obs, state.goal)
+
+
+def test_gymnasium_sees_fetch_through_its_own_camera() -> None:
+    options = {"physics": "c", "obs": "pixels", "width": 16, "height": 16}
+    ours = gymnasium.make_vec("crl_jax/FetchReach-v4", num_envs=1, **options)
+    named = gymnasium.make_vec("crl_jax/FetchReach-v4", num_envs=1, camera=camera_of("FetchReach"), **options)
+    first, second = (one.reset(seed=0)[0] for one in (ours, named))
+    assert first.shape == (1, 16, 16, 3) and first.std() > 5 and (first == second).all()
 
 
 @pytest.mark.slow
