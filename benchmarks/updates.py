@@ -41,12 +41,12 @@ def update(config: Config, batch_size: int) -> Update:
     import jax
     import jax.numpy as jnp
 
-    from crl_jax.agents import crl
+    from crl_jax import agents
     from crl_jax.types import Batch
     from envs_mjx.base import EnvSpec
 
     scale = jnp.zeros(OBS), jnp.ones(OBS), jnp.zeros(GOAL), jnp.ones(GOAL)
-    agent = crl.make(config.agent, config.network, EnvSpec(OBS, GOAL, ACTION, DECISIONS, *scale))
+    agent = agents.make(config, EnvSpec(OBS, GOAL, ACTION, DECISIONS, *scale))
     key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
 
     def blank() -> Batch:

@@ -124,13 +124,21 @@ def learn(
         inputs: what `gather` makes each minibatch from; leading axis U.
     """
     key, update_key = jax.random.split(state.key)
-    updates = inputs.offset.shape[0]
+    updates, packed = inputs.offset.shape[0], agent.packed
+    step = packed.update if packed else agent.update
+    names: dict[str, None] = {}  # of the metrics, in the order of their vector; known once `update` has been traced
 
-    def update(agent_state: AgentState, inputs: tuple[Any, jax.Array]) -> tuple[AgentState, Metrics]:
-        return agent.update(agent_state, gather(inputs[0]), inputs[1])
+    def update(agent_state: AgentState, inputs: tuple[Any, jax.Array]) -> tuple[AgentState, jax.Array]:
+        agent_state, metrics = step(agent_state, gather(inputs[0]), inputs[1])
+        names.update(dict.fromkeys(metrics))
+        return agent_state, jnp.stack([jnp.asarray(metrics[name], jnp.float32) for name in names])
 
-    agent_state, metrics = jax.lax.scan(update, state.agent, (inputs, jax.random.split(update_key, updates)))
-    return state.replace(agent=agent_state, key=key), jax.tree.map(jnp.mean, metrics)
+    start = packed.pack(state.agent) if packed else state.agent
+    agent_state, metrics = jax.lax.scan(update, start, (inputs, jax.random.split(update_key, updates)))
+    agent_state = packed.unpack(agent_state, state.agent) if packed else agent_state
+    # One vector for all metrics: for each number a GPU would launch a kernel.
+    means = dict(zip(names, jnp.mean(metrics, axis=0), strict=True))
+    return state.replace(agent=agent_state, key=key), means
 
 
 def exploring_policy(env: GoalEnv, agent: Agent, state: LoopState, config: Config) -> Policy:

@@ -49,6 +49,19 @@ class Batch(struct.PyTreeNode):
         return self.commanded
 
 
+class Packed(NamedTuple):
+    """Another form of the agent state, in which a scan of updates takes fewer operations.
+
+    Attributes:
+        pack: agent state -> packed state. unpack: (packed state, agent state that was packed) -> agent state.
+        update: as `Agent.update`, on the packed state.
+    """
+
+    pack: Callable[[AgentState], Any]
+    update: Callable[[Any, Batch, jax.Array], tuple[Any, Metrics]]
+    unpack: Callable[[Any, AgentState], AgentState]
+
+
 class Agent(NamedTuple):
     """A learning algorithm as pure functions. The training loop uses nothing else of it.
 
@@ -59,6 +72,7 @@ class Agent(NamedTuple):
         reward: metrics of steps, each of shape (...) -> rewards (...), which the ring stores. None: no reward.
         commanded: whether `update` reads the commanded goals of a batch. Only pictures are then left out of the ring.
         relabel: (environment, sampled Batch) -> Batch for `update`. None: the sampled batch is used unchanged.
+        packed: the form in which the loop scans over updates; None: it scans `update`.
     """
 
     init: Callable[[jax.Array], AgentState]
@@ -67,3 +81,4 @@ class Agent(NamedTuple):
     reward: Callable[[Metrics], jax.Array] | None = None
     relabel: Callable[[GoalEnv, Batch], Batch] | None = None
     commanded: bool = True
+    packed: Packed | None = None

@@ -1,10 +1,10 @@
-"""The algorithms. `crl.py`, `sac.py` and `td3.py` each make an `Agent`; `common.py` holds what they share."""
+"""The algorithms. `stacked.py` (on `crl.py`), `sac.py` and `td3.py` make an `Agent`; `common.py` is what they share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from crl_jax.agents import crl, sac, td3
+from crl_jax.agents import sac, stacked, td3
 from crl_jax.config import Config
 from crl_jax.config.checks import require
 from crl_jax.continual.method import Method
@@ -14,12 +14,12 @@ from envs_mjx.base import EnvSpec
 __all__ = ["CONTINUAL", "METHODS", "make"]
 
 METHODS: dict[str, Callable[[Config, EnvSpec, str | None], Agent]] = {
-    "crl": lambda config, spec, axis: crl.make(config.agent, config.network, spec, axis),
+    "crl": lambda config, spec, axis: stacked.make(config.agent, config.network, spec, axis),
     "sac": sac.make,
     "td3": td3.make,
 }
 CONTINUAL: dict[str, Callable[[Config, EnvSpec, str | None, Method], Agent]] = {
-    "crl": lambda config, spec, axis, method: crl.make(config.agent, config.network, spec, axis, method),
+    "crl": lambda config, spec, axis, method: stacked.make(config.agent, config.network, spec, axis, method),
     "sac": sac.make,
 }
 """The agents that can train the actor of a continual method."""

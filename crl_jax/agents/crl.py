@@ -234,14 +234,21 @@ class CRL:
         def one(phi: Params, psi: Params) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             left = self._embed(self.phi, phi, normalised_obs(self.spec, batch.obs), batch.action)
             right = self._embed(self.psi, psi, normalised_goal(self.spec, batch.goal))
-            left, right = parallel.gathered(self.axis, left, right)
-            loss, told = contrast(self.config, self._scaled(phi))(left, right, given)
+            loss, (told, rank) = self.contrast(self._scaled(phi), left, right, given)
             if self.energy.learned_temperature:
                 told[TEMPERATURE.removeprefix("log_")] = jnp.exp(phi["params"][TEMPERATURE])
-            return loss, (told, participation_ratio(left))
+            return loss, (told, rank)
 
         result: Any = self._each(one)(*critic)
         return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), result) if self.config.twin else result
+
+    def contrast(
+        self, energy: Energy, left: jax.Array, right: jax.Array, given: Extras
+    ) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
+        """`critic_loss` of one critic from its embeddings of this device's batch, phi and psi (B, F)."""
+        left, right = parallel.gathered(self.axis, left, right)
+        loss, told = contrast(self.config, energy)(left, right, given)
+        return loss, (told, participation_ratio(left))
 
     def actor_loss(
         self,
@@ -261,23 +268,38 @@ class CRL:
             () loss, and () mean log-probability.
         """
         goal = ACTOR_GOALS[self.config.actor_goals](batch)
-        mean, log_std = self.actor(actor, batch.obs, goal, memory)
+        policy = self.actor(actor, batch.obs, goal, memory)
+        loss, log_density = self.policy_loss(
+            policy, lambda action: self.value(critic, batch.obs, action, goal), alpha, batch.action, key
+        )
+        return loss + self.actor.added_loss(actor, memory, batch.obs, goal, key), log_density
+
+    def policy_loss(
+        self,
+        policy: tuple[jax.Array, jax.Array],
+        value_of: Callable[[jax.Array], jax.Array],
+        alpha: jax.Array,
+        replayed: jax.Array,
+        key: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """`actor_loss` from the policy's mean and log_std (B, A), the value of actions, and the replayed actions."""
+        mean, log_std = policy
         action, log_density = sample_and_log_prob(parallel.normal(key, mean.shape, self.axis), mean, log_std)
-        value = self.value(critic, batch.obs, action, goal)
+        value = value_of(action)
         value = jnp.min(value, axis=0) if self.config.twin else value
         loss, share = jnp.mean(alpha * log_density - value), self.config.bc_weight
         if share > 0:
-            loss = (1 - share) * loss - share * jnp.mean(log_prob(batch.action, mean, log_std))
-        return loss + self.actor.added_loss(actor, memory, batch.obs, goal, key), jnp.mean(log_density)
+            loss = (1 - share) * loss - share * jnp.mean(log_prob(replayed, mean, log_std))
+        return loss, jnp.mean(log_density)
 
-    def alpha(self, state: CRLState) -> jax.Array:
+    def alpha(self, log_alpha: jax.Array) -> jax.Array:
         """() entropy coefficient."""
         fixed = {"none": 0.0, "fixed": self.config.alpha}.get(self.config.entropy)
-        return jnp.exp(state.log_alpha) if fixed is None else jnp.full((), fixed)
+        return jnp.exp(log_alpha) if fixed is None else jnp.full((), fixed)
 
     def update(self, state: CRLState, batch: Batch, key: jax.Array) -> tuple[CRLState, Metrics]:
         """Update alpha, actor and critic with one batch (B,). Every gradient is taken at the OLD parameters."""
-        alpha, critic = self.alpha(state), (state.phi, state.psi)
+        alpha, critic = self.alpha(state.log_alpha), (state.phi, state.psi)
         critic_key, actor_key = jax.random.split(key)
         batch = self.cropped(batch, jax.random.fold_in(key, 1))
         (critic_loss, (told, rank)), critic_grad = jax.value_and_grad(self.critic_loss, has_aux=True)(
@@ -299,7 +321,7 @@ class CRL:
             "participation_ratio": rank,
         }
         if not self.spec.picture:
-            metrics["distinct_goals"] = distinct_goal_share(*parallel.gathered(self.axis, batch.goal))
+            metrics["distinct_goals"] = self.distinct_goals(batch)
         new = self._stepped(state, critic_grad, actor_grad, log_density)
         taken, goal = Stepped(state.actor, new.actor, new.actor_opt), ACTOR_GOALS[self.config.actor_goals](batch)
         actor, actor_opt, memory = self.actor.after(taken, state.memory, batch.obs, goal, actor_key)
@@ -319,13 +341,26 @@ class CRL:
             critic_opt=critic_opt,
             actor_opt=actor_opt,
         )
-        if self.config.entropy == "auto":
-            alpha_grad = jax.grad(alpha_loss)(state.log_alpha, log_density, self.target_entropy)
-            alpha_step, alpha_opt = self.alpha_adam.update(alpha_grad, state.alpha_opt)
-            new = new.replace(log_alpha=optax.apply_updates(state.log_alpha, alpha_step), alpha_opt=alpha_opt)
+        log_alpha, alpha_opt = self.alpha_stepped(state.log_alpha, state.alpha_opt, log_density)
+        new = new.replace(log_alpha=log_alpha, alpha_opt=alpha_opt)
         if state.target is not None:
             new = new.replace(target=optax.incremental_update((phi, psi), state.target, self.config.target_tau))
         return new
+
+    def alpha_stepped(
+        self, log_alpha: jax.Array, opt: optax.OptState, log_density: jax.Array
+    ) -> tuple[jax.Array, optax.OptState]:
+        """log alpha () and its optimiser state after one step, where alpha is learned."""
+        if self.config.entropy != "auto":
+            return log_alpha, opt
+        grad = jax.grad(alpha_loss)(log_alpha, log_density, self.target_entropy)
+        step, opt = self.alpha_adam.update(grad, opt)
+        stepped: Any = optax.apply_updates(log_alpha, step)
+        return stepped, opt
+
+    def distinct_goals(self, batch: Batch) -> jax.Array:
+        """() share of the batch's goals, of all devices, that differ."""
+        return distinct_goal_share(*parallel.gathered(self.axis, batch.goal))
 
 
 def make(

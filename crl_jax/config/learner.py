@@ -41,9 +41,16 @@ class NetworkConfig(Section):
     """Factor on each block's output: 1 (as published), or 1 / sqrt(number of blocks)."""
     unroll: int = 1
     """Blocks per step of the scan over blocks: more than 1 compiles longer and may run faster."""
+    fused: Literal["auto", "on", "off"] = "auto"
+    """Train phi, psi and the actor as one stack of networks, with a third of the GPU's kernels: on, off, or auto (on a
+    GPU, where the settings allow it)."""
 
     def validate(self) -> None:
-        for name, choices in (("dtype", ("float32", "bfloat16")), ("residual_scale", ("one", "depth"))):
+        for name, choices in (
+            ("dtype", ("float32", "bfloat16")),
+            ("residual_scale", ("one", "depth")),
+            ("fused", ("auto", "on", "off")),
+        ):
             require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
         for name in ("width", "embedding", "unroll"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")

@@ -27,7 +27,12 @@ def fwd_infonce(logits: jax.Array, penalty: float) -> jax.Array:
     Returns:
         () loss.
     """
-    return infonce(jnp.diagonal(logits), penalty, jax.nn.logsumexp(logits, axis=1))
+    return infonce(positives(logits), penalty, jax.nn.logsumexp(logits, axis=1))
+
+
+def positives(logits: jax.Array) -> jax.Array:
+    """The diagonal (B,) of (B, B) logits, as a sum that XLA fuses with others; its gather and scatter are not."""
+    return jnp.sum(jnp.where(jnp.eye(logits.shape[0], dtype=bool), logits, 0), axis=1)
 
 
 def infonce(positive: jax.Array, penalty: float, normaliser: jax.Array) -> jax.Array:
@@ -52,7 +57,7 @@ def binary_nce(logits: jax.Array, penalty: float) -> jax.Array:
     ignores `penalty`.
     """
     del penalty
-    return cross_entropy(jnp.diagonal(logits), jnp.sum(jax.nn.softplus(logits)))
+    return cross_entropy(positives(logits), jnp.sum(jax.nn.softplus(logits)))
 
 
 def cross_entropy(positive: jax.Array, softplus: jax.Array) -> jax.Array:
@@ -76,7 +81,7 @@ def diagnostics(logits: jax.Array, hide: jax.Array | None = None) -> dict[str, j
     constant scores 0, where an argmax would credit ties. logits_pos, logits_neg and logsumexp are means. Negatives with
     `hide` (B, B) True are masked and do not count; masked_negatives is their share of all negatives.
     """
-    return diagnostic_means(diagnostic_sums(logits, jnp.diagonal(logits), hide), logits.shape[0])
+    return diagnostic_means(diagnostic_sums(logits, positives(logits), hide), logits.shape[0])
 
 
 def diagnostic_sums(logits: jax.Array, positive: jax.Array, hide: jax.Array | None) -> dict[str, jax.Array]:

@@ -295,5 +295,10 @@ class Actor(nn.Module):
         else:
             x = jnp.concatenate([obs, goal], axis=-1)
         x = _mlp(self.config, 2 * self.action_size, self.config.actor_depth)(x, laterals)
-        mean, raw = jnp.split(x, 2, axis=-1)
-        return mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1)
+        return gaussian(x)
+
+
+def gaussian(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The actor's output (B, 2 A) -> mean (B, A), log_std (B, A) in [-5, 2]."""
+    mean, raw = jnp.split(x, 2, axis=-1)
+    return mean, LOG_STD_MIN + 0.5 * (LOG_STD_MAX - LOG_STD_MIN) * (jnp.tanh(raw) + 1)

@@ -318,7 +318,7 @@ def test_a_bootstrapped_loss_contrasts_next_goals_and_looks_at_the_target_alone(
 
 @pytest.mark.parametrize(("entropy", "alpha"), [("none", 0.0), ("fixed", 0.3), ("auto", 1.0)])
 def test_the_entropy_coefficient(entropy: str, alpha: float) -> None:
-    assert float(_crl(entropy=entropy, alpha=0.3).alpha(_state())) == pytest.approx(alpha)
+    assert float(_crl(entropy=entropy, alpha=0.3).alpha(_state().log_alpha)) == pytest.approx(alpha)
 
 
 def test_what_does_not_go_together_is_refused_in_one_line() -> None:
