@@ -7,6 +7,7 @@ JSON to the file for each figure; so a section that is cut still tells what it h
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import subprocess
 import sys
@@ -56,7 +57,7 @@ TOY = Sizes(
     parity_steps=2,
     parity_episodes=2,
     depths=(4,),
-    width=16,
+    width=64,
     batch_size=32,
     side=64,
     training=(
@@ -135,7 +136,7 @@ def physics(sizes: Sizes) -> Figures:
 
 
 def updates(sizes: Sizes) -> Figures:
-    """Milliseconds of an SGD update, 100 in one program, beside the launches that `crl bench kernels` counted."""
+    """Milliseconds of an update, 100 in one program, plain and as one stack; beside the launches that were counted."""
     import jax
 
     from benchmarks import common
@@ -143,28 +144,22 @@ def updates(sizes: Sizes) -> Figures:
     from configs import PRESETS
     from crl_jax.config import with_overrides
 
-    counted = {row["depth"]: row.get("launches") for row in common.read_rows("kernels")}
-    for depth in sizes.depths:
-        config = with_overrides(PRESETS["metaworld_gpu"], width=sizes.width, critic_depth=depth, actor_depth=depth)
+    counted = {(row["depth"], row["fused"]): row.get("launches") for row in common.read_rows("kernels")}
+    for depth, fused in itertools.product(sizes.depths, ("off", "on")):
+        network = {"width": sizes.width, "critic_depth": depth, "actor_depth": depth, "fused": fused}
+        config = with_overrides(PRESETS["metaworld_gpu"], **network)
         made = one.update(config, sizes.batch_size)
         state, batch, key = made.arguments()
         keys = jax.random.split(key, 100)
-        hundred = jax.jit(functools.partial(_scanned, made.agent))
+        hundred = jax.jit(made.scanned)
         began = time.perf_counter()
         run = hundred.lower(state, batch, keys).compile()
         compiled = time.perf_counter() - began
         told: dict[str, Any] = {"ms": 10 * _median(functools.partial(run, state, batch, keys)), "compile_s": compiled}
         memory: Any = run.memory_analysis()
-        told |= {"temporaries_bytes": memory.temp_size_in_bytes, "launches_counted": counted.get(depth)}
-        yield {f"depth {depth}": told}
+        told |= {"temporaries_bytes": memory.temp_size_in_bytes, "launches_counted": counted.get((depth, fused))}
+        yield {f"depth {depth}, fused {fused}": told}
     yield common.peak_memory()
-
-
-def _scanned(agent: Any, state: Any, batch: Any, keys: Any) -> Any:
-    """An update for each key, from one batch."""
-    import jax
-
-    return jax.lax.scan(lambda state, key: agent.update(state, batch, key), state, keys)
 
 
 def training(sizes: Sizes) -> Figures:

@@ -9,6 +9,7 @@ Writes results/kernels.json.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +46,8 @@ class Settings:
     """Rows of a batch."""
     unroll: int = 1
     """Blocks in one step of the scan over blocks."""
+    fused: tuple[Literal["off", "on"], ...] = ("off", "on")
+    """phi, psi and the actor apart, and as one stack (`--fused` of a training)."""
     gpu: Literal["h200"] = "h200"
     """GPU to compile for."""
 
@@ -68,13 +71,18 @@ def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
     return jax.jit(function, donate_argnums=0).lower(*arguments).compile()
 
 
-def measure(depth: int, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
+def measure(depth: int, fused: str, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
     """Launches and memory of one update."""
     tell_plugins_in_one_line()
-    changed = {"width": width, "critic_depth": depth, "actor_depth": min(depth, 512), "unroll": unroll}
+    import jax
+
+    changed: dict[str, Any] = {"width": width, "critic_depth": depth, "actor_depth": min(depth, 512)}
+    changed |= {"unroll": unroll, "fused": fused}
     update = updates.update(with_overrides(PRESETS["metaworld_gpu"], **changed), batch_size)
     began = time.perf_counter()
-    made = compiled(gpu, update.agent.update, *update.shapes)
+    state, packed = update.shapes[0], update.agent.packed
+    state = jax.eval_shape(packed.pack, state) if packed else state
+    made = compiled(gpu, update.one, state, *update.shapes[1:])
     found, memory = hlo.launches(made.as_text()), made.memory_analysis()
     return {
         "launches": found.total,
@@ -90,12 +98,13 @@ def main(settings: Settings) -> None:
     """Count, print, write results/kernels.json."""
     require_cuda()
     console, rows = Console(stderr=True), []
-    shared = {name: value for name, value in asdict(settings).items() if name != "depths"}
-    for depth in settings.depths:
-        with doing(f"depth {depth}: compiling for {settings.gpu} ...", console):
-            rows.append(common.fresh_process("benchmarks.kernels", {"depth": depth, **shared}, LIMIT, **ENVIRONMENT))
-    titles = ["depth", "launches", "gemms", "fusions", f"ms at {1e6 * LAUNCH:.0f} us", "MB temporary"]
-    table = [[str(row["depth"]), *_told(row)] for row in rows]
+    shared = {name: value for name, value in asdict(settings).items() if name not in ("depths", "fused")}
+    for depth, fused in itertools.product(settings.depths, settings.fused):
+        with doing(f"depth {depth}, fused {fused}: compiling for {settings.gpu} ...", console):
+            case = {"depth": depth, "fused": fused, **shared}
+            rows.append(common.fresh_process("benchmarks.kernels", case, LIMIT, **ENVIRONMENT))
+    titles = ["depth", "fused", "launches", "gemms", "fusions", f"ms at {1e6 * LAUNCH:.0f} us", "MB temporary"]
+    table = [[str(row["depth"]), row["fused"], *_told(row)] for row in rows]
     common.publish("kernels", titles, table, rows, asdict(settings))
 
 

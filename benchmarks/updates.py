@@ -21,6 +21,22 @@ class Update(NamedTuple):
     agent: Any
     shapes: tuple[Any, Any, Any]
 
+    def one(self, state: Any, batch: Any, key: Any) -> tuple[Any, Any]:
+        """An update as the training loop scans it: on the packed state if the agent has one, metrics as one vector."""
+        from jax.flatten_util import ravel_pytree
+
+        state, metrics = (self.agent.packed or self.agent).update(state, batch, key)
+        return state, ravel_pytree(metrics)[0]
+
+    def scanned(self, state: Any, batch: Any, keys: Any) -> tuple[Any, Any]:
+        """An update for each key, from one batch."""
+        import jax
+
+        packed = self.agent.packed
+        start = packed.pack(state) if packed else state
+        end, metrics = jax.lax.scan(lambda state, key: self.one(state, batch, key), start, keys)
+        return packed.unpack(end, state) if packed else end, metrics
+
     def arguments(self) -> tuple[Any, Any, Any]:
         """A fresh state, a batch of normal numbers from episodes of their own, and a key."""
         import jax

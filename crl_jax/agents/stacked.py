@@ -8,15 +8,13 @@ Axis letters: B batch, A action.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from crl_jax.agents import crl
-from crl_jax.agents.common import normalised_goal, normalised_obs
+from crl_jax.agents.common import Params, normalised_goal, normalised_obs
 from crl_jax.agents.crl import ACTOR_GOALS, CRL, CRLState
 from crl_jax.config import AgentConfig, NetworkConfig, require
 from crl_jax.continual.method import Method
@@ -29,21 +27,22 @@ from crl_jax.scale import parallel
 from crl_jax.types import Agent, Batch, Metrics, Packed
 from envs_mjx.base import EnvSpec
 
+Stacks = tuple[Stack, ...]
+Inputs = tuple[jax.Array, ...]
 PHI, PSI, ACTOR = range(3)
-"""Places in the stack."""
 
 
 class StackedState(struct.PyTreeNode):
     """What `Stacked.update` changes.
 
     Attributes:
-        networks: phi, psi, actor. average: of which only the actor's running mean is used.
-        adam: Adam's state of all three.
+        networks: phi, psi and actor in one stack; or, where the actor's depth is another, the actor in a second one.
+        average: the same, of which only the actor's running mean is used. adam: Adam's state of all three.
         log_alpha, alpha_opt: as in `CRLState`.
     """
 
-    networks: Stack
-    average: Stack
+    networks: Stacks
+    average: Stacks
     adam: optax.ScaleByAdamState
     log_alpha: jax.Array
     alpha_opt: optax.OptState
@@ -69,10 +68,8 @@ def make(
 
 def refusal(agent: AgentConfig, network: NetworkConfig, picture: bool, continual: bool) -> str:
     """Why these settings cannot be trained as one stack; "" if they can."""
-    depth = network.critic_depth
     reasons = {
-        "different depths": depth != network.actor_depth,
-        f"a depth below {LAYERS_PER_BLOCK}": depth < LAYERS_PER_BLOCK,
+        f"a depth below {LAYERS_PER_BLOCK}": min(network.critic_depth, network.actor_depth) < LAYERS_PER_BLOCK,
         "no LayerNorm": not network.layer_norm or network.skip_last_norm,
         f"activation={network.activation}": network.activation != "swish",
         f"dtype={network.dtype}": network.dtype != "float32",
@@ -95,72 +92,83 @@ class Stacked:
     def __init__(self, crl: CRL, agent: AgentConfig, network: NetworkConfig) -> None:
         self.crl, self.config, self.network = crl, agent, network
         self.scale_by_adam = optax.scale_by_adam()
-        self.scale = (network.critic_depth // LAYERS_PER_BLOCK) ** -0.5 if network.residual_scale == "depth" else 1.0
+        alike = network.critic_depth == network.actor_depth
+        self.groups = ((PHI, PSI, ACTOR),) if alike else ((PHI, PSI), (ACTOR,))
+
+    def stacks(self, phi: Params, psi: Params, actor: Params) -> Stacks:
+        """The networks, or their moments, as stacks."""
+        return tuple(packed([(phi, psi, actor)[number] for number in group]) for group in self.groups)
+
+    def networks(self, stacks: Stacks, state: CRLState) -> list[Params]:
+        """phi, psi and actor of stacks, with the sizes of `state`."""
+        likes = (state.phi, state.psi, state.actor)
+        pairs = zip(stacks, self.groups, strict=True)
+        return [one for stack, group in pairs for one in unpacked(stack, [likes[number] for number in group])]
 
     def pack(self, state: CRLState) -> StackedState:
-        """The state of `CRL` as one stack."""
-        (count, (mu_phi, mu_psi), (nu_phi, nu_psi)), (_, mu_actor, nu_actor) = state.critic_opt[0], state.actor_opt[0]
-        moments = (packed([mu_phi, mu_psi, mu_actor]), packed([nu_phi, nu_psi, nu_actor]))
+        """The state of `CRL` as stacks."""
+        (count, (mu_phi, mu_psi), (nu_phi, nu_psi)), (_, mu, nu) = state.critic_opt[0], state.actor_opt[0]
         return StackedState(
-            networks=packed([state.phi, state.psi, state.actor]),
-            average=packed([state.phi, state.psi, state.average]),
-            adam=optax.ScaleByAdamState(count, *moments),
+            networks=self.stacks(state.phi, state.psi, state.actor),
+            average=self.stacks(state.phi, state.psi, state.average),
+            adam=optax.ScaleByAdamState(count, self.stacks(mu_phi, mu_psi, mu), self.stacks(nu_phi, nu_psi, nu)),
             log_alpha=state.log_alpha,
             alpha_opt=state.alpha_opt,
         )
 
     def unpack(self, stacked: StackedState, state: CRLState) -> CRLState:
         """The state of `CRL`; `state`, from which `stacked` was packed, gives the sizes."""
-        likes = [state.phi, state.psi, state.actor]
-        phi, psi, actor = unpacked(stacked.networks, likes)
-        (mu_phi, mu_psi, mu_actor), (nu_phi, nu_psi, nu_actor) = (
-            unpacked(moments, likes) for moments in (stacked.adam.mu, stacked.adam.nu)
-        )
-        count = stacked.adam.count
+        count, mu, nu = stacked.adam.count, *(self.networks(one, state) for one in (stacked.adam.mu, stacked.adam.nu))
+        phi, psi, actor = self.networks(stacked.networks, state)
+        critic_adam = optax.ScaleByAdamState(count, tuple(mu[:ACTOR]), tuple(nu[:ACTOR]))
         return state.replace(
             phi=phi,
             psi=psi,
             actor=actor,
-            average=unpacked(stacked.average, likes)[ACTOR],
-            critic_opt=(optax.ScaleByAdamState(count, (mu_phi, mu_psi), (nu_phi, nu_psi)), *state.critic_opt[1:]),
-            actor_opt=(optax.ScaleByAdamState(count, mu_actor, nu_actor), *state.actor_opt[1:]),
+            average=self.networks(stacked.average, state)[ACTOR],
+            critic_opt=(critic_adam, *state.critic_opt[1:]),
+            actor_opt=(optax.ScaleByAdamState(count, mu[ACTOR], nu[ACTOR]), *state.actor_opt[1:]),
             log_alpha=stacked.log_alpha,
             alpha_opt=stacked.alpha_opt,
         )
 
-    def forward(self, networks: Stack, x: jax.Array) -> jax.Array:
-        """`stack.forward` with the settings of the networks."""
-        blocks = self.network.critic_depth // LAYERS_PER_BLOCK
-        return forward(networks, x, self.scale, self.network.remat, min(self.network.unroll, blocks))
+    def forward(self, stacks: Stacks, *inputs: Inputs) -> list[jax.Array]:
+        """The output (B, O) of each network, from its inputs (B, F1), (B, F2), ..., for the first of the stacks."""
+        outputs: list[jax.Array] = []
+        for stack, group in zip(stacks, self.groups, strict=False):
+            blocks = len(stack.blocks)
+            scale = blocks**-0.5 if self.network.residual_scale == "depth" else 1.0
+            given = rows(stack, *(inputs[number] for number in group))
+            outputs.extend(forward(stack, given, scale, self.network.remat, min(self.network.unroll, blocks)))
+        return outputs
 
     def update(self, state: StackedState, batch: Batch, key: jax.Array) -> tuple[StackedState, Metrics]:
         """As `CRL.update`: every gradient is taken at the OLD parameters."""
-        plain, spec, networks, size = self.crl, self.crl.spec, state.networks, self.network.embedding
+        plain, spec, size = self.crl, self.crl.spec, self.network.embedding
         alpha, (critic_key, actor_key) = plain.alpha(state.log_alpha), jax.random.split(key)
         blurred, extras = plain.blurred(batch, critic_key), Extras(marks=plain.marks(batch))
         asked = ACTOR_GOALS[self.config.actor_goals](batch)
         obs, wanted = normalised_obs(spec, batch.obs), normalised_goal(spec, asked)
-        inputs = rows(networks, (obs, batch.action), (normalised_goal(spec, blurred.goal),), (obs, wanted))
-        outputs, pull = jax.vjp(lambda networks: self.forward(networks, inputs), networks)
+        inputs: tuple[Inputs, ...] = ((obs, batch.action), (normalised_goal(spec, blurred.goal),), (obs, wanted))
+        (phi, psi, policy), pull = jax.vjp(lambda stacks: self.forward(stacks, *inputs), state.networks)
 
         def value(action: jax.Array) -> jax.Array:
-            # The actor comes along, on zeros: to take phi and psi out of the stack would be a kernel for each part.
-            embedded = self.forward(networks, rows(networks, (obs, action), (wanted,), (jnp.zeros_like(obs),)))
-            return plain.energy.diagonal(embedded[PHI, :, :size], embedded[PSI, :, :size])
+            # In a stack with the critic, the actor comes along on zeros: to leave it out would copy phi and psi.
+            embedded = self.forward(state.networks[:1], (obs, action), (wanted,), (jnp.zeros_like(obs),))
+            return plain.energy.diagonal(embedded[PHI][:, :size], embedded[PSI][:, :size])
 
-        def critic_loss(embedded: jax.Array) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-            return plain.contrast(plain.energy, embedded[PHI, :, :size], embedded[PSI, :, :size], extras)
+        def critic_loss(phi: jax.Array, psi: jax.Array) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
+            return plain.contrast(plain.energy, phi[:, :size], psi[:, :size], extras)
 
         def actor_loss(output: jax.Array) -> tuple[jax.Array, jax.Array]:
-            policy = gaussian(output[:, : 2 * spec.action_size])
-            return plain.policy_loss(policy, value, alpha, batch.action, actor_key)
+            given = gaussian(output[:, : 2 * spec.action_size])
+            return plain.policy_loss(given, value, alpha, batch.action, actor_key)
 
-        grad_of = functools.partial(jax.value_and_grad, has_aux=True)
-        (loss, (told, rank)), grad_critic = grad_of(critic_loss)(outputs[:ACTOR])
-        (actor_loss_, log_density), grad_actor = grad_of(actor_loss)(outputs[ACTOR])
-        (grad,) = pull(jnp.concatenate([grad_critic, grad_actor[None]]))
+        (loss, (told, rank)), by_critic = jax.value_and_grad(critic_loss, (0, 1), has_aux=True)(phi, psi)
+        (actor_loss_, log_density), by_actor = jax.value_and_grad(actor_loss, has_aux=True)(policy)
+        (grad,) = pull([*by_critic, by_actor])
         actor_loss_, log_density, grad = parallel.mean((actor_loss_, log_density, grad), plain.axis)
-        squares = grad.squares()
+        squares = jnp.concatenate([stack.squares() for stack in grad])
         metrics = {
             "critic_loss": loss,
             "actor_loss": actor_loss_,
@@ -173,11 +181,17 @@ class Stacked:
         }
         return self._stepped(state, grad, log_density), metrics | told
 
-    def _stepped(self, state: StackedState, grad: Stack, log_density: jax.Array) -> StackedState:
+    def _stepped(self, state: StackedState, grad: Stacks, log_density: jax.Array) -> StackedState:
         """The state after one step of Adam and of alpha."""
         step, adam = self.scale_by_adam.update(grad, state.adam)
-        sizes = jnp.array([self.config.critic_lr, self.config.critic_lr, self.config.actor_lr])[:, None, None]
-        networks = jax.tree.map(lambda old, step: old - sizes * step, state.networks, step)
+        sizes = self.config.critic_lr, self.config.critic_lr, self.config.actor_lr
+
+        def moved(old: Stack, step: Stack, group: tuple[int, ...]) -> Stack:
+            size = jnp.array([sizes[number] for number in group])[:, None, None]
+            stepped: Stack = jax.tree.map(lambda old, step: old - size * step, old, step)
+            return stepped
+
+        networks = tuple(map(moved, state.networks, step, self.groups))
         average = optax.incremental_update(networks, state.average, 1 - self.config.actor_average)
         log_alpha, alpha_opt = self.crl.alpha_stepped(state.log_alpha, state.alpha_opt, log_density)
         return StackedState(networks, average, adam, log_alpha, alpha_opt)

@@ -47,6 +47,6 @@ def test_every_section_runs_at_toy_size(tmp_path: Path) -> None:
     gpu.main(gpu.Settings(toy=True, out=tmp_path / "gpu.json"))
     found = json.loads((tmp_path / "gpu.json").read_text())["sections"]
     assert {name: one["status"] for name, one in found.items()} == dict.fromkeys(gpu.SECTIONS, "ok")
-    assert found["updates"]["depth 4"]["ms"] > 0 and found["physics"]["push 8"]["env_steps_per_s"] > 0
+    assert found["updates"]["depth 4, fused on"]["ms"] > 0 and found["physics"]["push 8"]["env_steps_per_s"] > 0
     assert found["film"]["not_empty"]
     assert any("eval/success_final" in value for value in found["training"].values() if isinstance(value, dict))

@@ -120,6 +120,15 @@ def test_resume_is_exact_where_actions_repeat_and_good_evaluations_are_counted(t
     assert resumed.counters.solved == whole.counters.solved
 
 
+def test_a_run_of_stacked_networks_resumes_to_the_last_bit(tmp_path):
+    changes = {"fused": "on", "critic_depth": 4, "actor_depth": 4, "embedding": 8}
+    whole = train(small(tmp_path, name="whole", **changes), console=False)
+    half = train(small(tmp_path, name="half", total_env_steps=400, **changes), console=False)
+    wanted = with_overrides(half.config, total_env_steps=880)
+    resumed = train(runs.resume(half.folder, wanted), resume=half.folder, console=False)
+    assert_same_bits(final_state(resumed.folder), final_state(whole.folder))
+
+
 def start(tmp_path, name, **values):
     command = [sys.executable, "-m", "configs.main", "train", TASK, "--runs", str(tmp_path), "--name", name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}

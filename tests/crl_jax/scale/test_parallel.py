@@ -30,7 +30,7 @@ def _on_devices(count: int, code: str, *arguments: str) -> str:
 
 
 EQUAL = """
-import json, sys, jax, jax.numpy as jnp, numpy as np
+import dataclasses, json, sys, jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, PartitionSpec as P
 from crl_jax.scale import parallel
 from crl_jax import agents
@@ -48,13 +48,16 @@ count = jnp.ones((UPDATES, B), jnp.int32)
 env = count * jnp.arange(B) // 2  # pairs of one trajectory, on one device
 batches = Batch(obs, action, obs, goal, goal, env, count, count, goal + 0.1, reward=goal[..., 0])
 for case in map(json.loads, sys.argv[1:]):
-    noise = {} if "method" in case else {"critic_goal_noise": 0.1}
-    loss = str(case)
+    noise, loss, fused = {} if "method" in case else {"critic_goal_noise": 0.1}, str(case), case.pop("fused", "off")
+    network = dataclasses.replace(network, fused=fused, actor_depth=4 if fused == "on" else 2)
     def run(axis):
         agent = agents.make(Config(network=network, agent=AgentConfig(**case, **noise)), spec, axis)
         def train(state, batches):
-            step = lambda state, inputs: agent.update(state, *inputs)
-            return jax.lax.scan(step, state, (batches, jax.random.split(keys[3], UPDATES)))
+            packed = agent.packed
+            step = lambda state, inputs: (packed or agent).update(state, *inputs)
+            start = packed.pack(state) if packed else state
+            end, told = jax.lax.scan(step, start, (batches, jax.random.split(keys[3], UPDATES)))
+            return packed.unpack(end, state) if packed else end, told
         return agent.init(keys[4]), train
     state, train = run(None)
     alone, metrics = jax.jit(train)(state, batches)
@@ -79,6 +82,7 @@ print("equal")
     "cases",
     [
         ({"loss": "fwd_infonce"},),
+        ({"loss": "fwd_infonce", "fused": "on"},),
         pytest.param(
             (
                 {"loss": "bwd_infonce"},
@@ -98,7 +102,7 @@ print("equal")
         ),
         pytest.param(({"method": "sac"}, {"method": "td3"}), marks=pytest.mark.slow),
     ],
-    ids=["forward", "losses", "options", "methods"],
+    ids=["forward", "stacked", "losses", "options", "methods"],
 )
 def test_eight_devices_take_the_steps_of_one(cases: tuple[dict[str, Any], ...]) -> None:
     """20 updates on the same global batches: parameters equal to 1e-5, negatives from all devices, equal metrics."""
