@@ -28,9 +28,15 @@ def has_cuda() -> bool:
 
 
 def resolve(engine: str) -> str:
-    """`auto` -> `warp` on CUDA, else `c`; any other name is checked against this machine."""
+    """`auto` -> `warp` on CUDA, else `c`; any other name is checked against this machine.
+
+    Raises:
+        EnvError: no such engine, its package is not installed, or Warp cannot use the GPU that JAX sees; in one line.
+    """
     if engine == "auto":
-        return "warp" if has_cuda() and importlib.util.find_spec("warp") else "c"
+        if not has_cuda():
+            return "c"
+        engine = "warp"
     if engine not in ENGINES:
         near = ", ".join(difflib.get_close_matches(engine, (*ENGINES, "auto"), n=2, cutoff=0.1)) or "auto"
         raise EnvError(f"physics={engine!r}: no such engine; nearest: {near} (of auto, c, warp, jax)")
@@ -38,7 +44,30 @@ def resolve(engine: str) -> str:
         raise EnvError("physics='c': this MuJoCo has no mujoco.batch; install mujoco==3.17.0, or take physics='warp'")
     if engine == "warp" and importlib.util.find_spec("warp") is None:
         raise EnvError("physics='warp': warp-lang is not installed; pip install warp-lang==1.18.0, or take physics='c'")
+    if engine == "warp" and has_cuda():
+        _require_warp_cuda()
     return engine
+
+
+def _require_warp_cuda() -> None:
+    """Refuse a GPU that JAX sees and Warp does not: Warp would simulate on the CPU, slower than engine `c`."""
+    from envs_mjx.physics.quiet import quiet_warp
+
+    quiet_warp()
+    import warp
+
+    if warp.is_cuda_available():
+        return
+    built, driver = warp.get_cuda_toolkit_version(), warp.get_cuda_driver_version()
+    offered = f"the driver is for {_dotted(driver)}" if driver else "it finds no driver"
+    raise EnvError(
+        f"physics='warp': JAX sees an NVIDIA GPU, Warp does not: warp-lang {warp.__version__} is built for CUDA"
+        f" {_dotted(built)}, {offered}; install a newer driver or warp-lang's +cu12 wheel, or take physics='c'"
+    )
+
+
+def _dotted(version: tuple[int, int] | None) -> str:
+    return "?" if version is None else ".".join(map(str, version))
 
 
 def make_physics(

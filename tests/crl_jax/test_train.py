@@ -120,6 +120,7 @@ def test_resume_is_exact_where_actions_repeat_and_good_evaluations_are_counted(t
     assert resumed.counters.solved == whole.counters.solved
 
 
+@pytest.mark.slow
 def test_a_run_of_stacked_networks_resumes_to_the_last_bit(tmp_path):
     changes = {"fused": "on", "critic_depth": 4, "actor_depth": 4, "embedding": 8}
     whole = train(small(tmp_path, name="whole", **changes), console=False)
