@@ -144,7 +144,8 @@ def updates(sizes: Sizes) -> Figures:
     from configs import PRESETS
     from crl_jax.config import with_overrides
 
-    counted = {(row["depth"], row["fused"]): row.get("launches") for row in common.read_rows("kernels")}
+    alone = [row for row in common.read_rows("kernels") if row["devices"] == 1]
+    counted = {(row["depth"], row["fused"]): row.get("launches") for row in alone}
     for depth, fused in itertools.product(sizes.depths, ("off", "on")):
         network = {"width": sizes.width, "critic_depth": depth, "actor_depth": depth, "fused": fused}
         config = with_overrides(PRESETS["metaworld_gpu"], **network)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -79,6 +80,24 @@ def _after_type(text: str) -> str:
         if depth == 0:
             return text[index + 2 :]
     return ""
+
+
+def collectives(text: str) -> list[tuple[str, int]]:
+    """Name and bytes of each collective in a program's text, in its order; the bytes are those of its result."""
+    found = []
+    for line in text.splitlines():
+        match = _COLLECTIVE.search(line)
+        if match:
+            result = match.group(1)
+            if match.group(3) and result.startswith("(("):  # (operands, results)
+                result = result[result.index("),") + 1 :]
+            sizes = (_ITEM[kind] * math.prod(map(int, dims.split(","))) for kind, dims in _ARRAY.findall(result))
+            found.append((match.group(2), sum(sizes)))
+    return found
+
+
+_COLLECTIVE = re.compile(r" = (\S.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\(")
+_ARRAY, _ITEM = re.compile(r"(f32|s32|u32|bf16|f16)\[([\d,]+)\]"), {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2}
 
 
 def launches(text: str) -> Launches:

@@ -48,6 +48,8 @@ class Settings:
     """Blocks in one step of the scan over blocks."""
     fused: tuple[Literal["off", "on"], ...] = ("off", "on")
     """phi, psi and the actor apart, and as one stack (`--fused` of a training)."""
+    devices: tuple[int, ...] = (1, 2, 8)
+    """GPUs of one machine that share each batch, at the first depth; 1: every depth."""
     gpu: Literal["h200"] = "h200"
     """GPU to compile for."""
 
@@ -58,36 +60,49 @@ def require_cuda() -> None:
         raise ConfigError("kernels: XLA's compiler for CUDA is not installed; pip install -e '.[cuda13]'")
 
 
-def compiled(gpu: str, function: Any, *shapes: Any) -> Any:
-    """`function` compiled for a GPU that need not be there. Its first argument is donated."""
-    import jax
+def topology(gpu: str, devices: int = 1) -> list[Any]:
+    """`devices` GPUs of one machine, which need not be there."""
     from jax.experimental import topologies
-    from jax.sharding import SingleDeviceSharding
 
     described = (TARGETS / f"{gpu}.txtpb").read_text()
-    there = topologies.get_topology_desc(topology_name=gpu, platform="cuda", target_config=described, topology="1x1x1")
-    placed = SingleDeviceSharding(there.devices[0])
-    arguments = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placed), shapes)
-    return jax.jit(function, donate_argnums=0).lower(*arguments).compile()
+    asked = {"platform": "cuda", "target_config": described, "topology": f"1x1x{devices}"}
+    return list(topologies.get_topology_desc(topology_name=gpu, **asked).devices)
 
 
-def measure(depth: int, fused: str, width: int, batch_size: int, unroll: int, gpu: str) -> dict[str, Any]:
-    """Launches and memory of one update."""
+def measure(
+    depth: int, fused: str, width: int, batch_size: int, unroll: int, gpu: str, devices: int = 1
+) -> dict[str, Any]:
+    """Launches, memory and collectives of one update; `batch_size` rows are split over the devices."""
     tell_plugins_in_one_line()
     import jax
+    import numpy as np
+    from jax.sharding import Mesh
+    from jax.sharding import PartitionSpec as P
+
+    from crl_jax.scale import parallel
 
     changed: dict[str, Any] = {"width": width, "critic_depth": depth, "actor_depth": min(depth, 512)}
     changed |= {"unroll": unroll, "fused": fused}
-    update = updates.update(with_overrides(PRESETS["metaworld_gpu"], **changed), batch_size)
+    mesh = Mesh(np.array(topology(gpu, devices)), (parallel.AXIS,))
+    axis = None if devices == 1 else parallel.AXIS
+    update = updates.update(with_overrides(PRESETS["metaworld_gpu"], **changed), batch_size, axis)
     began = time.perf_counter()
-    state, packed = update.shapes[0], update.agent.packed
+    (state, batch, key), packed = update.shapes, update.agent.packed
     state = jax.eval_shape(packed.pack, state) if packed else state
-    made = compiled(gpu, update.one, state, *update.shapes[1:])
-    found, memory = hlo.launches(made.as_text()), made.memory_analysis()
+    specs = (P(), P(parallel.AXIS), P())
+    shapes = parallel.shaped((state, batch, key), specs, mesh)
+    if axis:
+        made = parallel.jitted(update.one, mesh, specs, (P(), P()), donate=(0,))
+    else:
+        made = jax.jit(update.one, donate_argnums=0)
+    compiled = made.lower(*shapes).compile()
+    text, memory = compiled.as_text(), compiled.memory_analysis()
+    found = hlo.launches(text)
     return {
         "launches": found.total,
         "kinds": dict(found.kinds),
         "endless_loops": found.endless,
+        "collectives": hlo.collectives(text),
         "temporaries_bytes": int(memory.temp_size_in_bytes),
         "arguments_bytes": int(memory.argument_size_in_bytes),
         "compile_seconds": time.perf_counter() - began,
@@ -98,19 +113,31 @@ def main(settings: Settings) -> None:
     """Count, print, write results/kernels.json."""
     require_cuda()
     console, rows = Console(stderr=True), []
-    shared = {name: value for name, value in asdict(settings).items() if name not in ("depths", "fused")}
-    for depth, fused in itertools.product(settings.depths, settings.fused):
-        with doing(f"depth {depth}, fused {fused}: compiling for {settings.gpu} ...", console):
-            case = {"depth": depth, "fused": fused, **shared}
+    shared = {name: value for name, value in asdict(settings).items() if name not in ("depths", "fused", "devices")}
+    for devices, depth, fused in itertools.product(settings.devices, settings.depths, settings.fused):
+        if devices > 1 and depth != settings.depths[0]:
+            continue
+        with doing(f"depth {depth}, fused {fused}, {devices} x {settings.gpu}: compiling ...", console):
+            case = {"depth": depth, "fused": fused, "devices": devices, **shared}
             rows.append(common.fresh_process("benchmarks.kernels", case, LIMIT, **ENVIRONMENT))
-    titles = ["depth", "fused", "launches", "gemms", "fusions", f"ms at {1e6 * LAUNCH:.0f} us", "MB temporary"]
-    table = [[str(row["depth"]), row["fused"], *_told(row)] for row in rows]
+    titles = [
+        "depth",
+        "fused",
+        "GPUs",
+        "launches",
+        "gemms",
+        "fusions",
+        f"ms at {1e6 * LAUNCH:.0f} us",
+        "MB temporary",
+        "collectives",
+    ]
+    table = [[str(row["depth"]), row["fused"], str(row["devices"]), *_told(row)] for row in rows]
     common.publish("kernels", titles, table, rows, asdict(settings))
 
 
 def _told(row: dict[str, Any]) -> list[str]:
     if "not_measured" in row:
-        return [str(row["not_measured"])] + [""] * 4
+        return [str(row["not_measured"])] + [""] * 5
     kinds = row["kinds"]
     return [
         f"{row['launches']:,}",
@@ -118,6 +145,7 @@ def _told(row: dict[str, Any]) -> list[str]:
         f"{kinds.get('fusion', 0):,}",
         f"{1e3 * LAUNCH * row['launches']:.2f}",
         f"{row['temporaries_bytes'] / 1e6:,.1f}",
+        ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in row["collectives"]),
     ]
 
 

@@ -52,8 +52,8 @@ class Update(NamedTuple):
         return jax.jit(self.agent.init)(key), jax.tree.map(filled, self.shapes[1]), key
 
 
-def update(config: Config, batch_size: int) -> Update:
-    """The update that a config describes."""
+def update(config: Config, batch_size: int, axis: str | None = None) -> Update:
+    """The update that a config describes, on the device axis `axis`; the shapes are those of all devices together."""
     import jax
     import jax.numpy as jnp
 
@@ -62,7 +62,7 @@ def update(config: Config, batch_size: int) -> Update:
     from envs_mjx.base import EnvSpec
 
     scale = jnp.zeros(OBS), jnp.ones(OBS), jnp.zeros(GOAL), jnp.ones(GOAL)
-    agent = agents.make(config, EnvSpec(OBS, GOAL, ACTION, DECISIONS, *scale))
+    agent = agents.make(config, EnvSpec(OBS, GOAL, ACTION, DECISIONS, *scale), axis)
     key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
 
     def blank() -> Batch:

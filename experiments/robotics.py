@@ -39,7 +39,7 @@ CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no-layer-norm": ("no LayerNorm", {"layer_norm": False, **_SHORT}),
     "batch-32": ("a quarter of the batch size", {"batch_size": 32, **_SHORT}),
-    "push": ("another task: FetchPush", {"task": "FetchPush", "until": 0.0}),
+    "push": ("another task: FetchPush", {"task": "FetchPush", "total_env_steps": 51_200, "until": 0.0}),
 }
 """Cell -> (what is changed, fields that this changes)."""
 PIXELS = ("FetchReach", "pixels_cpu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import common, hlo, kernels
+from benchmarks import common, hlo, kernels, scaling_model
 from crl_jax.config import ConfigError
 
 TEXT = """HloModule small
@@ -57,9 +57,19 @@ def test_launches_are_counted_through_loops_and_branches() -> None:
     assert found.endless == 1
 
 
+def test_collectives_and_the_bytes_of_their_results_are_read() -> None:
+    text = """
+  %g = ((f32[64,128]{1,0}, f32[64,6]{1,0}), (f32[512,128]{1,0}, f32[512,6]{1,0})) all-gather-start(%a, %b), more
+  %d = (f32[512,128]{1,0}, f32[512,6]{1,0}) all-gather-done(%g)
+  %r = f32[100]{0} all-reduce-start(%c), to_apply=%add
+  ROOT %s = bf16[8,2]{1,0} reduce-scatter(%e), to_apply=%add
+"""
+    assert hlo.collectives(text) == [("all-gather", 512 * 134 * 4), ("all-reduce", 400), ("reduce-scatter", 32)]
+
+
 def test_without_the_compiler_one_line_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"^kernels: .*pip install 'crl-jax\[cuda13\]'$"):
+    with pytest.raises(ConfigError, match=r"^kernels: .*pip install -e '\.\[cuda13\]'$"):
         kernels.main(kernels.Settings())
 
 
@@ -69,3 +79,18 @@ def test_an_update_launches_no_more_than_it_did(depth: int, fused: str, most: in
     case = {"depth": depth, "fused": fused, "width": 256, "batch_size": 512, "unroll": 1, "gpu": "h200"}
     found = common.fresh_process("benchmarks.kernels", case, 600, **kernels.ENVIRONMENT)
     assert found["launches"] <= most and found["endless_loops"] == 0
+
+
+def test_the_model_of_scaling_is_bound_by_launches_then_by_work_and_messages(monkeypatch) -> None:
+    counted = {"launches": 100, "parameters": 1e6, "collectives": []}
+    settings = scaling_model.Settings()
+    assert scaling_model.update_us(settings, 1, counted) == 200, "launches"
+    assert scaling_model.update_us(settings, 1, counted | {"parameters": 1e8}) > 1000, "products"
+    messages = counted | {"collectives": [("all-reduce", 3_000_000)]}
+    near, far = (scaling_model.update_us(settings, gpus, messages) for gpus in (8, 64))
+    assert near == 200 + 15 + 10 and far == 200 + 40 + 75
+    few, many = (scaling_model.row(settings, envs, 1, counted)["env_steps_per_s"] for envs in (512, 65_536))
+    assert many > few
+    monkeypatch.setattr(scaling_model.common, "read_rows", lambda name: [])
+    with pytest.raises(ConfigError, match="depth=4: not counted yet"):
+        scaling_model.counts(4)
