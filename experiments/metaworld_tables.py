@@ -31,6 +31,7 @@ FAILURES = ROOT / "experiments" / "metaworld_failures.json"
 PRESETS = (
     "metaworld_cpu",
     "sac_her_cpu",
+    "metaworld_cpu_waypoint",
     "metaworld_cpu_steps",
     "metaworld_cpu_hand",
     "metaworld_cpu_99",
