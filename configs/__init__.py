@@ -91,8 +91,8 @@ PRESETS: dict[str, Config] = {
     ),
 }
 
-# metaworld_cpu with actions that name the place where the hand shall go: it learns basketball and lever-pull, and is worse
-# on assembly. Not yet run on every task (docs/experiments/presets.md).
+# metaworld_cpu with actions that name the place where the hand shall go. It learns basketball and lever-pull, and is
+# worse on assembly. Not yet run on every task (docs/experiments/presets.md).
 PRESETS["metaworld_cpu_waypoint"] = with_overrides(PRESETS["metaworld_cpu"], control="waypoint")
 
 # Fetch on a few CPU cores: metaworld_cpu with a decision every two env steps, 80 ms, and a preset of its own because
