@@ -179,7 +179,7 @@ METHODS: tuple[str, ...] = get_args(MethodName)
 READERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("embedding", "logsumexp_penalty", "energy", "loss", "twin", "logits_chunk"), ("crl",)),
     **dict.fromkeys(("mask", "mask_radius", "actor_goals", "critic_goal_noise", "crop", "bc_weight"), ("crl",)),
-    **dict.fromkeys(("entropy", "alpha"), ("crl",)),
+    **dict.fromkeys(("entropy", "alpha", "fused"), ("crl",)),
     **dict.fromkeys(("alpha_lr", "target_entropy", "actor_average"), ("crl", "sac")),
     **dict.fromkeys(("reward", "reward_scale", "her_share"), ("sac", "td3")),
     **dict.fromkeys(("policy_delay", "target_noise", "noise_clip", "exploration_noise"), ("td3",)),

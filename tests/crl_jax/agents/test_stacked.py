@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import PRESETS
 from crl_jax.agents import make
 from crl_jax.config import Config, ConfigError, with_overrides
 from crl_jax.types import Batch
@@ -93,3 +94,5 @@ def test_a_cpu_trains_the_networks_by_default() -> None:
     assert make(with_overrides(Config(), **SMALL), SPEC).packed is None
     with pytest.raises(ConfigError, match="fused='yes': one of auto, on, off"):
         with_overrides(Config(), fused="yes").validate()
+    with pytest.raises(ConfigError, match="fused='on': method='sac' does not read it"):
+        with_overrides(PRESETS["sac_cpu"], fused="on").validate()
