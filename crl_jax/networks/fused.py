@@ -21,8 +21,8 @@ from crl_jax.networks.residual import LAYER_NORM_EPSILON
 
 BIAS, SCALE, SHIFT, VECTORS = 0, 1, 2, 4
 """Rows of a layer's vectors (4, H): the Dense layer's bias, LayerNorm's scale and bias, zeros (a power of two)."""
-ROWS, WARPS = 8, 4
-"""T, and warps of a program."""
+ROWS, WARPS = 8, (4, 16)
+"""T; and warps of a program, at least and at most: one for each 64 columns."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -213,5 +213,6 @@ def _blocks(width: int, layer: int) -> tuple[pl.BlockSpec, pl.BlockSpec]:
 
 def _program(shape: tuple[int, ...], interpret: bool) -> dict[str, Any]:
     """A program for each network and tile of rows."""
-    warps = triton.CompilerParams(num_warps=WARPS)
-    return {"grid": (shape[0], shape[1] // ROWS), "interpret": interpret, "compiler_params": warps}
+    networks, batch, width = shape
+    warps = triton.CompilerParams(num_warps=min(max(width // 64, WARPS[0]), WARPS[1]))
+    return {"grid": (networks, batch // ROWS), "interpret": interpret, "compiler_params": warps}
