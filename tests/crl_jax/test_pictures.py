@@ -91,7 +91,7 @@ def test_pictures_are_gathered_one_batch_at_a_time_as_all_at_once(tmp_path: Path
     setup = build(config)
 
     def update(state: jax.Array, batch: Batch, key: jax.Array) -> tuple[jax.Array, dict]:
-        return state + 1, {"obs": batch.obs, "goal": batch.goal}
+        return state + 1, {"obs": jnp.mean(batch.obs.astype(jnp.float32))}
 
     agent = setup.agent._replace(update=update)
     ring = setup.init(setup.key()).ring
