@@ -66,5 +66,5 @@ def test_an_example_trains(name: str, tmp_path: Path) -> None:
     command = [*CRL, *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert "last success final" in done.stdout, done.stdout
+    assert "success at the last step" in done.stdout, done.stdout
     assert len(list((tmp_path / "runs").glob("*/metrics.jsonl"))) == 1
