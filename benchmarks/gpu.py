@@ -24,6 +24,7 @@ from benchmarks.gpu_sections import TOY, Sizes
 from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
 from crl_jax.config import ConfigError, nearest
+from crl_jax.runs.loggers import read_metrics
 
 
 class Section(NamedTuple):
@@ -67,11 +68,10 @@ def run(name: str, section: Section, sizes: Sizes, limit: float) -> dict[str, An
     """A section's figures, its status (ok, over N s, ended with N) and seconds; at a failure, the end of its output."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        file, log = Path(folder) / "figures", Path(folder) / "log"
-        file.touch()
+        log = Path(folder) / "log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                gpu_sections.arguments(section.measure, file, sizes),
+                gpu_sections.arguments(section.measure, Path(folder), sizes),
                 env=os.environ | section.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -85,8 +85,8 @@ def run(name: str, section: Section, sizes: Sizes, limit: float) -> dict[str, An
             finally:
                 _end(process)
         told: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - began, 1)}
-        for line in file.read_text().splitlines():
-            told |= json.loads(line)
+        for figures in read_metrics(Path(folder)):  # A line that was cut is left out.
+            told |= figures
         return told if status == "ok" else told | {"log": log.read_text(errors="replace")[-2000:]}
 
 

@@ -1,7 +1,7 @@
 """The sections of `crl bench gpu`: each measures one thing and yields its figures one by one, as name -> value.
 
-A section runs in a process of its own (`python -m benchmarks.gpu_sections NAME FILE SIZES`), which appends a line of
-JSON to the file for each figure; so a section that is cut still tells what it has measured.
+A section runs in a process of its own (`python -m benchmarks.gpu_sections NAME FOLDER SIZES`), which appends a line of
+JSON to a file there for each figure; so a section that is cut still tells what it has measured.
 """
 
 from __future__ import annotations
@@ -101,14 +101,12 @@ def launches(sizes: Sizes) -> Figures:
     chain = jax.jit(lambda x: jax.lax.scan(forty, x, None, length=50)[0])
     small = jnp.ones((sizes.batch_size, sizes.width))
     yield {"us_per_small_kernel": 1e6 * _median(lambda: chain(small)) / 2000}
-    for name, dtype, precision in (
-        ("bf16", "bfloat16", None),
-        ("tf32", "float32", None),
-        ("fp32", "float32", "highest"),
-    ):
+    formats = {"bf16": ("bfloat16", None), "tf32": ("float32", None), "fp32": ("float32", "highest")}
+    product = jax.jit(jnp.matmul, static_argnames="precision")
+    for name, (dtype, precision) in formats.items():
         large = jax.random.normal(jax.random.PRNGKey(0), (sizes.side, sizes.side), jnp.dtype(dtype))
-        product = jax.jit(lambda x, precision=precision: jnp.matmul(x, x, precision=precision))
-        yield {f"{name}_tflops": 2e-12 * sizes.side**3 / _median(lambda run=product, x=large: run(x))}  # type: ignore[misc]
+        call = functools.partial(product, large, large, precision=precision)
+        yield {f"{name}_tflops": 2e-12 * sizes.side**3 / _median(call)}
     yield common.peak_memory()
 
 
@@ -165,18 +163,20 @@ def updates(sizes: Sizes) -> Figures:
 
 def training(sizes: Sizes) -> Figures:
     """Push with preset metaworld_gpu, by `crl train`, to .9 success or until the section's time ends."""
+    from crl_jax.runs.loggers import read_metrics
+
     with tempfile.TemporaryDirectory() as runs:
         command = [sys.executable, "-m", "configs.main", "train", "push", "--runs", runs, "--name", "push"]
         began, seen = time.perf_counter(), 0
-        process, metrics = subprocess.Popen([*command, *sizes.training]), Path(runs) / "push" / "metrics.jsonl"
+        process = subprocess.Popen([*command, *sizes.training])
         while True:
             ended = process.poll() is not None
-            lines = metrics.read_text().splitlines() if metrics.is_file() else []
-            for told in map(json.loads, lines[seen:]):
+            records = read_metrics(Path(runs) / "push")
+            for told in records[seen:]:
                 found = {name: told[name] for name in ("eval/success_final", "eval/success_any") if name in told}
                 if found:
                     yield {f"{told['env_steps']:,} env steps": {"seconds": time.perf_counter() - began, **found}}
-            seen = len(lines)
+            seen = len(records)
             if ended:
                 break
             time.sleep(1)
@@ -214,18 +214,20 @@ MEASURES: dict[str, Callable[[Sizes], Figures]] = {
 """Name -> section."""
 
 
-def main(name: str, file: Path, sizes: str) -> None:
-    """Run one section; its figures are appended to `file` as they come."""
+def main(name: str, folder: Path, sizes: str) -> None:
+    """Run one section; its figures are appended to a file in `folder` as they come, as a run's metrics are."""
+    from crl_jax.runs.loggers import METRICS_FILE
+
     read: dict[str, Any] = json.loads(sizes)
     read = {key: tuple(value) if isinstance(value, list) else value for key, value in read.items()}
     for figures in MEASURES[name](Sizes(**read)):
-        with file.open("a") as out:
+        with (folder / METRICS_FILE).open("a") as out:
             out.write(json.dumps(figures, default=str) + "\n")
 
 
-def arguments(name: str, file: Path, sizes: Sizes) -> list[str]:
+def arguments(name: str, folder: Path, sizes: Sizes) -> list[str]:
     """The command of a section's process."""
-    return [sys.executable, "-m", "benchmarks.gpu_sections", name, str(file), json.dumps(asdict(sizes))]
+    return [sys.executable, "-m", "benchmarks.gpu_sections", name, str(folder), json.dumps(asdict(sizes))]
 
 
 if __name__ == "__main__":

@@ -57,9 +57,13 @@ BYTES = 16
 """Bytes of an update's arguments for each parameter: the parameter, its running mean, two moments, in float32."""
 
 
+PRODUCTS = 10
+"""Operations for each parameter and row: 6 forward and backward, 4 for the value and its gradient by actions."""
+
+
 def update_us(settings: Settings, gpus: int, counted: dict[str, Any]) -> float:
     """Microseconds of one update; `counted`: a row of `crl bench kernels`."""
-    products = 6 * 2 * counted["parameters"] * settings.batch_size / gpus / (1e6 * settings.tflops)
+    products = PRODUCTS * counted["parameters"] * settings.batch_size / gpus / (1e6 * settings.tflops)
     alone = max(settings.launch_us * counted["launches"], products)
     if gpus == 1:
         return alone

@@ -320,9 +320,10 @@ class Config:
             "goal_noise": (explore.goal_noise, explore.goal_noise == 0, "0"),
         }
         bad = [name for name, (_, fits, _) in wanted.items() if not fits]
-        for name in bad[:1]:
+        if bad:
+            value, _, right = wanted[bad[0]]
             others = "".join(f", {other} {wanted[other][2]}" for other in bad[1:])
-            require(False, name, wanted[name][0], f"{told} {wanted[name][2]}{others} (or --preset pixels_cpu)")
+            require(False, bad[0], value, f"{told} {right}{others} (or --preset pixels_cpu)")
 
     def env_steps_per_iteration(self) -> int:
         """Env steps of one iteration: its transitions times action_repeat."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import gpu, gpu_sections
 from crl_jax.config import ConfigError
+from crl_jax.runs.loggers import METRICS_FILE
 
 
 def test_every_section_has_a_measure_and_the_limits_fit_ten_minutes() -> None:
@@ -24,9 +26,17 @@ def test_a_section_writes_its_figures(tmp_path: Path) -> None:
     assert found["status"] == "ok" and found["us_per_small_kernel"] > 0 and found["tf32_tflops"] > 0
 
 
-def test_a_section_that_is_cut_keeps_what_it_has_measured() -> None:
-    told = gpu.run("device", gpu.SECTIONS["device"], gpu_sections.TOY, 4.0)
-    assert told["status"] == "over 4 s" and "nvidia_smi" in told and "doctor" not in told
+def test_a_section_that_is_cut_keeps_what_it_has_measured(monkeypatch) -> None:
+    """Also where it is cut in the middle of a line."""
+    code = "import sys, time; open(sys.argv[1], 'w').write(sys.argv[2]); time.sleep(600)"
+    lines = '{"first": 1}\n{"second": 2}\n{"thi'
+
+    def endless(name: str, folder: Path, sizes: gpu_sections.Sizes) -> list[str]:
+        return [sys.executable, "-c", code, str(folder / METRICS_FILE), lines]
+
+    monkeypatch.setattr(gpu_sections, "arguments", endless)
+    told = gpu.run("device", gpu.SECTIONS["device"], gpu_sections.TOY, 3.0)
+    assert told["status"] == "over 3 s" and told["first"] == 1 and told["second"] == 2 and "thi" not in told
 
 
 def test_a_section_that_fails_tells_the_end_of_its_output() -> None:
