@@ -91,7 +91,7 @@ def as_dynamics(env: Any, physics: Any) -> Any:
     """Convert a state of engine `c` to one of `warp` and `jax`; `env` is the environment on `c`. The readout stays."""
     import jax.numpy as jnp
 
-    from envs_mjx.physics.mjx import Dynamics
+    from envs_mjx.physics.dynamics import Dynamics
 
     rows, name = [], env.scene.placement.fixture
     for index in range(env.num_envs):

@@ -1,9 +1,9 @@
-"""What a GPU would launch for an SGD update, counted on a machine without one (`python -m benchmarks.kernels`).
+"""What a GPU would launch for an update and a run, counted on a machine without one (`python -m benchmarks.kernels`).
 
-XLA compiles the update for a named GPU ahead of time; the extra cuda13 must be installed, no driver is needed. Each
-depth is compiled in a process of its own. At these sizes an update takes as long as its launches: about 2 us each.
+XLA compiles the programs for a named GPU ahead of time; the extra cuda13 must be installed, no driver is needed. Each
+case is compiled in a process of its own. At these sizes an update takes as long as its launches: about 2 us each.
 
-Writes results/kernels.json.
+Writes results/kernels.json (updates) and results/kernels_run.json (env step, restart, evaluation and round on warp).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from benchmarks import common, hlo, updates
+from benchmarks import common, hlo, kernels_run, updates
 from configs import PRESETS
 from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
@@ -50,6 +50,8 @@ class Settings:
     """phi, psi and the actor apart, and as one stack (`--fused` of a training)."""
     devices: tuple[int, ...] = (1, 2, 8)
     """GPUs of one machine that share each batch, at the first depth; 1: every depth."""
+    tasks: tuple[str, ...] = ("push",)
+    """Tasks whose env step, restart, evaluation and round are counted, on engine warp by preset metaworld_gpu."""
     gpu: Literal["h200"] = "h200"
     """GPU to compile for."""
 
@@ -113,7 +115,8 @@ def main(settings: Settings) -> None:
     """Count, print, write results/kernels.json."""
     require_cuda()
     console, rows = Console(stderr=True), []
-    shared = {name: value for name, value in asdict(settings).items() if name not in ("depths", "fused", "devices")}
+    asked = ("depths", "fused", "devices", "tasks")
+    shared = {name: value for name, value in asdict(settings).items() if name not in asked}
     for devices, depth, fused in itertools.product(settings.devices, settings.depths, settings.fused):
         if devices > 1 and depth != settings.depths[0]:
             continue
@@ -133,6 +136,26 @@ def main(settings: Settings) -> None:
     ]
     table = [[str(row["depth"]), row["fused"], str(row["devices"]), *_told(row)] for row in rows]
     common.publish("kernels", titles, table, rows, asdict(settings))
+    _count_runs(settings, console)
+
+
+def _count_runs(settings: Settings, console: Console) -> None:
+    """Count the programs of a run, print, write results/kernels_run.json."""
+    rows = []
+    for task, part in itertools.product(settings.tasks, kernels_run.PARTS):
+        with doing(f"{task}: {part}: compiling ...", console):
+            case = {"part": part, "task": task, "preset": "metaworld_gpu", "gpu": settings.gpu}
+            rows.append(common.fresh_process("benchmarks.kernels_run", case, LIMIT, **ENVIRONMENT))
+    titles = ["task", "part", "launches", "of XLA", "of Warp", "env steps", "updates", "MB temporary"]
+    table = [[row["task"], row["part"], *_told_run(row)] for row in rows]
+    common.publish("kernels_run", titles, table, rows, asdict(settings))
+
+
+def _told_run(row: dict[str, Any]) -> list[str]:
+    if "not_measured" in row:
+        return [str(row["not_measured"])] + [""] * 5
+    counts = [f"{row[name]:,}" for name in ("launches", "xla", "warp", "env_steps", "updates")]
+    return [*counts, f"{row['temporaries_bytes'] / 1e6:,.1f}"]
 
 
 def _told(row: dict[str, Any]) -> list[str]:

@@ -36,8 +36,8 @@ class Settings:
     """Rows of a batch, of all GPUs together."""
     launch_us: float = 2.0
     """A launch. 1.8 to 2.1 fit the hours published for an A100 (arXiv:2503.14858)."""
-    env_step_launches: int = 1010
-    """Launches of an env step of push on engine warp: some 580 of Warp with one Newton iteration, 430 of XLA."""
+    env_step_launches: int = 696
+    """Launches of an env step of push on engine warp, with one Newton iteration (results/kernels_run.json)."""
     world_us: float = 0.8
     """Work of one world's env step of 5 substeps: 0.16 us each. mujoco_warp reports 2.5 M substeps/s for a two-armed
     robot at 8,192 worlds, which would be 0.4 us each; an arm with one puck is taken for less than half."""

@@ -166,9 +166,8 @@ def make_env(config: EnvConfig, num_envs: int) -> GoalEnv:
     return env
 
 
-def compile_all(setup: Setup) -> Trainer:
-    """Compile warm-up, round and evaluation ahead of time, from shapes only."""
-    started = time.perf_counter()
+def programs(setup: Setup) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """Name -> jitted function and the shapes of its arguments: `warm_up`, `round`, `evaluate` (see `Trainer`)."""
     config, env, agent, mesh, each = setup.config, setup.env, setup.agent, setup.mesh, setup.each
     axis = parallel.axis_of(mesh)
     state, key = setup.template, jax.ShapeDtypeStruct(setup.key().shape, jnp.uint32)
@@ -179,13 +178,24 @@ def compile_all(setup: Setup) -> Trainer:
 
     split, copies, donated = loop.SPECS, P(), (0,)
     warm_up = each(loop.make_warm_up(env, config.train, axis, agent.reward))
-    warm_up = parallel.jitted(warm_up, mesh, (split,), split, donated).lower(state).compile()
     round_ = each(loop.make_round(env, agent, config, axis))
-    round_ = parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated).lower(state).compile()
-    evaluation = parallel.jitted(each(evaluate_agent), mesh, copies, copies).lower(state.agent, key).compile()
+    return {
+        "warm_up": (parallel.jitted(warm_up, mesh, (split,), split, donated), (state,)),
+        "round": (parallel.jitted(round_, mesh, (split,), (split, copies, copies), donated), (state,)),
+        "evaluate": (parallel.jitted(each(evaluate_agent), mesh, copies, copies), (state.agent, key)),
+    }
+
+
+def compile_all(setup: Setup) -> Trainer:
+    """Compile warm-up, round and evaluation ahead of time, from shapes only."""
+    started = time.perf_counter()
+    compiled = {name: function.lower(*shapes).compile() for name, (function, shapes) in programs(setup).items()}
+    env, mesh = setup.env, setup.mesh
+    axis = parallel.axis_of(mesh)
 
     def used(metrics: Metrics) -> Metrics:
         return parallel.largest(buffers_used(env.spec, metrics), axis)
 
-    used_by_all = parallel.jitted(used, mesh, (split.env,), copies) if env.spec.buffers else lambda metrics: {}
-    return Trainer(setup, warm_up, round_, evaluation, used_by_all, time.perf_counter() - started)
+    used_by_all = parallel.jitted(used, mesh, (loop.SPECS.env,), P()) if env.spec.buffers else lambda metrics: {}
+    seconds = time.perf_counter() - started
+    return Trainer(setup, **compiled, buffers_used=used_by_all, compile_seconds=seconds)

@@ -1,8 +1,9 @@
 """Batched rigid-body physics: one interface (`base.py`), three engines.
 
-`c.py` is engine `c` (MuJoCo's own C engine on host threads), `mjx.py` the engines `warp` and `jax`. `cores.py` counts
-the usable cores, `quiet.py` starts Warp without its messages, `tracing.py` sets how MJX is traced. `make_physics` makes
-an engine, or says why it cannot run here and what to use instead.
+`c.py` is engine `c` (MuJoCo's own C engine on host threads), `mjx.py` the engines `warp` and `jax`, which simulate by
+`warp_stepper.py` and `mjx_stepper.py`. `cores.py` counts the usable cores, `quiet.py` starts Warp without its messages,
+`tracing.py` sets how MJX is traced. `make_physics` makes an engine, or says why it cannot run here and what to use
+instead.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from flax import struct
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import Physics, PhysicsState
 from envs_mjx.physics.c import CPhysics
+from envs_mjx.physics.fixture import Fixture
 from envs_mjx.physics.mjx import MjxPhysics
 from envs_mjx.pictures.render import BACKGROUND, Tracer, require_camera
 
@@ -135,8 +136,13 @@ def _on_host(physics: CPhysics, camera: Camera, turned: bool) -> Draw:
 
 
 def _on_device(physics: MjxPhysics, camera: Camera, turned: bool) -> Draw:
+    from mujoco import mjx  # After the engine has started Warp.
+
+    from envs_mjx.physics.mjx_stepper import MjxStepper
+
     model, index = camera.model, camera.index
-    context = physics.mjx.create_render_context(
+    poser = MjxStepper(physics.scene, model, Fixture(physics.scene, model), "warp")
+    context = mjx.create_render_context(
         _without_mocap(model),
         nworld=physics.num_envs,
         cam_res=(camera.width, camera.height),
@@ -147,10 +153,10 @@ def _on_device(physics: MjxPhysics, camera: Camera, turned: bool) -> Draw:
     )
 
     def one(engine: Any) -> tuple[jax.Array, View]:
-        data = _aim(model, physics.posed(engine))
-        data = physics.mjx.refit_bvh(physics.model, data, context.pytree())
-        packed, _, _ = physics.mjx.render(physics.model, data, context.pytree())
-        picture = jnp.round(255 * physics.mjx.get_rgb(context.pytree(), 0, packed)).astype(jnp.uint8)
+        data = _aim(model, mjx.kinematics(*poser.lay_out(engine)))
+        data = mjx.refit_bvh(poser.model, data, context.pytree())
+        packed, _, _ = mjx.render(poser.model, data, context.pytree())
+        picture = jnp.round(255 * mjx.get_rgb(context.pytree(), 0, packed)).astype(jnp.uint8)
         view = View(data.cam_xpos[index], data.cam_xmat[index].reshape(9), data.site_xpos)
         return (picture[::-1, ::-1] if turned else picture), view
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import common, hlo, kernels, scaling_model
+from benchmarks import common, hlo, kernels, scaling_model, warp_launches
 from crl_jax.config import ConfigError
 
 TEXT = """HloModule small
@@ -94,3 +94,30 @@ def test_the_model_of_scaling_is_bound_by_launches_then_by_work_and_messages(mon
     monkeypatch.setattr(scaling_model.common, "read_rows", lambda name: [])
     with pytest.raises(ConfigError, match="depth=4: not counted yet"):
         scaling_model.counts(4)
+
+
+@pytest.mark.skipif(kernels.importlib.util.find_spec("jax_plugins") is None, reason="the extra cuda13 is not installed")
+def test_an_env_step_of_warp_launches_no_more_than_it_did() -> None:
+    case = {"part": "env step", "task": "push", "preset": "metaworld_gpu", "gpu": "h200"}
+    found = common.fresh_process("benchmarks.kernels_run", case, 600, **kernels.ENVIRONMENT)
+    assert found["xla"] <= 21 and found["warp"] <= 675, found
+
+
+def test_launches_of_warp_are_counted_and_not_made() -> None:
+    """Two kernels (one of no thread), a loop whose body has one, two fills, a copy; afterwards Warp is as before."""
+    import warp
+
+    launch, array, empty = (
+        warp.launch,
+        warp.ones(3, dtype=float, device="cpu"),
+        warp.empty(0, dtype=float, device="cpu"),
+    )
+    with warp_launches.noted() as kinds:
+        warp.launch("any kernel", 5)
+        warp.launch("any kernel", dim=(4, 0))
+        warp.capture_while(None, lambda times: [warp.launch("any", dim=times)] * 2, times=1)
+        array.zero_()
+        empty.zero_()
+        warp.copy(array, warp.zeros(3, dtype=float, device="cpu"))
+    assert kinds == {"warp kernel": 2, "warp memset": 2, "warp copy": 1}
+    assert warp.launch is launch
