@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from envs_mjx.physics.warp_kernels import instead_of_launches
+
 
 @contextmanager
 def noted() -> Iterator[collections.Counter[str]]:
@@ -25,40 +27,23 @@ def noted() -> Iterator[collections.Counter[str]]:
         sizes = dim if isinstance(dim, (tuple, list)) else (dim,)
         kinds["warp kernel"] += math.prod(int(size) for size in sizes) > 0
 
-    def once(condition: Any, while_body: Callable[..., None], **arguments: Any) -> None:
-        while_body(**arguments)
-
-    def both(condition: Any, on_true: Any = None, on_false: Any = None, **arguments: Any) -> None:
-        for branch in (on_true, on_false):
-            if branch:
-                branch(**arguments)
-
-    def counted(kind: str, call: Callable[..., Any], size: Callable[..., int]) -> Callable[..., Any]:
-        def counting(*arguments: Any, **named: Any) -> Any:
-            result = call(*arguments, **named)
-            kinds[kind] += size(result, *arguments) > 0
-            return result
+    def counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(target: Any, *arguments: Any, **named: Any) -> Any:
+            kinds[kind] += target.size > 0
+            return call(target, *arguments, **named)
 
         return counting
 
-    array = warp.array
-    patches: list[tuple[Any, str, Any]] = [
-        (warp, "launch", launch),
-        (warp, "launch_tiled", launch),
-        (warp, "capture_while", once),
-        (warp, "capture_if", both),
-        (array, "zero_", counted("warp memset", array.zero_, lambda _, own: own.size)),
-        (array, "fill_", counted("warp memset", array.fill_, lambda _, own, *__: own.size)),
-        (warp, "copy", counted("warp copy", warp.copy, lambda _, to, *__: to.size)),
-    ]
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
-    for owner, name, stand_in in patches:
-        setattr(owner, name, stand_in)
+    kind_of = {(warp.array, "zero_"): "warp memset", (warp.array, "fill_"): "warp memset", (warp, "copy"): "warp copy"}
+    usual = {place: getattr(*place) for place in kind_of}
+    for place, kind in kind_of.items():
+        setattr(*place, counted(kind, usual[place]))
     try:
-        yield kinds
+        with instead_of_launches(launch):
+            yield kinds
     finally:
-        for owner, name, original in before:
-            setattr(owner, name, original)
+        for place, function in usual.items():
+            setattr(*place, function)
 
 
 def counted(function: Callable[..., Any], *arguments: Any) -> dict[str, int]:

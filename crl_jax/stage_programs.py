@@ -17,6 +17,7 @@ from crl_jax.config import with_overrides
 from crl_jax.evaluate import buffers_used
 from crl_jax.runs import StopRequest
 from crl_jax.scale.programs import Programs
+from crl_jax.scale.warp_kernels import compile_for_gpu
 from crl_jax.stages import Stages, without_moments
 from crl_jax.trainer import EVAL_STREAM, Setup, Trainer
 from crl_jax.types import AgentState, Metrics
@@ -40,6 +41,7 @@ class StagePrograms:
         """The compiled programs of task `number` (0, 1, ...)."""
         stages, task, compile_ = self.stages, self.stages.tasks[number], self.compiler.compile
         env, before, state = stages.envs[task], self.compiler.seconds, stages.template(number)
+        compile_for_gpu(env)
         steps = (number + 1) * stages.config.sequence.steps_per_task
         config = with_overrides(stages.config, task=task, total_env_steps=steps)
         # Every leaf of the state will be donated, so each needs its own buffer: jit gives it one.

@@ -25,6 +25,7 @@ from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.experience import buffer, rewards
 from crl_jax.experience.rollout import agent_policy
 from crl_jax.scale import parallel
+from crl_jax.scale.warp_kernels import compile_for_gpu
 from crl_jax.types import Agent, AgentState, Metrics
 from envs_mjx.base import GoalEnv
 
@@ -189,6 +190,7 @@ def programs(setup: Setup) -> dict[str, tuple[Any, tuple[Any, ...]]]:
 def compile_all(setup: Setup) -> Trainer:
     """Compile warm-up, round and evaluation ahead of time, from shapes only."""
     started = time.perf_counter()
+    compile_for_gpu(setup.env)
     compiled = {name: function.lower(*shapes).compile() for name, (function, shapes) in programs(setup).items()}
     env, mesh = setup.env, setup.mesh
     axis = parallel.axis_of(mesh)

@@ -18,6 +18,7 @@ from crl_jax.cli import play, tables
 from crl_jax.cli import train as cli_train
 from crl_jax.cli.doctor import doctor
 from crl_jax.cli.options import USER_ERRORS, call, shown
+from crl_jax.cli.warm import make_warm
 from crl_jax.config import Config, ConfigError, nearest
 
 _MAIN = '\nif __name__ == "__main__"'
@@ -42,6 +43,7 @@ USAGE = """usage: crl COMMAND ...
   watch RUN...                           a page that follows running jobs: progress, curves, films
   envs [PATTERN...] [--group NAME]       list the tasks
   audit [TASK...]                        the goals that tasks command, against what the scripted policy achieves
+  warm TASK... [--arch 90]               compile what a run on a GPU needs before it, e.g. on a login node
   doctor                                 what this machine has, and what works on it
   bench [NAME] [options]                 list the benchmarks, or run one
   profile TASK [--preset NAME] [options] where an iteration's time goes: a table, and a trace for XProf
@@ -76,7 +78,8 @@ def _main(presets: Mapping[str, Config], arguments: list[str]) -> int:
             return _run_bench(command, arguments)
         if command == "bench" and arguments and not arguments[0].startswith("-"):
             return _run_bench(arguments[0], arguments[1:])
-        code: int = call(HANDLERS[command], arguments, prog=f"crl {command}")
+        handler = make_warm(presets) if command == "warm" else HANDLERS[command]
+        code: int = call(handler, arguments, prog=f"crl {command}")
         return code
     except USER_ERRORS as error:
         return fail(str(error))
@@ -147,4 +150,4 @@ HANDLERS: dict[str, Callable[..., int]] = {
     "bench": _bench,
 }
 """Command -> function whose parameters are its options; the other commands parse their own."""
-COMMANDS = ("train", "continual", *HANDLERS, *MEASURED)
+COMMANDS = ("train", "continual", "warm", *HANDLERS, *MEASURED)
