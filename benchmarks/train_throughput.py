@@ -28,6 +28,7 @@ from crl_jax.cli.options import script
 from crl_jax.cli.progress import doing
 from crl_jax.config import Config, with_overrides
 from crl_jax.experience import buffer
+from crl_jax.experience.explore import replay_goals
 from crl_jax.experience.rollout import rollout
 from crl_jax.trainer import Setup, build
 from envs_mjx.physics import resolve
@@ -131,7 +132,10 @@ def parts(setup: Setup, state: loop.LoopState) -> dict[str, Callable[[], Any]]:
         def step(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             # The sum makes each step depend on the one before, so that XLA hoists none out of the loop.
             env_state = state.env.replace(obs=state.env.obs + 1e-9 * total.sum())
-            return total + loop.exploring_policy(env, agent, state, config)(env_state, key), None
+            replayed = replay_goals(env, state.ring, state.env, length)
+            return total + loop.exploring_policy(env, agent, state.agent, config.explore, replayed)(
+                env_state, key
+            ), None
 
         return jax.lax.scan(step, jnp.zeros_like(actions), jax.random.split(key, length))[0]
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.sharding import PartitionSpec as P
 
-from crl_jax.config import Config, TrainConfig
+from crl_jax.config import Config, ExploreConfig, TrainConfig
 from crl_jax.experience import buffer
 from crl_jax.experience.explore import behaviour_goal, replay_goals
 from crl_jax.experience.noise import noisy
@@ -141,14 +141,18 @@ def learn(
     return state.replace(agent=agent_state, key=key), means
 
 
-def exploring_policy(env: GoalEnv, agent: Agent, state: LoopState, config: Config) -> Policy:
+def exploring_policy(
+    env: GoalEnv,
+    agent: Agent,
+    state: AgentState,
+    explore: ExploreConfig,
+    replayed: Callable[[State], jax.Array] | None = None,
+) -> Policy:
     """The policy of data collection: the agent acts towards behaviour goals, with noise on its actions."""
-    explore = config.explore
-    replayed = replay_goals(env, state.ring, state.env, config.train.unroll_length)
 
     def policy(env_state: State, key: jax.Array) -> jax.Array:
         goal = behaviour_goal(env, env_state, explore, replayed)
-        action = agent.act(state.agent, env_state.obs, goal, key, False)
+        action = agent.act(state, env_state.obs, goal, key, False)
         return noisy(action, env_state, env.spec.horizon, explore)
 
     return policy
@@ -163,7 +167,8 @@ def make_collect(env: GoalEnv, agent: Agent, config: Config, axis: str | None = 
     """The first half of an iteration: one unroll of every environment, inserted into the ring."""
 
     def collect_(state: LoopState) -> tuple[LoopState, EpisodeSums]:
-        policy = exploring_policy(env, agent, state, config)
+        replayed = replay_goals(env, state.ring, state.env, config.train.unroll_length)
+        policy = exploring_policy(env, agent, state.agent, config.explore, replayed)
         return collect(env, policy, state, config.train.unroll_length, axis, agent.reward)
 
     return collect_

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 import envs_mjx
-from crl_jax import agents, loop
+from crl_jax import agents, loop, overlap
 from crl_jax.config import Config, ConfigError, EnvConfig, require
 from crl_jax.continual.method import Method
 from crl_jax.evaluate import buffers_used, evaluate
@@ -191,8 +191,11 @@ def compile_all(setup: Setup) -> Trainer:
     """Compile warm-up, round and evaluation ahead of time, from shapes only."""
     started = time.perf_counter()
     compile_for_gpu(setup.env)
-    compiled = {name: function.lower(*shapes).compile() for name, (function, shapes) in programs(setup).items()}
-    env, mesh = setup.env, setup.mesh
+    asked, env, mesh = programs(setup), setup.env, setup.mesh
+    overlapped = asked.pop("round") if setup.config.train.overlap else None
+    compiled: dict[str, Any] = {name: function.lower(*shapes).compile() for name, (function, shapes) in asked.items()}
+    if overlapped:
+        compiled["round"] = overlap.compile_round(env, setup.agent, setup.config, setup.template)
     axis = parallel.axis_of(mesh)
 
     def used(metrics: Metrics) -> Metrics:

@@ -73,6 +73,10 @@ class TrainConfig(Section):
     devices: int = 1
     """Devices over which environments, ring and batches are split. Negatives come from all devices."""
 
+    overlap: bool = False
+    """Collect the next unroll while the updates run, by the policy from before them: engine c on the host's cores, the
+    updates on JAX's device, best a GPU."""
+
     def validate(self, num_envs: int) -> None:
         for name in (leaf.name for leaf in dataclasses.fields(self) if leaf.type == "int"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
@@ -267,6 +271,7 @@ class Config:
         self.explore.validate()
         self.evaluation.validate()
         self.run.validate()
+        self._check_overlap()
         rows, most = self.env.num_envs * self.env.action_repeat, 2**31
         total, told = self.train.total_env_steps, f"rows are counted in int32; nearest: {(most - 1) * rows}"
         require(total // rows < most, "total_env_steps", total, told)
@@ -287,6 +292,21 @@ class Config:
             near = nearest_multiples(value, devices)
             require(value % devices == 0, name, value, f"must be a multiple of devices = {devices}; nearest: {near}")
         return self
+
+    def _check_overlap(self) -> None:
+        """Refuse `overlap` where nothing is collected on the host, or what is collected depends on the ring."""
+        if not self.train.overlap:
+            return
+        needed: tuple[tuple[str, Any, bool, str], ...] = (
+            ("physics", self.env.physics, self.env.physics in ("auto", "c"), "--overlap collects on the host; take c"),
+            ("devices", self.train.devices, self.train.devices == 1, "--overlap learns on one device; set 1"),
+            ("offline", self.train.offline, not self.train.offline, "collects nothing; leave --overlap out"),
+        )
+        for name, value, good, told in needed:
+            require(good, name, value, told)
+        goals = self.explore.behaviour_goals
+        good = goals not in ("replay", "mixed")
+        require(good, "behaviour_goals", goals, "reads the ring while --overlap writes it; take touch_then_near")
 
     def _check_readers(self) -> None:
         """Refuse a field that was set although the chosen method does not read it."""

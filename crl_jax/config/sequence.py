@@ -52,6 +52,8 @@ class SequenceConfig(Config):
         require(devices == 1, "devices", devices, "a sequence of tasks takes one device; set 1")
         require(self.env.obs == "state", "obs", self.env.obs, "a sequence of tasks is learned from states; take state")
         require(not self.train.data, "data", self.train.data, "a sequence of tasks collects its own data; leave it out")
+        overlap = self.train.overlap
+        require(not overlap, "overlap", overlap, "a sequence of tasks collects between its updates; leave it out")
         until = self.evaluation.until
         require(until == 0, "until", until, "every task of a sequence is trained for steps_per_task; take 0")
         steps, rows = self.sequence.steps_per_task, self.env_steps_per_iteration()
