@@ -9,6 +9,7 @@ from crl_jax.experience.rollout import Policy, rollout
 from crl_jax.scale import parallel
 from crl_jax.types import Metrics
 from envs_mjx.base import EnvSpec, GoalEnv
+from envs_mjx.together import Together
 
 
 def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = None) -> Metrics:
@@ -22,6 +23,7 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
         object_moved: share of episodes that end with the object away from its start; absent if the task has no object.
         diverged: number of episodes lost to a divergence of the simulation.
         <buffer>_used: largest use of each fixed-size buffer of the engine, see `EnvSpec`.
+        <task>/success_any, <task>/success_final: of each task, where there are several at once.
     """
     reset_key, rollout_key = jax.random.split(parallel.own(key, axis))
     _, steps = rollout(env, policy, env.reset(reset_key), rollout_key, env.spec.horizon)
@@ -29,8 +31,11 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
     first = steps.episode == 0
     last = jnp.sum(first, axis=0) - 1
 
+    def at_end(values: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(values, last[None], axis=0)[0]
+
     def final(values: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.take_along_axis(values, last[None], axis=0))
+        return jnp.mean(at_end(values))
 
     # An environment that repeats actions reports on every env step of a decision.
     in_success = jnp.where(first, steps.metrics.get("steps_in_success", steps.metrics["success"]), 0.0)
@@ -46,6 +51,12 @@ def evaluate(env: GoalEnv, policy: Policy, key: jax.Array, axis: str | None = No
     metrics |= {f"{name}_any": jnp.mean(((steps.metrics[name] > 0) & first).any(axis=0)) for name in others}
     if "object_moved" in steps.metrics:
         metrics["object_moved"] = final(steps.metrics["object_moved"])
+    if isinstance(env, Together):
+        ever, ended = (in_success > 0).any(axis=0), at_end(steps.metrics["success"])
+        for number, task in enumerate(env.tasks):
+            own = env.columns(number)
+            metrics[f"{task}/success_any"] = jnp.mean(ever[own], dtype=jnp.float32)
+            metrics[f"{task}/success_final"] = jnp.mean(ended[own])
     used = buffers_used(env.spec, jax.tree.map(lambda values: values[-1], steps.metrics))
     lost = jnp.sum(steps.metrics["diverged"] * first)
     return parallel.mean(metrics, axis) | parallel.largest(used, axis) | {"diverged": parallel.total(lost, axis)}

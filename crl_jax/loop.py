@@ -23,6 +23,7 @@ from crl_jax.experience.rollout import Policy, Trajectory, random_policy, rollou
 from crl_jax.scale import parallel
 from crl_jax.types import Agent, AgentState, Batch, Metrics
 from envs_mjx.base import GoalEnv, State
+from envs_mjx.together import Together
 
 
 class LoopState(struct.PyTreeNode):
@@ -98,20 +99,40 @@ def episode_sums(steps: Trajectory) -> EpisodeSums:
 
 
 def draw_batches(
-    state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
+    state: LoopState, config: TrainConfig, discount: float, axis: str | None = None, tasks: int = 1
 ) -> tuple[LoopState, buffer.Drawn]:
-    """Transitions (U, B) for all updates of an iteration. B counts the rows of this device."""
+    """Transitions (U, B) for all updates of an iteration. B counts the rows of this device.
+
+    Args:
+        tasks: K, of a `Together`. With batches="task" each batch is of one task; every K batches are of all K tasks.
+    """
     key, sample_key = jax.random.split(state.key)
     shape = (config.updates_per_iteration, config.batch_size // parallel.size(axis))
     key_here, distinct = parallel.own(sample_key, axis), config.distinct_trajectories
-    return state.replace(key=key), buffer.draw(state.ring, key_here, shape, discount, distinct)
+    low, count = jnp.int32(0), 0
+    if tasks > 1 and config.batches == "task":
+        count = state.ring.episode.shape[1] // tasks
+        low = count * task_numbers(jax.random.fold_in(sample_key, 1), shape[0], tasks)[:, None]
+    return state.replace(key=key), buffer.draw(state.ring, key_here, shape, discount, distinct, low, count)
+
+
+def task_numbers(key: jax.Array, updates: int, tasks: int) -> jax.Array:
+    """(U,) int32 the task of each update: the tasks in turn, in an order drawn anew for each turn."""
+    turns = jax.random.split(key, -(-updates // tasks))
+    orders = jax.vmap(lambda one: jax.random.permutation(one, tasks))(turns)
+    return orders.ravel()[:updates].astype(jnp.int32)
+
+
+def tasks_at_once(env: GoalEnv) -> int:
+    """K, the tasks that the environments are of."""
+    return len(env.parts) if isinstance(env, Together) else 1
 
 
 def sample_batches(
     env: GoalEnv, state: LoopState, config: TrainConfig, discount: float, axis: str | None = None
 ) -> tuple[LoopState, Batch]:
     """The minibatches (U, B) of `draw_batches`, relabelled."""
-    state, drawn = draw_batches(state, config, discount, axis)
+    state, drawn = draw_batches(state, config, discount, axis, tasks_at_once(env))
     return state, buffer.gather(state.ring, drawn, env.achieved_goal)
 
 
@@ -185,7 +206,7 @@ def make_learn(env: GoalEnv, agent: Agent, config: Config, axis: str | None = No
             return agent.relabel(env, batches) if agent.relabel else batches
 
         with jax.named_scope("sample"):  # names for the profiler
-            state, drawn = draw_batches(state, config.train, config.agent.discount, axis)
+            state, drawn = draw_batches(state, config.train, config.agent.discount, axis, tasks_at_once(env))
             # All batches at once take fewer, larger steps. Pictures are gathered one batch at a time: they are large.
             inputs = drawn if env.spec.picture else gather(drawn)
         with jax.named_scope("learn"):

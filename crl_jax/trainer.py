@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 import envs_mjx
 from crl_jax import agents, loop, overlap
-from crl_jax.config import Config, ConfigError, EnvConfig, require
+from crl_jax.config import Config, ConfigError, EnvConfig, nearest_multiples, require
 from crl_jax.continual.method import Method
 from crl_jax.evaluate import buffers_used, evaluate
 from crl_jax.experience import buffer, rewards
@@ -109,6 +109,7 @@ def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = N
     axis, devices = parallel.axis_of(mesh), config.train.devices
     env = make_env(config.env, config.env.num_envs // devices)
     episodes = config.evaluation.eval_episodes // devices
+    _require_tasks(config, loop.tasks_at_once(env))
     rewards.check(config, env)
     eval_env = env if episodes == env.num_envs else make_env(config.env, episodes)
     agent = agents.make(config, env.spec, axis, method)
@@ -119,6 +120,20 @@ def build(config: Config, seeds: tuple[int, ...] = (), method: Method | None = N
 
     jitted = parallel.jitted(jax.vmap(init) if seeds else init, mesh, P(), loop.SPECS)
     return Setup(config, env, eval_env, agent, jitted, mesh, seeds)
+
+
+def _require_tasks(config: Config, tasks: int) -> None:
+    """Refuse settings that several tasks at once cannot have."""
+    if tasks == 1:
+        return
+    train, goals, episodes = config.train, config.explore.behaviour_goals, config.evaluation.eval_episodes
+    require(not train.data, "data", train.data, "several tasks at once collect their own data; leave it out")
+    good = goals not in ("replay", "mixed")
+    require(good, "behaviour_goals", goals, "stored goals are of any task; take touch_then_near or commanded")
+    good = not train.distinct_trajectories or train.batches == "mixed"
+    require(good, "distinct_trajectories", True, "draws from all tasks; take batches='mixed' with it")
+    told = f"{tasks} tasks take a multiple of that; nearest: {nearest_multiples(episodes, tasks)}"
+    require(episodes % tasks == 0, "eval_episodes", episodes, told)
 
 
 def _require_trajectories(config: Config, horizon: int) -> None:

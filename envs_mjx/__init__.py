@@ -20,6 +20,7 @@ from envs_mjx.registry import (
     names,
     needs_engine,
     score_official,
+    tasks_of,
 )
 
 register()
@@ -48,4 +49,5 @@ __all__ = [
     "official",
     "score_official",
     "splits",
+    "tasks_of",
 ]

@@ -1,6 +1,7 @@
 """Pads the observations and goals of several tasks to one shape, so that one network serves all tasks.
 
-An observation keeps its own numbers first; padding follows. Goals are aligned by the names of their numbers
+An observation keeps its own numbers first; padding follows, and last, where one policy learns all tasks at once, the
+task's one-hot code. Goals are aligned by the names of their numbers
 (`EnvSpec.goal_names`): tasks share a column where they share a name. A task without a gripper opening in its goal
 leaves that column empty. An empty place holds the fixed shift of its column, which a network sees as 0.
 
@@ -18,8 +19,11 @@ import numpy as np
 from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, State, ToolGoals
 
 
-def align(envs: Sequence[GoalEnv]) -> list[Aligned]:
+def align(envs: Sequence[GoalEnv], coded: bool = False) -> list[Aligned]:
     """The environments with shared sizes and scales; a task may occur more than once.
+
+    Args:
+        coded: end each observation with the one-hot code of its task.
 
     Raises:
         EnvError: the action sizes differ.
@@ -36,21 +40,19 @@ def align(envs: Sequence[GoalEnv]) -> list[Aligned]:
         for name, *numbers in zip(_names(env.spec), shift, scale, strict=True):
             scaled.setdefault(name, (numbers[0], numbers[1]))
     goal_shift, goal_scale = np.array([scaled[name] for name in names], np.float32).T
-    return [
-        Aligned(
-            env,
-            env.spec.replace(
-                obs_size=longest.obs_size,
-                obs_shift=longest.obs_shift,
-                obs_scale=longest.obs_scale,
-                goal_size=len(names),
-                goal_shift=jnp.asarray(goal_shift),
-                goal_scale=jnp.asarray(goal_scale),
-                goal_names=names,
-            ),
-        )
-        for env in envs
-    ]
+    codes = np.eye(len(envs) if coded else 0, dtype=np.float32)
+    spec = longest.replace(
+        obs_size=longest.obs_size + len(codes),
+        obs_shift=jnp.concatenate([longest.obs_shift, jnp.zeros(len(codes))]),
+        obs_scale=jnp.concatenate([longest.obs_scale, jnp.ones(len(codes))]),
+        goal_size=len(names),
+        goal_shift=jnp.asarray(goal_shift),
+        goal_scale=jnp.asarray(goal_scale),
+        goal_names=names,
+    )
+    shared = ("obs_size", "obs_shift", "obs_scale", "goal_size", "goal_shift", "goal_scale", "goal_names")
+    changes = {name: getattr(spec, name) for name in shared}
+    return [Aligned(env, env.spec.replace(**changes), codes[index] if coded else ()) for index, env in enumerate(envs)]
 
 
 def _widest_first(envs: Sequence[GoalEnv]) -> list[EnvSpec]:
@@ -62,19 +64,22 @@ def _names(spec: EnvSpec) -> tuple[str, ...]:
 
 
 class Aligned:
-    """`GoalEnv` that pads `env` to the sizes of `spec`; physics, episodes and scores stay those of `env`."""
+    """`GoalEnv` that pads `env` to the sizes of `spec`; physics, episodes and scores stay those of `env`.
 
-    def __init__(self, env: GoalEnv, spec: EnvSpec):
-        self.env, self.spec = env, spec
+    Args:
+        code: numbers with which every observation ends.
+    """
+
+    def __init__(self, env: GoalEnv, spec: EnvSpec, code: Sequence[float] | np.ndarray = ()):
+        self.env, self.spec, self.code = env, spec, np.asarray(code, np.float32)
         self.num_envs, self.free_object, self.held_object = env.num_envs, env.free_object, env.held_object
         self._columns = np.array([_names(spec).index(name) for name in _names(env.spec)])
 
     def wide_obs(self, obs: jax.Array) -> jax.Array:
         """An observation of `env` (..., d) -> (..., D)."""
-        missing = jnp.broadcast_to(
-            self.spec.obs_shift[obs.shape[-1] :], (*obs.shape[:-1], self.spec.obs_size - obs.shape[-1])
-        )
-        return jnp.concatenate([obs, missing], axis=-1)
+        padding = self.spec.obs_shift[obs.shape[-1] : self.spec.obs_size - len(self.code)]
+        rest = jnp.concatenate([padding, self.code])
+        return jnp.concatenate([obs, jnp.broadcast_to(rest, (*obs.shape[:-1], len(rest)))], axis=-1)
 
     def wide_goal(self, goal: jax.Array) -> jax.Array:
         """A goal of `env` (..., g) -> (..., G)."""

@@ -21,6 +21,7 @@ from envs_mjx.repeated import Repeated
 from envs_mjx.robotics import tasks as fetch
 from envs_mjx.robotics.maze import MAZES as MUJOCO_MAZES
 from envs_mjx.robotics.maze import MujocoMaze
+from envs_mjx.together import Together
 
 if TYPE_CHECKING:
     from envs_mjx.metaworld.audit import Audited
@@ -33,6 +34,8 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "cw20": splits.CW20,
 }
 """Benchmark -> its tasks in the official order. mt...: of Meta-World; cw...: of Continual World."""
+JOINED = "+"
+"""Between the names of tasks that one policy learns at once: "push+reach"."""
 HORIZON = 150
 _OWN_HORIZON = (
     {maze.name: maze.horizon for maze in MAZES.values()}
@@ -56,6 +59,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
 def names() -> tuple[str, ...]:
     """Every task that `make` knows."""
     return (*TASKS, *SINGLE_GOAL, *_OWN_HORIZON)
+
+
+def tasks_of(task: str) -> tuple[str, ...]:
+    """The tasks that a name stands for: mt10, mt25, mt50 or "push+reach" for several, learned at once by one policy."""
+    return SPLITS[task] if task in SPLITS and task.startswith("mt") else tuple(task.split(JOINED))
 
 
 def version(task: str) -> int:
@@ -89,6 +97,12 @@ def engine_of(task: str, physics: str = "auto") -> str:
     Raises:
         EnvError: no such engine, or the task does not run on it.
     """
+    task, *others = tasks_of(task)
+    if others:
+        found = {engine_of(one, physics) for one in (task, *others)}
+        if len(found) > 1:
+            raise EnvError(f"tasks on different engines ({', '.join(sorted(found))}); take tasks of one robot")
+        return found.pop()
     row = locomotion.TASKS.get(task)
     if row is None and task not in GROUPS["robotics"]:
         return resolve(physics)
@@ -109,12 +123,12 @@ def camera_of(task: str) -> str:
 
 def in_jax(task: str, engine: str) -> bool:
     """Whether a task on an engine is pure JAX and so works under `jax.vmap`: point mazes, Brax, MJX."""
-    return task in MAZES or engine not in ("c", "warp")
+    return all(one in MAZES for one in tasks_of(task)) or engine not in ("c", "warp")
 
 
 def horizon_of(task: str) -> int:
     """Default env steps of an episode: the task's own, or 150 ("A Single Goal is All You Need"; officially 500)."""
-    return _OWN_HORIZON.get(task, HORIZON)
+    return _OWN_HORIZON.get(tasks_of(task)[0], HORIZON)
 
 
 def check_task(task: str, obs: str = "state") -> None:
@@ -123,6 +137,14 @@ def check_task(task: str, obs: str = "state") -> None:
     Raises:
         EnvError: one line with the nearest names or the alternative.
     """
+    task, *others = tasks_of(task)
+    if others:
+        for one in (task, *others):
+            check_task(one)
+        if len({task, *others}) <= len(others):
+            raise EnvError(f"task={JOINED.join((task, *others))!r}: a task is named twice")
+        if obs != "state":
+            raise EnvError(f"obs={obs!r}: several tasks are learned at once from states; take obs='state'")
     if task not in names():
         lower = {name.lower(): name for name in names()}
         near = ", ".join(lower[name] for name in difflib.get_close_matches(task.lower(), lower, n=3, cutoff=0.0))
@@ -141,6 +163,10 @@ def check(task: str, engine: str = "auto", allow_unfaithful: bool = False, obs: 
     """
     check_task(task, obs)
     engine = engine_of(task, engine)
+    if len(tasks_of(task)) > 1:
+        for one in tasks_of(task):
+            check(one, engine, allow_unfaithful)
+        return
     reason = "" if allow_unfaithful or task in _OWN_HORIZON else doubt(task, engine)
     if reason:
         others = " or ".join(repr(other) for other in ENGINES if not doubt(task, other))
@@ -173,7 +199,7 @@ def make(
     """Build `num_envs` environments of a task on an engine.
 
     Args:
-        task: a name of `names()`.
+        task: a name of `names()`, or several at once, see `tasks_of`: equally many environments each, `together.py`.
         num_envs: E.
         physics: "auto", "c", "warp" or "jax", see `engine_of`. Bodies with motors (ant, ...) also run on Brax's
             "spring", "generalized" and "mjx". Engines differ in physics: never put two engines in one table.
@@ -203,6 +229,15 @@ def make(
     if obs == "pixels" and engine_of(task, physics) == "jax":
         raise EnvError("obs='pixels': physics='jax' draws no pictures; take physics='c' or 'warp'")
     engine, seen = engine_of(task, physics), obs == "pixels"
+    tasks = tasks_of(task)
+    if len(tasks) > 1:
+        if num_envs % len(tasks):
+            near = max(round(num_envs / len(tasks)), 1) * len(tasks)
+            raise EnvError(f"num_envs={num_envs}: {len(tasks)} tasks take a multiple of that; nearest: {near}")
+        settings = {"physics": physics, "goal": goal, "horizon": horizon, "action_repeat": action_repeat}
+        settings |= {"control": control, "threads": threads, "reward": reward, "naconmax": naconmax, "njmax": njmax}
+        settings |= {"allow_unfaithful": allow_unfaithful}
+        return Together([make(one, num_envs // len(tasks), **settings) for one in tasks], tasks)  # type: ignore[arg-type]
     env: GoalEnv
     if task in locomotion.TASKS:
         from envs_mjx.locomotion.grasp import make_body

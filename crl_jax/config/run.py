@@ -58,6 +58,9 @@ class TrainConfig(Section):
     distinct_trajectories: bool = False
     """Draw the trajectories of a batch uniformly without repeats, then one transition of each (SGCRL); else draw
     transitions uniformly."""
+    batches: Literal["task", "mixed"] = "task"
+    """Where several tasks are learned at once (mt10): draw each batch from one task, so that its negatives are of that
+    task, or from all."""
     replay_capacity: int = 999_936
     """Transitions that the ring holds: a multiple of num_envs * unroll_length."""
     min_replay: int = 15_872

@@ -139,15 +139,18 @@ class _Draw(NamedTuple):
     rounds: jax.Array
 
 
-def _draw_anchors(ring: Ring, key: jax.Array, shape: tuple[int, ...]) -> _Draw:
-    """Anchors uniform over the valid (row, env), by rejection: drawn from all stored; invalid ones are redrawn."""
-    capacity, num_envs = ring.episode.shape
+def _draw_anchors(ring: Ring, key: jax.Array, shape: tuple[int, ...], low: jax.Array | int, count: int) -> _Draw:
+    """Anchors uniform over the valid (row, env), by rejection: drawn from all stored; invalid ones are redrawn.
+
+    The environments are `low` ... `low` + `count` - 1; `low` has a shape that broadcasts to `shape`.
+    """
+    capacity = ring.episode.shape[0]
     oldest = ring.written - num_rows(ring)
 
     def redraw(draw: _Draw) -> _Draw:
         key, row_key, env_key = jax.random.split(draw.key, 3)
         row = jax.random.randint(row_key, shape, oldest, jnp.maximum(ring.written, 1), jnp.int32)
-        env = jax.random.randint(env_key, shape, 0, num_envs, jnp.int32)
+        env = low + jax.random.randint(env_key, shape, 0, count, jnp.int32)
         horizon = ring.last_row[ring.episode[row % capacity, env] % capacity, env] - row
         keep = draw.horizon > 0
         return _Draw(
@@ -203,10 +206,25 @@ class Drawn(NamedTuple):
     offset: jax.Array
 
 
-def draw(ring: Ring, key: jax.Array, shape: tuple[int, ...], discount: float, distinct: bool = False) -> Drawn:
-    """The transitions that `sample` gathers, see there."""
+def draw(
+    ring: Ring,
+    key: jax.Array,
+    shape: tuple[int, ...],
+    discount: float,
+    distinct: bool = False,
+    low: jax.Array | int = 0,
+    count: int = 0,
+) -> Drawn:
+    """The transitions that `sample` gathers, see there.
+
+    Args:
+        low, count: take `count` environments from `low` on, for each batch of its own; count 0: all environments.
+    """
     anchor_key, offset_key = jax.random.split(key)
-    drawn = _draw_distinct(ring, anchor_key, shape) if distinct else _draw_anchors(ring, anchor_key, shape)
+    if distinct:
+        drawn = _draw_distinct(ring, anchor_key, shape)
+    else:
+        drawn = _draw_anchors(ring, anchor_key, shape, low, count or ring.episode.shape[1])
     return Drawn(drawn.row, drawn.env, truncated_geometric(offset_key, discount, jnp.maximum(drawn.horizon, 0)))
 
 

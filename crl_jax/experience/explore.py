@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from crl_jax.config import ExploreConfig
 from crl_jax.experience import buffer
 from envs_mjx.base import GoalEnv, State
+from envs_mjx.together import Together
 
 # Numbers folded into an episode's key: 1 its start, 2, 4 and 6 here, 3 the mazes' own noise, 5 the noise on actions.
 BRING = 0.6
@@ -42,6 +43,8 @@ def behaviour_goal(
     Args:
         replayed: the function that `replay_goals` returns; the kinds "replay" and "mixed" need it.
     """
+    if isinstance(env, Together):
+        return jnp.concatenate([behaviour_goal(part, own, config) for part, own in env.split(state)])
     goal = state.goal
     if config.behaviour_goals in ("replay", "mixed"):
         assert replayed is not None

@@ -30,6 +30,7 @@ from envs_mjx.base import EnvError, EnvSpec, GoalEnv, Snapshot, check_buffers
 from envs_mjx.control import Control, make_control
 from envs_mjx.film import CLOSE, check_camera, frames
 from envs_mjx.pictures.pictured import Pictured
+from envs_mjx.together import Together
 
 STEPS_PER_S = 60
 """Env steps that a second of a film shows: 0.75 times real time for Meta-World."""
@@ -45,7 +46,8 @@ class Trained:
 
     Attributes:
         env_steps: env steps of training at which the checkpoint was taken.
-        aligned: padded sizes that all tasks of a sequence share; None for a run of one task.
+        aligned: padded sizes that all tasks of a run share; None for a run of one task, and for all tasks at once.
+        code: what a task's observations end with, where one policy learned several tasks at once.
         has_critic: whether the critic is trained, too; policies that ship are actors alone.
     """
 
@@ -56,6 +58,29 @@ class Trained:
     env_steps: int
     aligned: EnvSpec | None = None
     has_critic: bool = True
+    code: tuple[float, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that `make_env` has: several where one policy learned them at once."""
+        return envs_mjx.tasks_of(self.config.env.task)
+
+    def part(self, number: int) -> Trained:
+        """The same policy on one of `tasks`.
+
+        Raises:
+            ConfigError: no such task.
+        """
+        tasks = self.tasks
+        if not 0 <= number < len(tasks):
+            raise ConfigError(
+                f"number={number}: {self.folder} learned {len(tasks)} tasks; one of 0 ... {len(tasks) - 1}"
+            )
+        env = self.make_env(len(tasks))
+        assert isinstance(env, Together)
+        code = tuple(float(one) for one in env.parts[number].code)
+        alone = with_overrides(self.config, task=tasks[number])
+        return dataclasses.replace(self, config=alone, aligned=env.spec, code=code)
 
     def policy(self, stochastic: bool = False) -> Policy:
         """The policy in the form that `rollout` takes: the deterministic action, or a sample if `stochastic`."""
@@ -85,14 +110,15 @@ class Trained:
 
     def _made(self, config: EnvConfig, num_envs: int) -> GoalEnv:
         env = make_env(config, num_envs)
-        return env if self.aligned is None else Aligned(env, self.aligned)
+        return env if self.aligned is None else Aligned(env, self.aligned, self.code)
 
 
 def load(folder: Path, step: int | None = None, number: int | None = None) -> Trained:
     """The policy of a run's checkpoint, the newest by default.
 
     Args:
-        number: for a run of several tasks: which task, from 0. None: the last task that was begun.
+        number: for a run of several tasks: which task, from 0. None: the last task that was begun, or all tasks where
+            one policy learned them at once.
 
     Raises:
         CheckpointError: no run or checkpoint there, or a damaged one. ConfigError: the run has no such task.
@@ -104,12 +130,13 @@ def load(folder: Path, step: int | None = None, number: int | None = None) -> Tr
     compilation_cache.enable()
     if isinstance(config, SequenceConfig):
         return _load_task(folder, config, step, number)
-    if number is not None:
+    if number is not None and len(envs_mjx.tasks_of(config.env.task)) == 1:
         raise ConfigError(f"number={number}: {folder} learned one task; leave it out")
     checkpoint.require(path, step)
     setup = build(with_overrides(config, devices=1))  # Shapes do not depend on the number of devices.
     state, host = checkpoint.restore(path, setup.template, step)
-    return Trained(folder, config, setup.agent, state.agent, host["counters"]["env_steps"])
+    trained = Trained(folder, config, setup.agent, state.agent, host["counters"]["env_steps"])
+    return trained if number is None else trained.part(number)
 
 
 def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: int | None) -> Trained:
@@ -137,6 +164,12 @@ def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) 
 
 def score_official(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:
     """Success of the policy, not retrained, in the official Meta-World package: its physics, its `info["success"]`."""
+    if len(trained.tasks) > 1:
+        parts = [score_official(trained.part(at), episodes, seed, stochastic) for at in range(len(trained.tasks))]
+        names = [name for name in parts[0] if name.startswith("success_")]
+        told = {name: float(np.mean([part[name] for part in parts])) for name in names}
+        each = zip(trained.tasks, parts, strict=True)
+        return told | {f"{task}/{name}": part[name] for task, part in each for name in names}
     env = trained.make_env(1)
     if env.spec.picture:
         raise EnvError("official: a policy that sees pictures is not scored there; leave --official out")
@@ -164,7 +197,8 @@ def _unpadded(env: GoalEnv) -> GoalEnv:
 
 def check_view(trained: Trained, camera: str) -> None:
     """Raises EnvError where the run's task has no such camera."""
-    check_camera(_unpadded(trained.make_env(1)), camera)
+    one = trained if len(trained.tasks) == 1 else trained.part(0)
+    check_camera(_unpadded(one.make_env(1)), camera)
 
 
 def film(
@@ -206,6 +240,9 @@ def pictures(
     captions: bool = False,
 ) -> np.ndarray:
     """Frames of `film`, (T, height, width, 3) uint8."""
+    if len(trained.tasks) > 1:  # An episode of each.
+        parts = [trained.part(number) for number in range(len(trained.tasks))]
+        return np.concatenate([pictures(part, 1, seed, size, camera, every, told, captions) for part in parts])
     # Every env step can be filmed, so the loop over env steps is here.
     env, repeat, control = trained.make_steps(episodes)
     check_camera(_unpadded(env), camera)

@@ -1,6 +1,6 @@
 """Warp's kernels of an engine: which ones a step launches, and their compilation before the first step.
 
-Warp compiles a module of kernels when it is first launched, one after another: some 480 CPU seconds for a Sawyer scene
+Warp compiles a module of kernels when it is first launched, one after another: some 180 CPU seconds for a Sawyer scene
 on a GPU. Here they are compiled side by side, and also on a machine without a GPU. Warp keeps them on disk.
 """
 
