@@ -95,6 +95,21 @@ PRESETS: dict[str, Config] = {
 # worse on assembly. Not yet run on every task (docs/experiments/presets.md).
 PRESETS["metaworld_cpu_waypoint"] = with_overrides(PRESETS["metaworld_cpu"], control="waypoint")
 
+# One policy for the ten tasks of MT10, 16 environments each; wider networks, as many updates for an env step. MT50:
+# --task mt50 --num-envs 200 --eval-episodes 200 --replay-capacity 720000. Not yet measured.
+PRESETS["mt10_cpu"] = with_overrides(
+    PRESETS["metaworld_cpu_waypoint"],
+    task="mt10",
+    num_envs=160,
+    width=256,
+    total_env_steps=5_000_000,
+    updates_per_iteration=250,
+    replay_capacity=768_000,
+    min_replay=3_840,
+    eval_episodes=160,
+    eval_every=200_000,
+)
+
 # Fetch on a few CPU cores: metaworld_cpu with a decision every two env steps, 80 ms, and a preset of its own because
 # an episode has 25 decisions. The ring holds 1.2 million env steps.
 PRESETS["fetch_cpu"] = with_overrides(

@@ -28,6 +28,7 @@ MEASURED = ("fidelity", "profile")
 USAGE = """usage: crl COMMAND ...
 
   train TASK [--preset NAME] [options]   train, then draw curves and film the learned arm
+  train mt10|TASK+TASK [options]         several tasks at once, one policy
   train TASK --seeds 0 1 2 [options]     a run for each seed, as one program (engines in JAX)
   train --resume RUN                     continue a run from its last checkpoint
   continual TASK TASK ... [options]      learn tasks one after another (or cw10, cw20); --resume RUN continues
