@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import envs_mjx
 from crl_jax import agents, continual, loop
 from crl_jax.agents.common import normalised_goal, normalised_obs
+from crl_jax.config import ConfigError
 from crl_jax.config.sequence import SequenceConfig
 from crl_jax.continual import critic
 from crl_jax.continual.boundary import critic_of, crossed, with_target_copied
@@ -59,6 +60,8 @@ class Stages:
         tasks = config.sequence.tasks
         distinct = tuple(dict.fromkeys(tasks))
         for task in distinct:
+            if len(envs_mjx.tasks_of(task)) > 1:
+                raise ConfigError(f"tasks={task}: several tasks at once are no task of a sequence; name them apart")
             envs_mjx.check(task, config.env.physics, config.env.allow_unfaithful)
         envs = _aligned(config, distinct, config.env.num_envs)
         same = config.evaluation.eval_episodes == config.env.num_envs

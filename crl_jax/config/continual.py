@@ -87,15 +87,16 @@ class ContinualConfig(Section):
 
 
 Choice = Literal["keep", "reset"]
-CRITIC_MODES = ("persistent", "reset", "cka")
+CRITIC_MODES = ("persistent", "reset", "keep_phi", "keep_psi", "cka")
 
 
 @dataclass(frozen=True)
 class Boundary(Section):
     """What is kept and what starts anew when a task begins."""
 
-    critic_mode: Literal["persistent", "reset", "cka"] = "persistent"
-    """The critic's parameters at a new task: kept, drawn anew, or CKA-RL's combination of the earlier critics."""
+    critic_mode: Literal["persistent", "reset", "keep_phi", "keep_psi", "cka"] = "persistent"
+    """The critic's parameters at a new task: kept; drawn anew; drawn anew but for phi (states and actions), or but for
+    psi (goals); or CKA-RL's combination of the earlier critics."""
     target_mode: Choice = "keep"
     """The target critic, where there is one."""
     optimiser_mode: Choice = "reset"

@@ -54,6 +54,9 @@ class SequenceConfig(Config):
         require(not self.train.data, "data", self.train.data, "a sequence of tasks collects its own data; leave it out")
         overlap = self.train.overlap
         require(not overlap, "overlap", overlap, "a sequence of tasks collects between its updates; leave it out")
+        mode = self.boundary.critic_mode
+        halves = method == "crl" or mode not in ("keep_phi", "keep_psi")
+        require(halves, "critic_mode", mode, f"{method} has no phi and psi; take persistent or reset")
         until = self.evaluation.until
         require(until == 0, "until", until, "every task of a sequence is trained for steps_per_task; take 0")
         steps, rows = self.sequence.steps_per_task, self.env_steps_per_iteration()

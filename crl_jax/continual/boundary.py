@@ -11,6 +11,8 @@ from crl_jax.config.continual import Boundary
 
 CRITIC = ("phi", "psi", "critic")
 """The fields of the agents' states (CRLState, SACState) that hold a critic's parameters."""
+RENEWED: dict[str, tuple[str, ...]] = {"reset": CRITIC, "keep_phi": ("psi",), "keep_psi": ("phi",)}
+"""`critic_mode` -> the fields of `CRITIC` that it draws anew; the others draw none."""
 PARTS: dict[str, tuple[str, ...]] = {
     "target_mode": ("target",),
     "optimiser_mode": ("critic_opt", "actor_opt", "alpha_opt"),
@@ -32,7 +34,8 @@ def crossed(boundary: Boundary, state: Any, fresh: Any) -> Any:
     critic; call this in a jit, so that the copy has buffers of its own and can be donated.
     """
     boundary.validate()
-    taken: dict[str, Any] = critic_of(fresh) if boundary.critic_mode == "reset" else {}
+    renewed = RENEWED.get(boundary.critic_mode, ())
+    taken = {name: value for name, value in critic_of(fresh).items() if name in renewed}
     for choice, names in PARTS.items():
         if getattr(boundary, choice) == "reset":
             taken |= {name: getattr(fresh, name) for name in names if hasattr(state, name)}

@@ -51,6 +51,18 @@ def test_a_reset_critic_takes_its_target_along() -> None:
     assert crossed(RESET_CRITIC, OLD, NEW).target == ("new phi", "new psi")
 
 
+@pytest.mark.parametrize("kept", ["phi", "psi"])
+def test_half_a_critic_can_be_kept(kept: str) -> None:
+    boundary = Boundary(critic_mode=f"keep_{kept}", target_mode="reset")
+    assert {name for name, age in ages(crossed(boundary, OLD, NEW)).items() if age == "old"} == {
+        kept,
+        "target",
+        "actor",
+    }
+    target = crossed(boundary, OLD, NEW).target
+    assert target == (("old phi", "new psi") if kept == "phi" else ("new phi", "old psi")), "a copy of the new critic"
+
+
 def test_a_target_reset_under_a_kept_critic_is_its_copy() -> None:
     state = crossed(Boundary(target_mode="reset"), OLD, NEW)
     assert state.target == ("old phi", "old psi")
@@ -64,7 +76,7 @@ def test_a_target_reset_under_a_kept_critic_is_its_copy() -> None:
         ({"critic_mode": "reset"}, "target_mode='keep'.*take reset"),
         ({"critic_mode": "cka", "target_mode": "reset", "optimiser_mode": "keep"}, "optimiser_mode='keep'.*take reset"),
         ({"alpha_mode": "kept"}, "alpha_mode='kept'.*keep or reset"),
-        ({"critic_mode": "keep"}, "critic_mode='keep'.*persistent, reset, cka"),
+        ({"critic_mode": "keep"}, "critic_mode='keep'.*persistent, reset, keep_phi, keep_psi, cka"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, words: str) -> None:
