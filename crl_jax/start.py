@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 import envs_mjx
-from crl_jax import loop, runs
+from crl_jax import loop, overlap, runs
 from crl_jax.config import AnyConfig, Config, require, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.scale import hosts
@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 def ready(config: AnyConfig) -> AnyConfig:
     """The checked config, with the engine and horizon that "auto" and None stand for filled in."""
     config.validate()
+    if config.train.overlap:
+        overlap.prepare()
     check_jax()
     hosts.check_devices(config)
     on_cpu = not config.env.allow_cpu and config.env.physics == "auto" and jax.default_backend() == "cpu"

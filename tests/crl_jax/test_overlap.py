@@ -1,9 +1,14 @@
 """Collecting while learning: the numbers are those of the same order in one program, and a stop changes none.
 
-Axis letters: T time, E environments.
+What trains runs in a process of its own, because `overlap.prepare` comes before JAX's first device.
 """
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +19,34 @@ from configs import PRESETS
 from crl_jax import loop, overlap, runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.experience import buffer
+from crl_jax.start import ready
 from crl_jax.train import train
 from crl_jax.trainer import build, compile_all
+from tests import ROOT
 from tests.crl_jax.test_train import assert_same_bits, final_state, small
 
 
-def test_a_round_is_that_order_in_one_program(tmp_path) -> None:
-    config = small(tmp_path, task="push", overlap=True, iterations_per_round=3)
+@pytest.mark.parametrize(
+    ("check", "cores"),
+    [
+        ("a_round_is_that_order_in_one_program", 0),
+        pytest.param("a_stopped_run_ends_bit_for_bit", 1, marks=pytest.mark.slow),
+    ],
+)
+def test_in_a_process_of_its_own(check: str, cores: int, tmp_path: Path) -> None:
+    """On one core the engine's callback once waited for ever for a thread that the updates had."""
+    lines = ["import os, pathlib", "cores = sorted(os.sched_getaffinity(0))"]
+    lines += [f"os.sched_setaffinity(0, cores[-{cores}:])"] if cores else []
+    lines += [f"from tests.crl_jax import test_overlap; test_overlap.{check}(pathlib.Path({str(tmp_path)!r}))"]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def a_round_is_that_order_in_one_program(folder: Path) -> None:
+    config = ready(small(folder, task="push", overlap=True, iterations_per_round=3))
     setup = build(config)
     env, agent = setup.env, setup.agent
     trainer = compile_all(setup)
@@ -49,9 +75,9 @@ def test_a_round_is_that_order_in_one_program(tmp_path) -> None:
     assert float(episodes.count) == sum(map(float, ended))
 
 
-def test_a_stopped_run_ends_bit_for_bit_as_one_that_ran_on(tmp_path) -> None:
-    whole = train(small(tmp_path, name="whole", task="push", overlap=True), console=False)
-    half = train(small(tmp_path, name="half", task="push", overlap=True, total_env_steps=400), console=False)
+def a_stopped_run_ends_bit_for_bit(folder: Path) -> None:
+    whole = train(small(folder, name="whole", task="push", overlap=True), console=False)
+    half = train(small(folder, name="half", task="push", overlap=True, total_env_steps=400), console=False)
     assert half.counters.env_steps < whole.counters.env_steps
     wanted = with_overrides(half.config, total_env_steps=whole.config.train.total_env_steps)
     resumed = train(runs.resume(half.folder, wanted), resume=half.folder, console=False)
@@ -86,3 +112,9 @@ def test_a_gpu_without_the_cpu_beside_it_is_told(monkeypatch) -> None:
     monkeypatch.setattr(overlap.jax, "local_devices", none)
     with pytest.raises(ConfigError, match="set JAX_PLATFORMS=cuda,cpu"):
         overlap._host()
+
+
+def test_after_jax_has_started_it_is_told_what_to_set() -> None:
+    jax.devices()
+    with pytest.raises(ConfigError, match="JAX has started; call"):
+        overlap.prepare()
