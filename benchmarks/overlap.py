@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from benchmarks import common
 from configs import PRESETS
-from crl_jax import trainer
+from crl_jax import overlap, trainer
 from crl_jax.cli.options import script
 from crl_jax.config import with_overrides
 from crl_jax.start import ready
@@ -39,8 +39,8 @@ def measure(settings: Settings, preset: str) -> dict[str, Any]:
     """Median seconds of a round in each order, and env steps of a round."""
     changed = {"task": settings.task, "physics": "c", "threads": settings.threads, "allow_cpu": True}
     cases, states = {}, {}
-    for name, overlap in (("in turn", False), ("overlap", True)):
-        config = ready(with_overrides(PRESETS[preset], **changed, overlap=overlap))
+    for name, beside in (("in turn", False), ("overlap", True)):
+        config = ready(with_overrides(PRESETS[preset], **changed, overlap=beside))
         compiled = trainer.compile_all(trainer.build(config))
         states[name] = compiled.warm_up(compiled.setup.init(compiled.setup.key()))
 
@@ -57,6 +57,7 @@ def measure(settings: Settings, preset: str) -> dict[str, Any]:
 
 def main(settings: Settings) -> None:
     """Time, print, write results/overlap.json."""
+    overlap.prepare()
     rows = [measure(settings, preset) for preset in settings.presets]
     titles = ["preset", "in turn, env steps/s", "overlap, env steps/s", "times as fast"]
     table = [

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import MocapControl, WeldControl
 
-CONTROLS = ("hold", "waypoint")
+CONTROLS = ("auto", "hold", "waypoint")
 GAIN = 25.0
 """1 / m: action of an env step per metre that the hand is away from its place, as in Meta-World's scripted policies
 (`metaworld/policies/policy.py`, `move`)."""
@@ -71,15 +71,17 @@ class Waypoint:
 
 
 def make_control(name: str, env: Any, repeat: int) -> Control:
-    """The control of decisions of `repeat` env steps in `env`.
+    """The control of decisions of `repeat` env steps in `env`; "auto": see `TaskSpec.control`.
 
     Raises:
         EnvError: no such control; or a waypoint where no hand is commanded, or where a decision is one env step.
     """
-    if name == "hold":
-        return HOLD
     if name not in CONTROLS:
         raise EnvError(f"control={name!r}: one of {', '.join(CONTROLS)}")
+    if name == "auto":
+        name = getattr(getattr(env, "task", None), "control", "hold") if repeat > 1 else "hold"
+    if name == "hold":
+        return HOLD
     control = getattr(getattr(getattr(env, "physics", None), "scene", None), "control", None)
     if not isinstance(control, MocapControl | WeldControl):
         raise EnvError("control='waypoint': only Meta-World and Fetch have a hand that goes to a place; take 'hold'")

@@ -116,6 +116,14 @@ def engine_of(task: str, physics: str = "auto") -> str:
     return resolve(physics) if physics in ENGINES else physics
 
 
+def control_of(task: str, control: str, action_repeat: int) -> str:
+    """What `control` selects for a task: "auto" is its row's, see `TaskSpec.control`; elsewhere "hold"."""
+    if control != "auto":
+        return control
+    row = (TASKS | SINGLE_GOAL).get(task)
+    return row.control if row and action_repeat > 1 else "hold"
+
+
 def camera_of(task: str) -> str:
     """The camera through which a task of Meta-World or Fetch is seen where none is named."""
     return fetch.CAMERA if task in fetch.TASKS else DEFAULT_CAMERA
@@ -208,7 +216,7 @@ def make(
         horizon: env steps of an episode; None takes `horizon_of(task)`.
         action_repeat: env steps for which each action is held. Steps of the environment, `State.time` and
             `spec.horizon` then count decisions, see `envs_mjx.repeated`.
-        control: "hold", or "waypoint" (Meta-World and Fetch): what the action of a decision is, see `envs_mjx.control`.
+        control: what the action of a decision is: "hold", "waypoint" (Meta-World, Fetch) or "auto", see `control_of`.
         threads: threads of the C engine; 0 takes every core.
         reward: add Meta-World's dense reward of each step (0 to 10) to `State.metrics`, as `official_reward`.
         naconmax, njmax: buffer sizes of engine "warp": contacts of all environments, constraint rows of each one. 0
@@ -256,7 +264,7 @@ def make(
 
         row = (TASKS | SINGLE_GOAL)[task]
         env = MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, posed=seen)
-    env = Repeated(env, action_repeat, control) if action_repeat > 1 or control != "hold" else env
+    env = Repeated(env, action_repeat, control) if action_repeat > 1 or control not in ("hold", "auto") else env
     return Pictured(env, width, height, camera or camera_of(task)) if seen else env
 
 

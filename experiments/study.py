@@ -26,7 +26,7 @@ from crl_jax.config import Config, ConfigError, differences, nearest, with_overr
 from crl_jax.config.sequence import SequenceConfig, of_tasks, resolved
 from crl_jax.runs.loggers import METRICS_FILE, read_metrics
 from crl_jax.scale.machine import machine
-from envs_mjx import check, contract_of
+from envs_mjx import check, contract_of, control_of
 from experiments.slurm import resumed
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +53,7 @@ class Cell:
     tasks: tuple[str, ...] = ()
 
     def config(self, study: str, seed: int = 0, **changes: Any) -> Config:
-        """The validated config of one seed. Goal contract "auto" is resolved, so that kept runs name their contract.
+        """The validated config of one seed. Goal contract and control "auto" are resolved, so that kept runs name them.
 
         Raises:
             ConfigError, EnvError: an unknown preset or task, or a bad setting.
@@ -67,7 +67,10 @@ class Cell:
             check(task, config.env.physics, config.env.allow_unfaithful)
         if isinstance(config, SequenceConfig):
             return resolved(config)
-        return with_overrides(config, goal=contract_of(config.env.task, config.env.goal))
+        task, env = config.env.task, config.env
+        return with_overrides(
+            config, goal=contract_of(task, env.goal), control=control_of(task, env.control, env.action_repeat)
+        )
 
 
 def run_cells(

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from crl_jax.config.checks import nearest, nearest_divisors, require
 from crl_jax.config.section import Section
 
-Control = Literal["hold", "waypoint"]
+Control = Literal["auto", "hold", "waypoint"]
 Engine = Literal["auto", "c", "warp", "jax", "spring", "generalized", "mjx"]
 GoalContract = Literal["object", "hand_object", "object_relative", "auto"]
 
@@ -34,7 +34,8 @@ class EnvConfig(Section):
     (unroll_length, replay_capacity, min_replay, near_steps), discount and horizon of learning then count decisions."""
     control: Control = "hold"
     """What an action of action_repeat env steps is: a command that is held; or a place for the hand, relative to where
-    it is, to which a proportional controller goes (waypoint; Meta-World, Fetch)."""
+    it is, to which a proportional controller goes (waypoint; Meta-World, Fetch). auto: the one that the task's row
+    names, by which policies have learned it."""
     obs: Literal["state", "pixels"] = "state"
     """What the agent sees, and its goals are: the compact state, or pictures (Meta-World, Fetch; engines c, warp)."""
     picture_size: int = 64
@@ -66,7 +67,7 @@ class EnvConfig(Section):
             wanted = f"leaves one decision in horizon={self.horizon}, which has no future; nearest: 1"
             require(self.horizon > self.action_repeat, "action_repeat", self.action_repeat, wanted)
         require(self.control in get_args(Control), "control", self.control, f"one of {', '.join(get_args(Control))}")
-        goes = self.control == "hold" or self.action_repeat > 1
+        goes = self.control != "waypoint" or self.action_repeat > 1
         require(goes, "control", self.control, f"action_repeat={self.action_repeat} leaves no way to go; nearest: hold")
         require(self.obs in ("state", "pixels"), "obs", self.obs, "one of state, pixels")
         require(16 <= self.picture_size <= 512, "picture_size", self.picture_size, "must lie between 16 and 512")

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import envs_mjx
+from configs import PRESETS
 from crl_jax.config import Config, ConfigError, with_overrides
+from crl_jax.start import ready
 from envs_mjx import EnvError
 from envs_mjx.control import HOLD, Waypoint, make_control
+from envs_mjx.metaworld.tasks import TASKS
 
 ENVS, REPEAT = 4, 5
 
@@ -82,7 +85,7 @@ def test_the_official_package_is_played_by_waypoints_too() -> None:
 
 
 def test_what_cannot_be_aimed_at_is_refused_in_one_line() -> None:
-    with pytest.raises(EnvError, match=r"^control='jump': one of hold, waypoint$"):
+    with pytest.raises(EnvError, match=r"^control='jump': one of auto, hold, waypoint$"):
         envs_mjx.make("push", 1, physics="c", action_repeat=5, control="jump")
     with pytest.raises(EnvError, match=r"^control='waypoint': action_repeat=1 leaves no way to go; take 2 or more$"):
         envs_mjx.make("push", 1, physics="c", control="waypoint")
@@ -90,5 +93,17 @@ def test_what_cannot_be_aimed_at_is_refused_in_one_line() -> None:
         envs_mjx.make("point_U", 1, action_repeat=5, control="waypoint")
     with pytest.raises(ConfigError, match=r"^control='waypoint': action_repeat=1 leaves no way to go"):
         with_overrides(Config(), control="waypoint").validate()
-    with pytest.raises(ConfigError, match=r"^control='jump': one of hold, waypoint"):
+    with pytest.raises(ConfigError, match=r"^control='jump': one of auto, hold, waypoint"):
         with_overrides(Config(), control="jump").validate()
+
+
+def test_auto_is_what_the_row_of_the_task_names() -> None:
+    aimed = {task for task in TASKS if envs_mjx.control_of(task, "auto", 5) == "waypoint"}
+    assert aimed == {"basketball", "lever-pull"}
+    assert envs_mjx.control_of("point_U", "auto", 5) == envs_mjx.control_of("lever-pull", "auto", 1) == "hold"
+    for task in ("lever-pull", "push"):
+        env = envs_mjx.make(task, 1, physics="c", action_repeat=5, control="auto")
+        assert isinstance(env.control, Waypoint) == (task == "lever-pull")
+    config = with_overrides(PRESETS["metaworld_cpu"], task="lever-pull")
+    assert ready(config).env.control == "waypoint"
+    assert ready(with_overrides(config, task="push")).env.control == "hold"

@@ -259,6 +259,7 @@ ROWS: tuple[TaskSpec, ...] = (
         hand_opening=0.63,
         held=True,
         goal_shift=(0.0, 0.0, 0.05),
+        control="waypoint",
     ),
     TaskSpec(
         name="soccer",

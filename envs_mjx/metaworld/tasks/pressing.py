@@ -206,5 +206,6 @@ ROWS: tuple[TaskSpec, ...] = (
         quats=(GEOM,),
         quat_order="xyzw",
         hand_offset=(0.0, -0.06, -0.03),
+        control="waypoint",
     ),
 )

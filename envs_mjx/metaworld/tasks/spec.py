@@ -85,6 +85,8 @@ class TaskSpec:
             Measured with an idle hand; `State.start` is where the object rests.
         goal_apart: why the commanded goal is further from what the scripted policy achieves than `audit` tolerates.
         full_state: if set, the goal is the full state, whatever goal contract is requested.
+        control: what `control="auto"` is for the task, see `envs_mjx.control`: "waypoint" where policies learned so and
+            not by holding (docs/experiments/presets.md).
         free: whether the achieved point can be put anywhere. None: yes if a free object is placed and `joint` is None.
     """
 
@@ -119,6 +121,7 @@ class TaskSpec:
     rest: tuple[float, float, float] = (0.0, 0.0, 0.0)
     goal_apart: str = ""
     free: bool | None = None
+    control: str = "hold"
     full_state: FullState | None = None
 
     @property
