@@ -178,6 +178,8 @@ def train_seeds(config: Config, seeds: Sequence[int], console: bool = True) -> l
     Raises:
         ConfigError, EnvError: as `train`; or seeds that are not distinct, several devices, an engine outside JAX.
     """
+    if config.train.overlap:
+        raise ConfigError("overlap=True: several seeds in one program collect in it; leave it out, or a run per seed")
     config, seeds = ready(config), tuple(seeds)
     if len(set(seeds)) < max(2, len(seeds)):
         raise ConfigError(f"seeds={list(seeds)}: at least 2 wanted, all different")

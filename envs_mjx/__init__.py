@@ -20,6 +20,7 @@ from envs_mjx.registry import (
     make,
     names,
     needs_engine,
+    require_one,
     score_official,
     tasks_of,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "names",
     "needs_engine",
     "official",
+    "require_one",
     "score_official",
     "splits",
     "tasks_of",

@@ -78,6 +78,8 @@ def make_control(name: str, env: Any, repeat: int) -> Control:
     """
     if name not in CONTROLS:
         raise EnvError(f"control={name!r}: one of {', '.join(CONTROLS)}")
+    while not hasattr(env, "physics") and hasattr(env, "env"):  # padded to the sizes of several tasks
+        env = env.env
     if name == "auto":
         name = getattr(getattr(env, "task", None), "control", "hold") if repeat > 1 else "hold"
     if name == "hold":

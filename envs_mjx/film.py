@@ -43,6 +43,7 @@ def policy_of(task: str, policy: str | None = None) -> str:
     Raises:
         EnvError: no such task or policy, or no scripted policy for this task.
     """
+    registry.require_one(task)
     registry.check(task, "c")
     if policy not in (None, *POLICIES):
         raise EnvError(f"policy={policy!r}: no such policy; one of {', '.join(POLICIES)}")

@@ -66,6 +66,14 @@ def tasks_of(task: str) -> tuple[str, ...]:
     return SPLITS[task] if task in SPLITS and task.startswith("mt") else tuple(task.split(JOINED))
 
 
+def require_one(task: str) -> None:
+    """Raise EnvError for a name of several tasks, where one is wanted; the message names them."""
+    tasks = tasks_of(task)
+    if len(tasks) > 1:
+        shown = ", ".join((*tasks[:6], *["..."] * (len(tasks) > 6)))
+        raise EnvError(f"task={task!r}: several tasks at once are for `crl train`; name one: {shown}")
+
+
 def version(task: str) -> int:
     """Version of a task's Gymnasium id: the official one for Meta-World and Gymnasium-Robotics, 0 for the others."""
     if task in fetch.TASKS:
@@ -334,6 +342,7 @@ def describe(task: str, goal: str = "hand_object", horizon: int | None = None) -
     from envs_mjx.metaworld.layout import compact_state, layout
     from envs_mjx.physics.base import MocapControl, blank_readout
 
+    require_one(task)
     check(task, "c")
     horizon = horizon_of(task) if horizon is None else horizon
     if task in locomotion.TASKS:

@@ -93,6 +93,7 @@ def render(
     camera: str = "close",
     physics: str | None = None,
     step: int | None = None,
+    number: int | None = None,
     sheet: Path | None = None,
 ) -> int:
     """Film a run's policy, or a task under its scripted or a random policy; or draw every task on one sheet.
@@ -108,6 +109,7 @@ def render(
         camera: close, or a camera of the scene: corner, corner2, corner3, topview, behindGripper, gripperPOV.
         physics: For a task: the engine; c by default (for ant and the like, the published one).
         step: For a run: checkpoint to take; the newest by default.
+        number: For a run of several tasks: which one, counted from 0.
         sheet: Write this PNG instead of a film: all 50 tasks, each at its scripted policy's success (takes minutes).
     """
     import envs_mjx
@@ -120,7 +122,7 @@ def render(
     if sheet:
         path = films.draw_sheet(sheet, Console(stderr=True))
     elif target in envs_mjx.names():
-        films.refuse({"step": step}, f"{target} is a task")
+        films.refuse({"step": step, "number": number}, f"{target} is a task")
         with filming(console):
             engine = physics or ("c" if envs_mjx.needs_engine(target) else "auto")
             path = films.film_task(target, out, policy, episodes, seed, size, camera, engine)
@@ -128,7 +130,7 @@ def render(
         films.refuse({"policy": policy, "physics": physics}, f"{target or 'nothing'} is no task")
         films.require_run(target)
         with filming(console) as told:
-            path = films.film_run(Path(target), step, out, episodes, seed, size, camera, told)
+            path = films.film_run(Path(target), step, out, episodes, seed, size, camera, told, number)
     console.print(str(path), highlight=False, soft_wrap=True)
     return 0
 
@@ -204,8 +206,9 @@ def _recorded(
     from crl_jax.config import ConfigError, EnvConfig
     from crl_jax.play import policy as policies
     from crl_jax.play import render as films
-    from envs_mjx import film
+    from envs_mjx import film, require_one
 
+    require_one(task)
     if policy in film.POLICIES:
         film.policy_of(task, policy)
         if asked["obs"] != "pixels":
@@ -264,7 +267,7 @@ def demo(
         found = policy.score(trained, 128, seed)
     console.print(f"success at the last step of 128 fresh episodes: {found['success_final']:.0%}", highlight=False)
     if out is None and not window.why_not():
-        _open_window(task, "demo", seed, console)
+        _open_window(task, "demo", seed, None, console)
         return 0
     with filming(console) as told:
         policy.film(trained, path, episodes, seed, (width, height), camera, told=told)
@@ -280,6 +283,7 @@ def view(
     window: bool = False,
     host: str = "localhost",
     port: int = 8080,
+    number: int | None = None,
 ) -> int:
     """Watch a policy live in the browser: pause, speed, next episode, and goals that you command by sliders.
 
@@ -290,6 +294,7 @@ def view(
         window: Open MuJoCo's own viewer instead of a page; keys command the goals. Needs a display.
         host: Address to serve at; 0.0.0.0 lets other machines in.
         port: Port; the next free one if it is taken.
+        number: For a run of several tasks: which one, counted from 0.
     """
     from crl_jax.play.browser import serve
     from crl_jax.play.session import Session
@@ -300,17 +305,17 @@ def view(
     check_host(host)
     console = Console()
     if window:
-        _open_window(target, policy, seed, console)
+        _open_window(target, policy, seed, number, console)
         return 0
     with doing("Loading and compiling ...", console):
-        session = Session(target, policy, seed)
+        session = Session(target, policy, seed, number)
     with stop_on_signals() as stop:
         stop.under_way = None
         serve(session, host, port, lambda line: console.print(line, soft_wrap=True), lambda: bool(stop.signal))
     return 0
 
 
-def _open_window(target: str, policy: str | None, seed: int, console: Console) -> None:
+def _open_window(target: str, policy: str | None, seed: int, number: int | None, console: Console) -> None:
     """Show a session in MuJoCo's own viewer until it is closed."""
     from crl_jax.play import window
     from crl_jax.play.session import Session
@@ -318,7 +323,7 @@ def _open_window(target: str, policy: str | None, seed: int, console: Console) -
 
     window.require_display()
     with doing("Loading and compiling ...", console):
-        session = Session(target, policy, seed)
+        session = Session(target, policy, seed, number)
     console.print("A window is open; close it, or press Ctrl-C, to end.", highlight=False)
     with stop_on_signals() as stop:
         stop.under_way = None

@@ -81,7 +81,7 @@ def envs(
     """List the tasks: success rule, engines, horizon, sizes. On a narrow terminal the sizes are left out.
 
     Args:
-        pattern: Tasks to list, e.g. push*; all by default.
+        pattern: Tasks to list, e.g. push* or mt10; all by default.
         group: Tasks of one kind.
         goal: Goal contract for which sizes are shown: object, hand_object, object_relative or auto.
         horizon: Env steps of an episode; the task's own by default.
@@ -91,6 +91,7 @@ def envs(
     from crl_jax.report.columns import Column, fitted
     from envs_mjx.locomotion.tasks import BACKENDS
 
+    pattern = tuple(name for one in pattern for name in envs_mjx.SPLITS.get(one, (one,)))
     known = envs_mjx.names() if group == "all" else envs_mjx.GROUPS[group]
     names = [name for name in known if not pattern or any(fnmatch.fnmatch(name, one) for one in pattern)]
     where = "" if group == "all" else f" in group {group}"
@@ -140,7 +141,8 @@ def audit(task: tyro.conf.Positional[tuple[str, ...]] = (), /, page: Path | None
     import envs_mjx
     from crl_jax.play import audit as audits
 
-    tasks = task or envs_mjx.SPLITS["mt50"]
+    named = tuple(name for one in task for name in envs_mjx.SPLITS.get(one, (one,)))
+    tasks = named or envs_mjx.SPLITS["mt50"]
     for one in tasks:
         near = nearest(one, envs_mjx.SPLITS["mt50"])
         require(one in envs_mjx.SPLITS["mt50"], "audit", one, f"no task with a scripted policy; nearest: {near}")

@@ -20,7 +20,7 @@ import envs_mjx
 from crl_jax import runs
 from crl_jax.cli.options import count, parse, path
 from crl_jax.cli.progress import doing, filming
-from crl_jax.config import Config, ConfigError, nearest, require
+from crl_jax.config import Config, ConfigError, nearest, nearest_multiples, require
 from crl_jax.config.learner import READERS
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
@@ -50,6 +50,7 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if resumed:
         config = runs.resume(resumed, config)
     envs_mjx.check_task(config.env.task, config.env.obs)  # before what pictures ask of the other settings
+    _check_shares(config)
     config.validate()
     if not resumed and not any(word.split("=")[0] == "--preset" for word in arguments):
         print("Preset metaworld_cpu (--preset takes another; `crl train --help` lists them).", flush=True)
@@ -62,6 +63,14 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
 
         result, is_leader = train(config, resumed), hosts.is_leader()
     return _finish(result) if is_leader else 0
+
+
+def _check_shares(config: Config) -> None:
+    """Refuse numbers that several tasks at once cannot share, before other settings are held against them."""
+    tasks = len(envs_mjx.tasks_of(config.env.task))
+    for name, value in (("num_envs", config.env.num_envs), ("eval_episodes", config.evaluation.eval_episodes)):
+        told = f"{tasks} tasks take a multiple of that; nearest: {nearest_multiples(value, tasks)}"
+        require(value % tasks == 0, name, value, told)
 
 
 def _train_seeds(config: Config, resumed: Path | None, seeds: list[int]) -> int:

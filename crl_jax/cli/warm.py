@@ -33,6 +33,10 @@ def make_warm(presets: Mapping[str, Config]) -> Any:
             raise ConfigError(f"preset={preset!r}: no such preset; nearest: {nearest(preset, presets)}")
         if not task:
             raise ConfigError("warm: name a task (`crl envs` lists them), e.g. `crl warm push --arch 90`")
+        import envs_mjx
+
+        for name in task:
+            envs_mjx.check_task(name)
         console = Console()
         for name in task:
             _warm(console, with_overrides(presets[preset], task=name), arch)
@@ -46,20 +50,26 @@ def _warm(console: Console, config: Config, arch: int) -> None:
     from crl_jax import trainer
     from crl_jax.scale import compilation_cache, warp_kernels
     from crl_jax.scale.machine import check_jax
+    from envs_mjx.physics import ENGINES
     from envs_mjx.physics import warp_kernels as kernels
 
     check_jax()
     task, here = config.env.task, warp_kernels.compute_capability()
-    envs_mjx.check_task(task)
     gpu, asked = arch or here or 0, config.env.physics
     if not gpu and asked == "auto" and not config.env.allow_cpu:
         raise ConfigError("arch=0: JAX sees no NVIDIA GPU here; name its compute capability, e.g. --arch 90")
-    if gpu and asked in ("auto", "warp") and "warp" in envs_mjx.describe(task).engines:
-        few = with_overrides(config, physics="warp", num_envs=_ENVS).env
-        with doing(f"{task}: compiling Warp's kernels for compute capability {gpu} ...") as now:
+    if arch:
+        kernels.check_arch(arch)
+    # Bodies with motors have engines of their own.
+    own = gpu and asked in ("auto", "warp") and envs_mjx.engine_of(task, asked) in ENGINES
+    for one in envs_mjx.tasks_of(task) if own else ():
+        if "warp" not in envs_mjx.describe(one).engines:
+            continue
+        few = with_overrides(config, task=one, physics="warp", num_envs=_ENVS).env
+        with doing(f"{one}: compiling Warp's kernels for compute capability {gpu} ...") as now:
             modules = kernels.modules_of(trainer.make_env(few, _ENVS).physics)  # type: ignore[attr-defined]
             count = kernels.compile_modules(modules, gpu, lambda done, of: now(f"{done} of {of} modules"))
-        console.print(f"{task}: {count} modules of Warp's kernels for compute capability {gpu}", highlight=False)
+        console.print(f"{one}: {count} modules of Warp's kernels for compute capability {gpu}", highlight=False)
     if arch and here != arch:
         console.print(f"{task}: XLA's programs are compiled where the GPU is, in the first minute", highlight=False)
         return

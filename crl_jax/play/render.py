@@ -31,6 +31,7 @@ def require_run(target: str) -> None:
     if not target:
         raise ConfigError("render: name a run's folder or a task (`crl envs` lists them), or give --sheet OUT.png")
     if not (Path(target) / runs.CONFIG).is_file():
+        envs_mjx.require_one(target)
         near = nearest(target, envs_mjx.names())
         raise ConfigError(f"{target}: no run here (no {runs.CONFIG}) and no such task; nearest: {near}")
 
@@ -44,10 +45,11 @@ def film_run(
     size: Size,
     camera: str,
     told: policy.Told | None = None,
+    number: int | None = None,
 ) -> Path:
-    """Writes an mp4 of a run's policy; returns its path. `told`: see `policy.film`."""
+    """Writes an mp4 of a run's policy; returns its path. `told`: see `policy.film`, `number`: see `policy.load`."""
     path = checked(out or folder / "videos" / "policy.mp4", ".mp4")
-    return policy.film(policy.load(folder, step), path, episodes, seed, size, camera, told=told)
+    return policy.film(policy.load(folder, step, number), path, episodes, seed, size, camera, told=told)
 
 
 def film_task(

@@ -39,14 +39,15 @@ class Session:
         target: folder of a run, or a task.
         name: for a task: demo (a policy that ships), scripted or random; None: the first of them that there is.
         seed: seed of the episodes.
+        number: for a run of several tasks: which, from 0; None: see `policy.load`, of all at once the first.
 
     Raises:
         ConfigError, EnvError, CheckpointError: no such run, task or policy, or a world that is not MuJoCo's.
     """
 
-    def __init__(self, target: str, name: str | None = None, seed: int = 1) -> None:
+    def __init__(self, target: str, name: str | None = None, seed: int = 1, number: int | None = None) -> None:
         self.task, self.name, self._keys = target, name or "run", np.random.default_rng(seed)
-        trained = self._trained(target, name)
+        trained = self._trained(target, name, number)
         made = trained.make_steps(1) if trained else (envs_mjx.make(self.task, 1, physics="c"), 1, HOLD)
         env: Any = made[0]
         if env.spec.picture:
@@ -61,15 +62,17 @@ class Session:
         self.episode = 0
         self.begin()
 
-    def _trained(self, target: str, name: str | None) -> policy.Trained | None:
+    def _trained(self, target: str, name: str | None, number: int | None) -> policy.Trained | None:
         """The trained policy that is meant, or None; sets `task` and `name`."""
         if target not in envs_mjx.names():
             if not (Path(target) / "config.json").is_file():
+                envs_mjx.require_one(target)
                 near = nearest(target, envs_mjx.names())
                 raise ConfigError(f"view={target!r}: no run here (no config.json) and no such task; nearest: {near}")
             if name is not None:
                 raise ConfigError(f"policy={name!r}: does not apply: {target} is a run")
-            trained = policy.load(Path(target))
+            trained = policy.load(Path(target), number=number)
+            trained = trained if len(trained.tasks) == 1 else trained.part(0)
             self.task = trained.config.env.task
             return trained
         self.name = name or ("demo" if target in shipped.names() else film.policy_of(target))

@@ -28,13 +28,16 @@ def compute_capability() -> int | None:
 
 def compile_for_gpu(env: Any) -> None:
     """Compile what an environment's engine launches, if that is engine `warp` on a GPU."""
-    arch: int | None = compute_capability()
-    physics: Any = getattr(env, "physics", None)
-    if arch is None or getattr(physics, "impl", "") != "warp":
+    arch = compute_capability()
+    if arch is None:
         return
     from envs_mjx.physics import warp_kernels
 
-    warp_kernels.compile_modules(warp_kernels.modules_of(physics), arch, _lines())
+    for one in getattr(env, "parts", (env,)):  # several tasks at once
+        while not hasattr(one, "physics") and hasattr(one, "env"):
+            one = one.env
+        if getattr(getattr(one, "physics", None), "impl", "") == "warp":
+            warp_kernels.compile_modules(warp_kernels.modules_of(one.physics), arch, _lines())
 
 
 def _lines() -> Callable[[int, int], None]:

@@ -68,6 +68,18 @@ def modules_of(physics: Physics) -> Modules:
     return found
 
 
+def check_arch(arch: int) -> None:
+    """Raise EnvError for a compute capability that Warp's compiler does not know."""
+    from envs_mjx.physics.quiet import quiet_warp
+
+    quiet_warp()
+    import warp
+
+    known = sorted(warp.get_cuda_supported_archs())
+    if arch not in known:
+        raise EnvError(f"arch={arch}: Warp's compiler does not know it; one of {', '.join(map(str, known))}")
+
+
 def compile_modules(modules: Modules, arch: int, told: Callable[[int, int], None], workers: int = 0) -> int:
     """Compile modules for GPUs of compute capability `arch` (90: H100, H200) into Warp's cache on disk.
 
@@ -83,9 +95,7 @@ def compile_modules(modules: Modules, arch: int, told: Callable[[int, int], None
     """
     import warp
 
-    known = sorted(warp.get_cuda_supported_archs())
-    if arch not in known:
-        raise EnvError(f"arch={arch}: Warp's compiler does not know it; one of {', '.join(map(str, known))}")
+    check_arch(arch)
     total = sum(len(sizes) for sizes in modules.values())
     done = 0
 

@@ -20,7 +20,7 @@ from crl_jax import loop, overlap, runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.experience import buffer
 from crl_jax.start import ready
-from crl_jax.train import train
+from crl_jax.train import train, train_seeds
 from crl_jax.trainer import build, compile_all
 from tests import ROOT
 from tests.crl_jax.test_train import assert_same_bits, final_state, small
@@ -95,6 +95,12 @@ def a_stopped_run_ends_bit_for_bit(folder: Path) -> None:
 def test_what_cannot_be_collected_beside_is_refused(settings: dict, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         with_overrides(PRESETS["metaworld_cpu"], overlap=True, **settings).validate()
+
+
+def test_several_seeds_in_one_program_refuse_it() -> None:
+    config = with_overrides(PRESETS["point_cpu"], overlap=True)
+    with pytest.raises(ConfigError, match="overlap=True: several seeds in one program"):
+        train_seeds(config, (0, 1))
 
 
 def test_a_sequence_of_tasks_refuses_it() -> None:

@@ -13,7 +13,9 @@ import pytest
 from configs import PRESETS
 from crl_jax.evaluate import evaluate
 from crl_jax.experience.explore import behaviour_goal
-from envs_mjx import EnvError, check, horizon_of, make, tasks_of
+from envs_mjx import EnvError, check, describe, horizon_of, make, require_one, tasks_of
+from envs_mjx.control import Waypoint, make_control
+from envs_mjx.film import policy_of
 from envs_mjx.together import Together
 
 TASKS, EACH = ("reach", "push", "stick-push"), 2
@@ -85,6 +87,16 @@ def test_what_only_one_task_has_is_refused(together: Together) -> None:
     for function in (together.frames, together.goal_success, together.reset_to, together.commanded_goal):
         with pytest.raises(EnvError, match=r"of one task; take a part"):
             function(*[jnp.zeros((1, 3))] * (function.__code__.co_argcount - 1))
+
+
+def test_where_one_task_is_wanted_the_tasks_are_named() -> None:
+    for function in (describe, require_one, policy_of):
+        with pytest.raises(EnvError, match=r"task='mt10': several tasks at once .* name one: reach, push, .*\.\.\.$"):
+            function("mt10")
+
+
+def test_a_part_is_aimed_as_its_task(together: Together) -> None:
+    assert isinstance(make_control("waypoint", together.parts[1], 5), Waypoint)
 
 
 def test_names_of_several_tasks() -> None:

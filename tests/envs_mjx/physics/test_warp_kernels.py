@@ -61,6 +61,7 @@ def test_a_run_tells_of_kernels_only_where_they_take_time(monkeypatch, caplog) -
         (["push", "--preset", "none"], "preset='none': no such preset; nearest"),
         (["push"], "JAX sees no NVIDIA GPU here; name its compute capability, e.g. --arch 90"),
         (["push", "--arch", "7"], "arch=7: Warp's compiler does not know it"),
+        (["push", "nosuch", "--arch", "90"], "task='nosuch': no such task"),
     ],
 )
 def test_warm_refuses_in_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
