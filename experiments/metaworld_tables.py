@@ -53,6 +53,10 @@ def film(path: Path = ROOT / "docs" / "fifty.webp") -> Path:
     return video.write_webp(np.stack(pictures), path, fps=20 / CLIP_EVERY)
 
 
+def _not_run(count: int) -> str:
+    return f"; {count} {'has' if count == 1 else 'have'} not been run yet" if count else ""
+
+
 def section(preset: str) -> str:
     """Draws the figure of a preset's kept runs; returns their table and the figure as Markdown.
 
@@ -159,7 +163,7 @@ def learned() -> str:
     ones = first_seeds()
     good = sum(one["success_final"] >= SOLVED for one in ones.values())
     lines = [
-        f"**{good} of 50** tasks end at {SOLVED} or more; {50 - len(ones)} have not been run yet.",
+        f"**{good} of 50** tasks end at {SOLVED} or more{_not_run(50 - len(ones))}.",
         "",
         "| task | success | in the official package | env steps | minutes |",
         "|---|---|---|---|---|",
