@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from benchmarks import common
 from configs import PRESETS
-from crl_jax import overlap, trainer
+from crl_jax import trainer
 from crl_jax.cli.options import script
 from crl_jax.config import with_overrides
+from crl_jax.scale.machine import run_cpu_programs_where_called
 from crl_jax.start import ready
 
 
@@ -57,7 +58,7 @@ def measure(settings: Settings, preset: str) -> dict[str, Any]:
 
 def main(settings: Settings) -> None:
     """Time, print, write results/overlap.json."""
-    overlap.prepare()
+    run_cpu_programs_where_called()
     rows = [measure(settings, preset) for preset in settings.presets]
     titles = ["preset", "in turn, env steps/s", "overlap, env steps/s", "times as fast"]
     table = [

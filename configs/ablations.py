@@ -11,6 +11,7 @@ def ablations_of(full: Config) -> dict[str, Config]:
     steps = with_overrides(
         full,
         action_repeat=1,
+        control="hold",
         discount=0.98,
         near_steps=25,
         near_height=0.0,

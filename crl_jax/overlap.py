@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax._src.xla_bridge import backends_are_initialized
 
 from crl_jax import loop
 from crl_jax.config import Config, ConfigError
@@ -84,22 +83,6 @@ def compile_round(env: GoalEnv, agent: Agent, config: Config, template: loop.Loo
         return state, jax.tree.map(jnp.mean, means), jax.tree.map(jnp.sum, sums)
 
     return round_
-
-
-def prepare() -> None:
-    """Let programs of the CPU run in the thread that calls them. Call this before JAX has any device.
-
-    Else both run in JAX's pool of threads, one for each core. An engine's callback waits there for arguments that
-    another thread of the pool has to copy, and for ever where the updates have the rest of them.
-
-    Raises:
-        ConfigError: JAX has started with another setting.
-    """
-    settings, name = jax.config, "jax_cpu_enable_async_dispatch"
-    if backends_are_initialized() and settings.read(name):
-        told = f"JAX has started; call jax.config.update({name!r}, False) before it does"
-        raise ConfigError(f"overlap=True: {told}")
-    settings.update(name, False)
 
 
 def _host() -> Any:

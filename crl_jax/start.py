@@ -9,11 +9,11 @@ from pathlib import Path
 import jax
 
 import envs_mjx
-from crl_jax import loop, overlap, runs
+from crl_jax import loop, runs
 from crl_jax.config import AnyConfig, Config, require, with_overrides
 from crl_jax.runs import checkpoint
 from crl_jax.scale import hosts
-from crl_jax.scale.machine import check_jax
+from crl_jax.scale.machine import check_jax, run_cpu_programs_where_called
 from crl_jax.scale.memory import check_memory
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def ready(config: AnyConfig) -> AnyConfig:
     """The checked config, with the engine and horizon that "auto" and None stand for filled in."""
     config.validate()
     if config.train.overlap:
-        overlap.prepare()
+        run_cpu_programs_where_called()
     check_jax()
     hosts.check_devices(config)
     on_cpu = not config.env.allow_cpu and config.env.physics == "auto" and jax.default_backend() == "cpu"

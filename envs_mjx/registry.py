@@ -245,15 +245,10 @@ def make(
     if obs == "pixels" and engine_of(task, physics) == "jax":
         raise EnvError("obs='pixels': physics='jax' draws no pictures; take physics='c' or 'warp'")
     engine, seen = engine_of(task, physics), obs == "pixels"
-    tasks = tasks_of(task)
-    if len(tasks) > 1:
-        if num_envs % len(tasks):
-            near = max(round(num_envs / len(tasks)), 1) * len(tasks)
-            raise EnvError(f"num_envs={num_envs}: {len(tasks)} tasks take a multiple of that; nearest: {near}")
+    if len(tasks_of(task)) > 1:
         settings = {"physics": physics, "goal": goal, "horizon": horizon, "action_repeat": action_repeat}
         settings |= {"control": control, "threads": threads, "reward": reward, "naconmax": naconmax, "njmax": njmax}
-        settings |= {"allow_unfaithful": allow_unfaithful}
-        return Together([make(one, num_envs // len(tasks), **settings) for one in tasks], tasks)  # type: ignore[arg-type]
+        return _together(tasks_of(task), num_envs, settings | {"allow_unfaithful": allow_unfaithful})
     env: GoalEnv
     if task in locomotion.TASKS:
         from envs_mjx.locomotion.grasp import make_body
@@ -274,6 +269,14 @@ def make(
         env = MetaWorld(row, num_envs, engine, goal, horizon, threads, reward, naconmax, njmax, posed=seen)
     env = Repeated(env, action_repeat, control) if action_repeat > 1 or control not in ("hold", "auto") else env
     return Pictured(env, width, height, camera or camera_of(task)) if seen else env
+
+
+def _together(tasks: tuple[str, ...], num_envs: int, settings: dict[str, Any]) -> Together:
+    """Environments of several tasks, equally many of each; `settings` are those of `make`."""
+    if num_envs % len(tasks):
+        near = max(round(num_envs / len(tasks)), 1) * len(tasks)
+        raise EnvError(f"num_envs={num_envs}: {len(tasks)} tasks take a multiple of that; nearest: {near}")
+    return Together([make(task, num_envs // len(tasks), **settings) for task in tasks], tasks)
 
 
 def _refuse(task: str, num_envs: int, horizon: int, action_repeat: int, cached_reset: bool) -> None:

@@ -25,7 +25,7 @@ FLOORS: dict[str, list[str]] = {
         "config types",
         "experience networks scale",
         "continual contrastive evaluate loop runs",
-        "agents data report start",
+        "agents data overlap report start",
         "trainer",
         "stages train",
         "play stage_programs",
@@ -35,7 +35,7 @@ FLOORS: dict[str, list[str]] = {
     "envs_mjx": [
         "base",
         "aligned mazes physics",
-        "control pictures",
+        "control pictures together",
         "locomotion metaworld repeated robotics",
         "registry",
         "adaptors film",

@@ -39,6 +39,25 @@ def _in_one_line(record: logging.LogRecord) -> bool:
     return True
 
 
+def run_cpu_programs_where_called() -> None:
+    """For `--overlap`: programs of the CPU run in the thread that calls them. Call this before JAX has any device.
+
+    Else all run in JAX's pool of threads, one for each core. An engine's callback waits there for arguments that
+    another thread of the pool has to copy, and for ever where the updates have the rest of them.
+
+    Raises:
+        ConfigError: JAX has started with another setting.
+    """
+    import jax
+    from jax._src.xla_bridge import backends_are_initialized
+
+    settings, name = jax.config, "jax_cpu_enable_async_dispatch"
+    if backends_are_initialized() and settings.read(name):
+        told = f"JAX has started; call jax.config.update({name!r}, False) before it does"
+        raise ConfigError(f"overlap=True: {told}")
+    settings.update(name, False)
+
+
 def check_jax() -> None:
     """Initialise JAX's devices, and refuse settings of JAX with which nothing here works.
 

@@ -1,6 +1,6 @@
 """Collecting while learning: the numbers are those of the same order in one program, and a stop changes none.
 
-What trains runs in a process of its own, because `overlap.prepare` comes before JAX's first device.
+What trains runs in a process of its own, because `run_cpu_programs_where_called` comes before JAX's first device.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from configs import PRESETS
 from crl_jax import loop, overlap, runs
 from crl_jax.config import ConfigError, with_overrides
 from crl_jax.experience import buffer
+from crl_jax.scale.machine import run_cpu_programs_where_called
 from crl_jax.start import ready
 from crl_jax.train import train, train_seeds
 from crl_jax.trainer import build, compile_all
@@ -123,4 +124,4 @@ def test_a_gpu_without_the_cpu_beside_it_is_told(monkeypatch) -> None:
 def test_after_jax_has_started_it_is_told_what_to_set() -> None:
     jax.devices()
     with pytest.raises(ConfigError, match="JAX has started; call"):
-        overlap.prepare()
+        run_cpu_programs_where_called()

@@ -115,7 +115,7 @@ def test_the_critic_of_a_run_is_plotted(monkeypatch: pytest.MonkeyPatch) -> None
     setup = build(config)
     state = setup.agent.init(jax.random.PRNGKey(0))
     trained = Trained(Path("a run"), config, setup.agent, state, 0)
-    monkeypatch.setattr(play.Session, "_trained", lambda self, target, name: trained)
+    monkeypatch.setattr(play.Session, "_trained", lambda self, target, name, number: trained)
     session = play.Session("reach")
     before = session.state
     for _ in range(6):
