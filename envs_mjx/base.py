@@ -171,6 +171,13 @@ class GoalEnv(Protocol):
         ...
 
 
+def with_physics(env: Any) -> Any:
+    """The environment, or the one that it pads to the sizes of several tasks: the first that has physics of its own."""
+    while not hasattr(env, "physics") and hasattr(env, "env"):
+        env = env.env
+    return env
+
+
 def check_buffers(spec: EnvSpec, metrics: Mapping[str, Any]) -> None:
     """Raise if a buffer of the engine overflowed; runs on the host, on `State.metrics` or their maxima.
 

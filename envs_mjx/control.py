@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from envs_mjx.base import EnvError
+from envs_mjx.base import EnvError, with_physics
 from envs_mjx.physics.base import MocapControl, WeldControl
 
 CONTROLS = ("auto", "hold", "waypoint")
@@ -78,8 +78,7 @@ def make_control(name: str, env: Any, repeat: int) -> Control:
     """
     if name not in CONTROLS:
         raise EnvError(f"control={name!r}: one of {', '.join(CONTROLS)}")
-    while not hasattr(env, "physics") and hasattr(env, "env"):  # padded to the sizes of several tasks
-        env = env.env
+    env = with_physics(env)
     if name == "auto":
         name = getattr(getattr(env, "task", None), "control", "hold") if repeat > 1 else "hold"
     if name == "hold":

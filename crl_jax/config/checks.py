@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 FEW = 15
@@ -48,3 +49,22 @@ def nearest_divisors(value: int, number: int) -> str:
         min((d for d in divisors if d >= value), default=number),
     }
     return "" if value in near else " or ".join(map(str, sorted(near)))
+
+
+_LONGEST_NAME = 200
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def not_a_folder(name: str) -> str:
+    """What keeps `name` from being a folder's name on every system; "" if nothing does."""
+    if "/" in name or "\\" in name or name in (".", ".."):
+        return ", not a path"
+    if not name.isprintable():
+        return ", of printable characters"
+    if name != name.strip() or name.startswith("~"):
+        return ", without a blank at its ends and without ~ at its start"
+    if _RESERVED.fullmatch(name):
+        return "; Windows reserves this one"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f" of at most {_LONGEST_NAME} bytes; this one has {len(name.encode())}"
+    return ""

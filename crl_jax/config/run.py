@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, require
+from crl_jax.config.checks import ConfigError, nearest, nearest_divisors, nearest_multiples, not_a_folder, require
 from crl_jax.config.environment import EnvConfig
 from crl_jax.config.learner import METHODS, READERS, AgentConfig, BaselineConfig, NetworkConfig
 from crl_jax.config.section import Section
@@ -215,30 +214,11 @@ class RunConfig(Section):
         require(0 <= self.seed < 2**31, "seed", self.seed, "must lie in 0 ... 2147483647")
         for name in ("checkpoint_every", "keep"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        wrong = _not_a_folder(self.name)
+        wrong = not_a_folder(self.name)
         require(not wrong, "name", self.name, f"must be a plain folder name{wrong}")
         runs = self.runs
         require(runs.isprintable() and bool(runs.strip()), "runs", runs, "must be a path of printable characters")
         require(not runs.startswith("~"), "runs", runs, "no such user's home folder")
-
-
-_LONGEST_NAME = 200
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def _not_a_folder(name: str) -> str:
-    """What keeps `name` from being a folder's name on every system; "" if nothing does."""
-    if "/" in name or "\\" in name or name in (".", ".."):
-        return ", not a path"
-    if not name.isprintable():
-        return ", of printable characters"
-    if name != name.strip() or name.startswith("~"):
-        return ", without a blank at its ends and without ~ at its start"
-    if _RESERVED.fullmatch(name):
-        return "; Windows reserves this one"
-    if len(name.encode()) > _LONGEST_NAME:
-        return f" of at most {_LONGEST_NAME} bytes; this one has {len(name.encode())}"
-    return ""
 
 
 @dataclass(frozen=True)

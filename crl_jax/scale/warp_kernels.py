@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from envs_mjx.base import with_physics
 from envs_mjx.physics import has_cuda
 
 _log = logging.getLogger(__name__)
@@ -34,10 +35,9 @@ def compile_for_gpu(env: Any) -> None:
     from envs_mjx.physics import warp_kernels
 
     for one in getattr(env, "parts", (env,)):  # several tasks at once
-        while not hasattr(one, "physics") and hasattr(one, "env"):
-            one = one.env
-        if getattr(getattr(one, "physics", None), "impl", "") == "warp":
-            warp_kernels.compile_modules(warp_kernels.modules_of(one.physics), arch, _lines())
+        physics: Any = getattr(with_physics(one), "physics", None)
+        if getattr(physics, "impl", "") == "warp":
+            warp_kernels.compile_modules(warp_kernels.modules_of(physics), arch, _lines())
 
 
 def _lines() -> Callable[[int, int], None]:
