@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from envs_mjx.base import EnvError
 from envs_mjx.physics.base import Physics
@@ -58,12 +58,14 @@ def modules_of(physics: Physics) -> Modules:
         threads = more.get("block_dim") or kernel.module.options["block_dim"]
         found.setdefault(kernel.module, set()).add(threads)
 
-    state, count = physics.initial(), physics.num_envs
+    # Arrays of the host, so that all of it runs on the CPU, also beside a GPU.
+    count = physics.num_envs
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(physics.initial))
     scene: Any = physics.scene  # type: ignore[attr-defined]
-    action = jnp.zeros((count, scene.control.action_size))
-    vector = jnp.zeros((count, 64))  # Longer than every reset vector.
+    action = np.zeros((count, scene.control.action_size), np.float32)
+    vector = np.zeros((count, 64), np.float32)  # Longer than every reset vector.
     with instead_of_launches(note), jax.default_device(jax.devices("cpu")[0]):
-        jax.block_until_ready(jax.jit(physics.reset)(state, jnp.ones(count, bool), vector))
+        jax.block_until_ready(jax.jit(physics.reset)(state, np.ones(count, bool), vector))
         jax.block_until_ready(jax.jit(physics.step)(state, action))
     return found
 

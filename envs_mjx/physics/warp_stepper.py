@@ -22,7 +22,6 @@ import numpy as np
 import warp
 from mujoco.mjx.third_party import mujoco_warp
 
-from envs_mjx.physics import has_cuda
 from envs_mjx.physics.base import MocapControl, Scene, WeldControl
 from envs_mjx.physics.dynamics import Dynamics, Refresh, Stepped, fields_read
 from envs_mjx.physics.fixture import Fixture
@@ -85,14 +84,17 @@ class WarpStepper:
             given["geom_xpos"] = self._geoms + self.fixture.static[:, None] * moved[:, None]
             given["body_pos"] = jnp.broadcast_to(jnp.float32(self.model.body_pos), (count, self.model.nbody, 3))
             given["body_pos"] = given["body_pos"].at[:, self.fixture.body].set(engine.fixture)
-        found = self._call(substeps, refresh, tuple(given))(given)
+        found = self._call(substeps, refresh, tuple(given), _device().platform != "cpu")(given)
         after = engine.replace(qpos=found["qpos"], qvel=found["qvel"], warmstart=found["qacc_warmstart"])
         return Stepped(after, _Fields(found), found["used"])
 
     def _make_call(
-        self, substeps: int, refresh: Refresh, given: tuple[str, ...]
+        self, substeps: int, refresh: Refresh, given: tuple[str, ...], on_gpu: bool
     ) -> Callable[[dict[str, jax.Array]], dict[str, jax.Array]]:
-        """A JAX function: fields `given` -> the state's fields, those that the scene reads, and `used`."""
+        """A JAX function: fields `given` -> the state's fields, those that the scene reads, and `used`.
+
+        Only a GPU has graphs of launches (`on_gpu`).
+        """
         found = (*_STATE, *self._read, "used")
 
         def call_warp(*arrays: Any) -> None:
@@ -106,7 +108,7 @@ class WarpStepper:
         )
         call_warp.__annotations__ = kinds
         modes = warp.JaxCallableGraphMode
-        mode = modes.WARP if has_cuda() else modes.NONE
+        mode = modes.WARP if on_gpu else modes.NONE
         from_jax = warp.jax_callable(call_warp, len(found), graph_mode=mode, vmap_method=None)
 
         @jax.custom_batching.custom_vmap
@@ -130,7 +132,7 @@ class WarpStepper:
 
     def _make_scratch_for(self, worlds: int) -> Any:
         """Scratch on every device where this call may run, made while JAX traces; returns the data of one of them."""
-        devices = [jax.config.jax_default_device or jax.local_devices()[0]]  # type: ignore[attr-defined]
+        devices = [_device()]
         if not jax.sharding.get_abstract_mesh().empty:  # Inside shard_map.
             devices = jax.local_devices()
         names = ["cpu" if device.platform == "cpu" else str(warp.device_from_jax(device)) for device in devices]
@@ -182,6 +184,11 @@ class WarpStepper:
             note(inputs=counters)
         for name in self._read:
             warp.copy(found[name], getattr(data, name))
+
+
+def _device() -> Any:
+    """Where JAX runs what is traced now, outside shard_map."""
+    return jax.config.jax_default_device or jax.local_devices()[0]  # type: ignore[attr-defined]
 
 
 class _Fields:
