@@ -195,14 +195,25 @@ def make_collect(env: GoalEnv, agent: Agent, config: Config, axis: str | None = 
     return collect_
 
 
-def make_learn(env: GoalEnv, agent: Agent, config: Config, axis: str | None = None) -> Learn:
-    """The second half of an iteration: sample batches and update with each. It does not read `LoopState.env`."""
+def make_learn(
+    env: GoalEnv,
+    agent: Agent,
+    config: Config,
+    axis: str | None = None,
+    achieved_goal: Callable[[jax.Array], jax.Array] | None = None,
+) -> Learn:
+    """The second half of an iteration: sample batches and update with each. It does not read `LoopState.env`.
+
+    Args:
+        achieved_goal: (..., D) -> (..., G), where the ring holds other tasks' steps, too; that of `env` if None.
+    """
+    achieved = achieved_goal or env.achieved_goal
 
     def learn_(state: LoopState) -> tuple[LoopState, Metrics]:
         ring = state.ring
 
         def gather(drawn: buffer.Drawn) -> Batch:
-            batches = buffer.gather(ring, drawn, env.achieved_goal)
+            batches = buffer.gather(ring, drawn, achieved)
             return agent.relabel(env, batches) if agent.relabel else batches
 
         with jax.named_scope("sample"):  # names for the profiler

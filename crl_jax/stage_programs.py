@@ -66,7 +66,8 @@ class StagePrograms:
     def _learn(self, task: str, state: loop.LoopState) -> Learn:
         """`loop.make_learn`, compiled. The environments' state is no argument of the compiled program."""
         stages = self.stages
-        function = loop.make_learn(stages.envs[task], stages.agent, stages.config)
+        achieved = stages.achieved_goal if stages.config.sequence.task_code else None
+        function = loop.make_learn(stages.envs[task], stages.agent, stages.config, achieved_goal=achieved)
         program = self.compiler.compile(function, state.replace(env=None), donate=(0,))
 
         def learn(state: loop.LoopState) -> tuple[loop.LoopState, Metrics]:

@@ -26,7 +26,7 @@ from crl_jax.experience import buffer, rewards
 from crl_jax.experience.rollout import agent_policy
 from crl_jax.trainer import make_env
 from crl_jax.types import Agent, AgentState, Metrics
-from envs_mjx.aligned import Aligned, align
+from envs_mjx.aligned import Aligned, achieved_by_code, align
 from envs_mjx.base import EnvSpec
 
 
@@ -73,6 +73,10 @@ class Stages:
         method = continual.make(config.continual, config.network, sizes)
         return cls(config, tasks, envs, eval_envs, spec, method, agents.make(config, spec, method=method))
 
+    def achieved_goal(self, obs: jax.Array) -> jax.Array:
+        """(..., D) -> (..., G), by the task whose code the observation ends with; needs `task_code`."""
+        return achieved_by_code(list(self.envs.values()), obs)
+
     def initial(self, number: int) -> Callable[[jax.Array], loop.LoopState]:
         """The function key -> fresh state, with the environments of task `number`."""
 
@@ -106,7 +110,8 @@ class Stages:
         assert end is not None
         key, rows_key, end_key = jax.random.split(state.key, 3)
         shape = (1, max(1, method.states))
-        rows = buffer.sample(state.ring, rows_key, shape, discount, self.envs[task].achieved_goal)
+        achieved = self.achieved_goal if self.config.sequence.task_code else self.envs[task].achieved_goal
+        rows = buffer.sample(state.ring, rows_key, shape, discount, achieved)
         # Commanded goals, since the task is scored with them.
         inputs = Inputs(normalised_obs(self.spec, rows.obs[0]), normalised_goal(self.spec, rows.asked[0]))
         agent = state.agent
@@ -132,7 +137,7 @@ class Stages:
 def _aligned(config: SequenceConfig, tasks: tuple[str, ...], num_envs: int) -> dict[str, Aligned]:
     """Task name -> `num_envs` environments, padded to the sizes that all tasks share."""
     made = [make_env(dataclasses.replace(config.env, task=task), num_envs) for task in tasks]
-    return dict(zip(tasks, align(made), strict=True))
+    return dict(zip(tasks, align(made, coded=config.sequence.task_code), strict=True))
 
 
 def without_moments(agent_state: AgentState) -> AgentState:

@@ -63,6 +63,13 @@ def _names(spec: EnvSpec) -> tuple[str, ...]:
     return spec.goal_names or tuple(str(place) for place in range(spec.goal_size))
 
 
+def achieved_by_code(parts: Sequence[Aligned], obs: jax.Array) -> jax.Array:
+    """Achieved goals (..., G) of observations (..., D) of coded tasks, each by the task whose code it ends with."""
+    codes = obs[..., -len(parts) :]
+    goals = jnp.stack([part.achieved_goal(obs) for part in parts], axis=-2)
+    return jnp.sum(codes[..., None] * goals, axis=-2)
+
+
 class Aligned:
     """`GoalEnv` that pads `env` to the sizes of `spec`; physics, episodes and scores stay those of `env`.
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs_mjx.aligned import Aligned, align
+from envs_mjx.aligned import Aligned, achieved_by_code, align
 from envs_mjx.base import EnvError, GoalEnv, Snapshot, State
 
 
@@ -82,9 +82,7 @@ class Together:
 
     def achieved_goal(self, obs: jax.Array) -> jax.Array:
         """(..., D) -> (..., G): by the task whose code the observation ends with."""
-        codes = obs[..., -len(self.parts) :]
-        goals = jnp.stack([part.achieved_goal(obs) for part in self.parts], axis=-2)
-        return jnp.sum(codes[..., None] * goals, axis=-2)
+        return achieved_by_code(self.parts, obs)
 
     def frames(self, snapshots: Iterable[Snapshot], width: int, height: int, camera: str) -> np.ndarray:
         """Refused: a film shows one task."""

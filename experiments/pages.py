@@ -56,9 +56,9 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     STUDIES / "locomotion.md": {"locomotion": locomotion.section},
     DOCS / "continual.md": {
         "continual": continual.section,
-        "continual_cw10": functools.partial(continual.section, "cw10"),
+        "continual_cw10_steps": functools.partial(continual.section, "cw10_steps"),
         "continual_details": continual.details,
-        "continual_cw10_details": functools.partial(continual.details, "cw10"),
+        "continual_cw10_steps_details": functools.partial(continual.details, "cw10_steps"),
     },
 }
 """Page -> mark -> function that makes the section's Markdown, with picture paths relative to ROOT."""

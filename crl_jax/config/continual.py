@@ -104,7 +104,8 @@ class Boundary(Section):
     alpha_mode: Choice = "reset"
     """The entropy coefficient."""
     replay_mode: Choice = "reset"
-    """The replay ring. With keep, batches mix the tasks and the next task begins without random actions."""
+    """The replay ring. With keep, batches mix the tasks and the next task begins without random actions; it needs
+    --task-code, and room for all tasks in --replay-capacity to forget none."""
 
     def validate(self) -> None:
         """Refuse bad settings.

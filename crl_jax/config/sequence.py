@@ -25,6 +25,8 @@ class TasksConfig(Section):
     """Env steps of each task, warm-up included; rounded up to whole rounds."""
     scored: Literal["seen", "all"] = "seen"
     """Tasks scored by every evaluation: those begun so far, or all."""
+    task_code: bool = False
+    """End every observation with the one-hot code of its task."""
 
     def validate(self) -> None:
         require(len(self.tasks) >= 1, "tasks", self.tasks, "name at least one")
@@ -59,12 +61,24 @@ class SequenceConfig(Config):
         require(halves, "critic_mode", mode, f"{method} has no phi and psi; take persistent or reset")
         until = self.evaluation.until
         require(until == 0, "until", until, "every task of a sequence is trained for steps_per_task; take 0")
+        self._check_kept_replay()
         steps, rows = self.sequence.steps_per_task, self.env_steps_per_iteration()
         warm_up = self.train.warm_up_unrolls(self.env.num_envs) * rows
         least = warm_up + self.train.iterations_per_round * rows  # the previous task may overrun by almost a round
         told = f"must be at least {least}, the random steps of min_replay and a round, for every task to be learned"
         require(steps >= least, "steps_per_task", steps, told)
         return self
+
+    def _check_kept_replay(self) -> None:
+        """A ring that keeps the earlier tasks' steps must tell whose they are, and what reads it must ask."""
+        if self.boundary.replay_mode == "reset":
+            return
+        coded, method, goals = self.sequence.task_code, self.agent.method, self.explore.behaviour_goals
+        told = "replay_mode=keep relabels every step by its own task, which needs its code in the observation"
+        require(coded, "task_code", coded, f"{told}; add --task-code")
+        require(method == "crl", "method", method, "replay_mode=keep would pay old steps by the new task; take crl")
+        good = goals not in ("replay", "mixed")
+        require(good, "behaviour_goals", goals, "replay_mode=keep would ask for other tasks' goals; take commanded")
 
     @property
     def label(self) -> str:

@@ -47,7 +47,7 @@ class Trained:
     Attributes:
         env_steps: env steps of training at which the checkpoint was taken.
         aligned: padded sizes that all tasks of a run share; None for a run of one task, and for all tasks at once.
-        code: what a task's observations end with, where one policy learned several tasks at once.
+        code: the task's one-hot code, with which its observations end; () where they do not tell their task.
         has_critic: whether the critic is trained, too; policies that ship are actors alone.
     """
 
@@ -150,8 +150,9 @@ def _load_task(folder: Path, config: SequenceConfig, step: int | None, number: i
     state, _ = checkpoint.restore(path, stages.template(begun), step)
     task = config.sequence.tasks[number]
     seen = stages.view(state.agent, jnp.int32(number))
-    alone = with_overrides(config, task=task)
-    return Trained(folder, alone, stages.agent, seen, counters["env_steps"], stages.envs[task].spec)
+    alone, env = with_overrides(config, task=task), stages.envs[task]
+    code = tuple(float(one) for one in env.code)
+    return Trained(folder, alone, stages.agent, seen, counters["env_steps"], env.spec, code=code)
 
 
 def score(trained: Trained, episodes: int, seed: int, stochastic: bool = False) -> dict[str, float]:

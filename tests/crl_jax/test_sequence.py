@@ -32,12 +32,15 @@ from crl_jax.config.sequence import SequenceConfig, TasksConfig, of_tasks, resol
 from crl_jax.play import policy
 from crl_jax.play import record as recording
 from crl_jax.report import scores
+from crl_jax.runs import checkpoint
 from crl_jax.runs.loggers import read_metrics
 from crl_jax.scale.programs import Programs
 from crl_jax.sequence import ENDED, train_sequence
+from crl_jax.stages import Stages
 from envs_mjx.aligned import align
 from envs_mjx.base import EnvError
 from experiments import continual as study
+from experiments import continual_tables as tables
 from tests import ROOT
 
 TASKS = ("point_U", "point_Cross", "point_U")
@@ -137,22 +140,22 @@ def test_a_sequence_leaves_a_row_of_scores_for_every_task_begun(finished: Path) 
 
 
 def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
-    one = study.scored(finished)
+    one = tables.scored(finished)
     assert one.final.success.shape == (6, 3) and one.any.ends.tolist() == [320, 640, 960]
     assert (one.final.success <= one.any.success).all() and not one.any.success[0, 1:].any()  # Not begun: 0.
     groups = {"scratch persistent": [one], "ftn persistent": [one, one]}
-    told = study.table(groups, "final").splitlines()
+    told = tables.table(groups, "final").splitlines()
     cells = [cell.strip() for cell in told[3].split("|")[1:-1]]
     assert cells[:3] == ["ftn", "persistent", "2"] and float(cells[7].split(" ")[0]) == 0  # As scratch itself.
     alone = dataclasses.replace(one, final=dataclasses.replace(one.final, success=np.full((6, 3), 0.5)))
-    told = study.table(groups | {"scratch reset": [alone]}, "final").splitlines()
+    told = tables.table(groups | {"scratch reset": [alone]}, "final").splitlines()
     gained = float(told[3].split("|")[8].split(" [")[0]) - np.mean(scores.areas(one.final) - 0.5) / 0.5
     assert abs(gained) < 0.006  # Now against the critic that is new for each task.
     last = one.final.success[-1]
     assert float(cells[3].split(" ")[0]) == pytest.approx(last.mean(), abs=0.006)
-    assert f"{last[1]:.2f}" in study.tasks_table(groups, "final").splitlines()[2].split("|")[3]
-    assert all(picture.stat().st_size > 0 for picture in study.figures(groups, tmp_path, "final", "three"))
-    rows = [row.split("|") for row in study.diagnostics_table(groups).splitlines() if "| free_share |" in row]
+    assert f"{last[1]:.2f}" in tables.tasks_table(groups, "final").splitlines()[2].split("|")[3]
+    assert all(picture.stat().st_size > 0 for picture in tables.figures(groups, tmp_path, "final", "three"))
+    rows = [row.split("|") for row in tables.diagnostics_table(groups).splitlines() if "| free_share |" in row]
     assert len(rows) == 2  # Packnet's, whatever they are called here.
     np.testing.assert_allclose(np.array(rows)[:, 3:6].astype(float), [[2 / 3, 1 / 3, 0]] * 2, atol=0.02)
     accuracy = [record for record in read_metrics(finished) if "train/categorical_accuracy" in record]
@@ -162,7 +165,7 @@ def test_the_report_scores_the_sequence(finished: Path, tmp_path: Path) -> None:
     (torn / "config.json").write_text((finished / "config.json").read_text())
     (torn / "metrics.jsonl").write_text("\n".join((finished / "metrics.jsonl").read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(ConfigError, match="2 of 3 tasks are finished"):
-        study.scored(torn)
+        tables.scored(torn)
 
 
 def test_train_names_the_command_that_resumes_a_sequence(finished: Path, capsys) -> None:
@@ -257,7 +260,8 @@ def test_killed_in_the_third_task_it_ends_as_if_never_killed(finished: Path, tmp
     "changes",
     [
         {"learner": "cka_rl", "critic_mode": "cka", "target_mode": "reset"},
-        {"learner": "ewc", "replay_mode": "keep", "method": "sac", "embedding": 64},
+        {"learner": "ewc", "method": "sac", "embedding": 64},
+        {"replay_mode": "keep", "task_code": True, "replay_capacity": 960},
     ],
 )
 def test_other_methods_resume_alike(changes, tmp_path: Path) -> None:
@@ -277,12 +281,33 @@ def test_other_methods_resume_alike(changes, tmp_path: Path) -> None:
         ({"steps_per_task": 159}, "steps_per_task=159: must be at least 160, the random steps"),
         ({"critic_mode": "reset"}, "target_mode='keep'"),
         ({"devices": 2}, "devices=2"),
+        ({"replay_mode": "keep"}, "task_code=False: replay_mode=keep .* add --task-code"),
+        ({"replay_mode": "keep", "task_code": True, "method": "sac", "embedding": 64}, "method='sac'"),
+        ({"replay_mode": "keep", "task_code": True, "behaviour_goals": "mixed"}, "behaviour_goals='mixed'"),
     ],
 )
 def test_a_bad_sequence_is_refused_and_nothing_is_left(changes, words: str, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, EnvError), match=words):
         run(tmp_path, "bad", **changes)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_kept_ring_holds_every_task_and_each_step_is_relabelled_by_its_own(tmp_path: Path) -> None:
+    config = with_overrides(SMALL, replay_mode="keep", task_code=True, replay_capacity=960, runs=str(tmp_path))
+    stages = Stages.of(resolved(with_overrides(config, tasks=("push", "hammer"), goal="auto", physics="c")))
+    for env in stages.envs.values():
+        obs = env.reset(KEY).obs
+        assert obs.shape[-1] == stages.spec.obs_size and obs[:, -2:].tolist() == [list(env.code)] * 8
+        np.testing.assert_allclose(stages.achieved_goal(obs), env.achieved_goal(obs))
+    push, hammer = stages.envs.values()
+    obs = push.reset(KEY).obs
+    assert not np.allclose(hammer.achieved_goal(obs), push.achieved_goal(obs)), "so asking the task matters"
+
+    folder = train_sequence(config, console=False).folder
+    state, _ = checkpoint.restore(folder / runs.CHECKPOINTS, Stages.of(runs.load(folder)).template(2))
+    codes = np.asarray(state.ring.obs)[: int(state.ring.written), :, -2:]
+    assert codes.mean(axis=(0, 1)) == pytest.approx([2 / 3, 1 / 3], abs=0.06), "point_U twice, point_Cross once"
+    assert policy.load(folder, number=1).code == (0.0, 1.0)
 
 
 # Aligned environments

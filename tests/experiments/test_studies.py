@@ -10,12 +10,14 @@ import pytest
 from configs import PRESETS
 from crl_jax import runs
 from crl_jax.config import ConfigError, differences, with_overrides
+from crl_jax.config.continual import CRITIC_MODES
 from crl_jax.runs.loggers import JsonlLogger, read_metrics
 from crl_jax.train import train
 from envs_mjx import EnvError
 from experiments import (
     ablation,
     continual,
+    continual_tables,
     diagnosis,
     lab_journal,
     locomotion,
@@ -39,6 +41,7 @@ STUDIES = {
     "robotics": lambda: [*robotics.states(), *robotics.pixels()],
     "offline": offline.cells,
     "diagnosis": diagnosis.cells,
+    "continual": lambda: continual.cells("cw10", continual.ROWS, CRITIC_MODES),
 }
 
 
@@ -63,6 +66,16 @@ def test_the_journal_varies_one_factor_at_a_time() -> None:
         assert 0.98e6 < config.train.replay_capacity <= 1e6
     short = [cell.name for cell in cells if cell.changes["total_env_steps"] < lab_journal.STEPS]
     assert short == ["push-back-utd-1"], "the others are within the rule"
+
+
+def test_rows_that_keep_all_tasks_have_room_for_all_of_their_steps() -> None:
+    replay, together = (cell.config("x") for cell in continual.cells("cw10", ("replay", "multitask"), ("persistent",)))
+    for config in (replay, together):
+        rounded = config.train.total_env_steps + config.env_steps_per_iteration() * config.train.iterations_per_round
+        assert config.train.replay_capacity * config.env.action_repeat >= rounded
+    assert together.env.task.split("+") == list(continual.SEQUENCES["cw10"])
+    updates = [one.env_steps_per_iteration() / one.train.updates_per_iteration for one in (replay, together)]
+    assert updates[0] == updates[1] and replay.train.total_env_steps == together.train.total_env_steps
 
 
 def test_unknown_rows_are_refused_by_name() -> None:
@@ -221,8 +234,8 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(locomotion, "metric_figure", lambda *given: given[3])
     monkeypatch.setattr(topology, "topology_figure", lambda told, curves, path: path)
     monkeypatch.setattr(topology, "plan_figure", lambda told, path: path)
-    monkeypatch.setattr(continual, "sequence_figure", lambda *given: given[2])
-    monkeypatch.setattr(continual, "heat_maps", lambda *given: given[3])
+    monkeypatch.setattr(continual_tables, "sequence_figure", lambda *given: given[2])
+    monkeypatch.setattr(continual_tables, "heat_maps", lambda *given: given[3])
     for path, sections in pages.PAGES.items():
         real = path.read_text()
         for mark, section in sections.items():
