@@ -3,7 +3,8 @@
 The question of "A Single Goal is All You Need" (arXiv:2408.05804): does a policy explore better if its only behaviour
 goal is the one hard commanded goal, or if its behaviour goals cover the space? Arms: single_goal; mixed_goals and
 replay_goals, whose behaviour goals are achieved goals from the replay ring, in half of the episodes or in all; sac_her,
-SAC with hindsight, which learns from a success reward.
+SAC with hindsight, which learns from a success reward. single_goal_repeat is ours, not the paper's: the one commanded
+goal with a decision every five env steps and the networks and updates of `metaworld_cpu`.
 The default task is the paper's point maze, for a CPU; `--tasks sawyer_bin sawyer_box sawyer_peg` takes far longer.
 `--full` is the paper's setting, for a GPU.
 """
@@ -41,6 +42,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "mixed_goals": {"behaviour_goals": "mixed"},
     "replay_goals": {"behaviour_goals": "replay"},
     "sac_her": {"behaviour_goals": "commanded"},
+    "single_goal_repeat": {"behaviour_goals": "commanded", "near_steps": 0, "near_height": 0.0},
 }
 """Arm -> fields of its preset that it changes."""
 PRESET_OF = {
@@ -69,6 +71,8 @@ def cells(
         whole = {"task": task, "total_env_steps": steps or env_steps, **changes}
         if arm == "sac_her":
             preset, whole = "sac_her_cpu", collecting(PRESETS[preset]) | whole
+        if arm == "single_goal_repeat":
+            preset = "pointmaze_cpu" if task.startswith("point") else "metaworld_cpu"
         found.append(study.Cell(f"{task}-{arm}{'-full' if full else ''}", preset, whole))
     return found
 
