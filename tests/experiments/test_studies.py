@@ -18,6 +18,7 @@ from experiments import (
     ablation,
     continual,
     continual_tables,
+    depth_arms,
     diagnosis,
     lab_journal,
     locomotion,
@@ -41,6 +42,7 @@ STUDIES = {
     "robotics": lambda: [*robotics.states(), *robotics.pixels()],
     "offline": offline.cells,
     "diagnosis": diagnosis.cells,
+    "depth_arms": depth_arms.cells,
     "continual": lambda: continual.cells("cw10", continual.ROWS, CRITIC_MODES),
 }
 
@@ -212,6 +214,24 @@ def test_engines_stand_in_tables_of_their_own(tmp_path: Path, monkeypatch: pytes
         assert f"| ant-{engine} | 2 |" in table and "| 7 | 7 |" in table and table.count("| ant-") == 1
 
 
+def test_depths_are_compared_after_as_many_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shallow, deep = depth_arms.cells(("pick-place",), (4, 16))
+    for cell, seconds in ((shallow, 60), (deep, 120)):
+        run = tmp_path / depth_arms.STUDY / f"{cell.name}-s0"
+        run.mkdir(parents=True)
+        runs.write_json(run / "config.json", cell.config(depth_arms.STUDY).to_dict())
+        logger = JsonlLogger(run)
+        for number in (1, 2, 3, 4):
+            told = {"eval/success_final": number / 10, "eval/success_any": 0.5, "time/seconds": number * seconds}
+            logger.log(told, number * 1000)
+        logger.close()
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    monkeypatch.setattr(depth_arms, "metric_figure", lambda *given: given[3])
+    rows = [row.split("|") for row in depth_arms.section().splitlines() if row.startswith("| pick-place")]
+    assert [row[3].strip() for row in rows] == ["0.40", "0.40"], "as many env steps"
+    assert [row[5].strip() for row in rows] == ["0.40", "0.20"], "as many minutes: half as far"
+
+
 def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "README.md"
     page.write_text("a\n<!-- one:begin -->\nold\n<!-- one:end -->\nb\n")
@@ -230,7 +250,8 @@ def test_sections_stand_between_their_marks(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(module, drawn, lambda groups, path, *_: path)
     monkeypatch.setattr(metaworld_tables, "film", lambda: metaworld_tables.ROOT / "docs" / "fifty.webp")
     monkeypatch.setattr(lab_journal, "levels_figure", lambda rows, label, path, marked: path)
-    monkeypatch.setattr(ablation, "heat_map", lambda *given: given[4])
+    for module in (ablation, diagnosis):
+        monkeypatch.setattr(module, "heat_map", lambda *given: given[4])
     monkeypatch.setattr(locomotion, "metric_figure", lambda *given: given[3])
     monkeypatch.setattr(topology, "topology_figure", lambda told, curves, path: path)
     monkeypatch.setattr(topology, "plan_figure", lambda told, path: path)
