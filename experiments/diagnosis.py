@@ -45,6 +45,10 @@ LEFT_OUT: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no-hand": ("goals name the object's place alone: not the hand, its opening or a tool", {"goal": "object"}),
     "hand-in-room": ("goals give the hand in the room, not as seen from the object", {"goal": "hand_object"}),
+    "overlap": (
+        "nothing, but each unroll is collected with the parameters before the last updates (`--overlap`)",
+        {"overlap": True},
+    ),
     "no-near": ("exploratory goals only ask for the hand at the object", {"behaviour_goals": "touch_first"}),
     "future-goals": ("the actor's loss has relabelled goals only", {"actor_goals": "future"}),
     "no-goal-noise": ("no noise on the critic's goals", {"critic_goal_noise": 0.0}),
