@@ -37,6 +37,8 @@ class Section(NamedTuple):
 
 NO_GRAPHS = "--xla_gpu_enable_command_buffer="
 """XLA's flag for no CUDA graphs."""
+ONE_GRAPH = "--xla_gpu_enable_command_buffer=+WHILE --xla_gpu_graph_min_graph_size=1"
+"""XLA's flags for one CUDA graph that holds the whole scan of updates. By default a graph holds one update."""
 SECTIONS = {
     "device": Section("device", 60),
     "launches": Section("launches", 45),
@@ -44,6 +46,7 @@ SECTIONS = {
     "training": Section("training", 260),
     "parity": Section("parity", 120),
     "physics": Section("physics", 150),
+    "updates in one graph": Section("updates", 60, {"XLA_FLAGS": ONE_GRAPH}),
     "updates without graphs": Section("updates", 60, {"XLA_FLAGS": NO_GRAPHS}),
     "film": Section("film", 30),
 }
