@@ -28,6 +28,7 @@ from envs_mjx import make
 from envs_mjx.film import play
 from envs_mjx.metaworld.splits import CW10, CW20
 from envs_mjx.metaworld.tasks import TASKS
+from envs_mjx.physics.cores import stay_on
 from experiments import study
 from experiments.continual_tables import (
     Scored,
@@ -136,6 +137,7 @@ def run(
     seeds: tuple[int, ...] = (0, 1, 2),
     steps_per_task: int | None = None,
     threads: int = 0,
+    core: int | None = None,
     control: bool = True,
     dry_run: bool = False,
 ) -> int:
@@ -148,9 +150,12 @@ def run(
         seeds: Seeds.
         steps_per_task: Env steps of each task; 200,000 (easy, four) or 500,000 (cw10, cw20) by default.
         threads: Threads of the C engine; 0 takes every core.
+        core: Core to stay on, from 0.
         control: Play every task with the scripted policy first, and leave out tasks that it never solves.
         dry_run: Print the runs and do nothing.
     """
+    if core is not None:
+        stay_on(core)
     wanted = cells(sequence, methods, critic_modes, steps_per_task)
     if control and not dry_run:
         wanted = _controlled(wanted, threads)
