@@ -99,7 +99,7 @@ PRESETS["metaworld_cpu_waypoint"] = with_overrides(PRESETS["metaworld_cpu"], con
 # One policy for the ten tasks of MT10, 16 environments each; wider networks, as many updates for an env step. MT50:
 # --task mt50 --num-envs 200 --eval-episodes 200 --replay-capacity 720000. Not yet measured.
 PRESETS["mt10_cpu"] = with_overrides(
-    PRESETS["metaworld_cpu_waypoint"],
+    PRESETS["metaworld_cpu"],
     task="mt10",
     num_envs=160,
     width=256,

@@ -33,7 +33,7 @@ def ready(config: AnyConfig) -> AnyConfig:
     horizon = config.env.horizon or envs_mjx.horizon_of(config.env.task)
     engine = envs_mjx.engine_of(config.env.task, config.env.physics)
     config = with_overrides(config, physics=engine, horizon=horizon)
-    if type(config) is Config and len(envs_mjx.tasks_of(config.env.task)) == 1:
+    if type(config) is Config:
         env = config.env
         config = with_overrides(config, control=envs_mjx.control_of(env.task, env.control, env.action_repeat))
     config.validate()  # The horizon is known only now.

@@ -125,8 +125,11 @@ def engine_of(task: str, physics: str = "auto") -> str:
 
 
 def control_of(task: str, control: str, action_repeat: int) -> str:
-    """What `control` selects for a task: "auto" is its row's, see `TaskSpec.control`; elsewhere "hold"."""
-    if control != "auto":
+    """What `control` selects for a task: "auto" is its row's, see `TaskSpec.control`; elsewhere "hold".
+
+    Several tasks at once keep "auto": each has its own row's.
+    """
+    if control != "auto" or len(tasks_of(task)) > 1:
         return control
     row = (TASKS | SINGLE_GOAL).get(task)
     return row.control if row and action_repeat > 1 else "hold"

@@ -100,6 +100,7 @@ def test_what_cannot_be_aimed_at_is_refused_in_one_line() -> None:
 def test_auto_is_what_the_row_of_the_task_names() -> None:
     aimed = {task for task in TASKS if envs_mjx.control_of(task, "auto", 5) == "waypoint"}
     assert aimed == {"basketball", "lever-pull"}
+    assert envs_mjx.control_of("lever-pull+push", "auto", 5) == "auto", "each by its own row"
     assert envs_mjx.control_of("point_U", "auto", 5) == envs_mjx.control_of("lever-pull", "auto", 1) == "hold"
     for task in ("lever-pull", "push"):
         env = envs_mjx.make(task, 1, physics="c", action_repeat=5, control="auto")
