@@ -155,7 +155,7 @@ def run(
         dry_run: Print the runs and do nothing.
     """
     if core is not None:
-        stay_on(core)
+        stay_on(core)  # Here already, because the scripted policies start JAX.
     wanted = cells(sequence, methods, critic_modes, steps_per_task)
     if control and not dry_run:
         wanted = _controlled(wanted, threads)

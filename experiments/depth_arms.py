@@ -16,7 +16,6 @@ from rich.console import Console
 
 from crl_jax.report.figures import metric_figure
 from crl_jax.runs.recorded import curve_of, minutes_at, records_of, throughput
-from envs_mjx.physics.cores import stay_on
 from experiments import study
 
 STUDY, PRESET, METRIC = "depth_arms", "metaworld_cpu", "eval/success_final"
@@ -64,9 +63,7 @@ def run(
         core: Core to stay on, from 0.
         dry_run: Print the runs and do nothing.
     """
-    if core is not None:
-        stay_on(core)
-    return study.run_cells(STUDY, cells(tasks, depths), seeds, dry_run=dry_run, threads=threads)
+    return study.run_cells(STUDY, cells(tasks, depths), seeds, dry_run=dry_run, core=core, threads=threads)
 
 
 def report() -> int:

@@ -15,7 +15,6 @@ from configs import PRESETS
 from crl_jax import report as reports
 from crl_jax.report.figures import heat_map
 from envs_mjx import contract_of
-from envs_mjx.physics.cores import stay_on
 from experiments import study
 
 STUDY, PRESET = "diagnosis", "metaworld_cpu"
@@ -86,9 +85,7 @@ def run(
         core: Core to stay on, from 0.
         dry_run: Print the runs and do nothing.
     """
-    if core is not None:
-        stay_on(core)
-    return study.run_cells(STUDY, cells(tasks, left_out), seeds, dry_run=dry_run, threads=threads)
+    return study.run_cells(STUDY, cells(tasks, left_out), seeds, dry_run=dry_run, core=core, threads=threads)
 
 
 def report() -> int:

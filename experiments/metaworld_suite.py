@@ -13,7 +13,6 @@ from crl_jax.config import ConfigError
 from crl_jax.play import policy, shipped
 from crl_jax.scale.machine import commit
 from envs_mjx import SPLITS
-from envs_mjx.physics.cores import stay_on
 from experiments import study
 from experiments.metaworld_tables import CLIP_EVERY, CLIP_SIZE, PRESETS, SOLVED, first_seeds, section
 from experiments.study import ROOT
@@ -47,12 +46,10 @@ def run(
         core: Core to stay on, from 0. Two commands on two cores of their own each run faster than two that share both.
         dry_run: Print the runs and do nothing.
     """
-    if core is not None:
-        stay_on(core)
     names = tuple(dict.fromkeys(name for task in tasks for name in (SPLITS["mt50"] if task == "all" else (task,))))
     changes = {"until": until} | ({"total_env_steps": total_env_steps} if total_env_steps else {})
     cells = [study.Cell(task, preset, {"task": task, **changes}) for task in names]
-    return study.run_cells(preset, cells, seeds, dry_run=dry_run, score=score, threads=threads)
+    return study.run_cells(preset, cells, seeds, dry_run=dry_run, score=score, core=core, threads=threads)
 
 
 def score(folder: Path) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from crl_jax.cli.options import USER_ERRORS, call_one, shown
 from crl_jax.config import Config, ConfigError, differences, nearest, with_overrides
 from crl_jax.config.sequence import SequenceConfig, of_tasks, resolved
 from crl_jax.runs.loggers import METRICS_FILE, read_metrics
-from crl_jax.scale.machine import machine
+from crl_jax.scale.machine import machine, run_cpu_programs_where_called
 from envs_mjx import check, contract_of, control_of
+from envs_mjx.physics.cores import stay_on
 from experiments.slurm import resumed
 
 ROOT = Path(__file__).parent.parent
@@ -80,6 +81,7 @@ def run_cells(
     results: Path | None = None,
     dry_run: bool = False,
     score: Callable[[Path], Mapping[str, Any]] | None = None,
+    core: int | None = None,
     **changes: Any,
 ) -> int:
     """Train the runs that are not kept yet, one after another: every cell with the first seed, then with the next.
@@ -89,15 +91,20 @@ def run_cells(
         changes: fields that every run changes, e.g. threads.
         dry_run: print the runs, and do nothing.
         score: run folder -> numbers measured once the run has ended, kept as score.json.
+        core: core to stay on, from 0: two commands on a core each run faster than two that share both.
 
     Returns:
         0, also when a signal stopped a run, because everything is saved.
 
     Raises:
-        ConfigError: a bad cell; raised before any run begins.
+        ConfigError: a bad cell; raised before any run begins. EnvError: no such core.
     """
     from crl_jax.sequence import train_any
 
+    if core is not None:
+        stay_on(core)
+    if any(cell.changes.get("overlap") for cell in cells) and not dry_run:
+        run_cpu_programs_where_called()
     console = Console()
     todo = [(cell, seed, cell.config(study, seed, **changes)) for seed in seeds for cell in cells]
     for number, (cell, seed, config) in enumerate(todo, start=1):

@@ -30,6 +30,8 @@ NAMES = (
     "clonex",
 )
 """Names of the continual methods, the keys of `crl_jax.continual.METHODS`."""
+READS_AT_END = ("packnet", "ewc", "mas", "clonex")
+"""Methods that read the finished task's steps from the replay ring at its end: none of another task may be there."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from crl_jax.config.checks import require
-from crl_jax.config.continual import Boundary, ContinualConfig
+from crl_jax.config.continual import READS_AT_END, Boundary, ContinualConfig
 from crl_jax.config.run import Config, with_overrides
 from crl_jax.config.section import Section
 
@@ -77,6 +77,9 @@ class SequenceConfig(Config):
         told = "replay_mode=keep relabels every step by its own task, which needs its code in the observation"
         require(coded, "task_code", coded, f"{told}; add --task-code")
         require(method == "crl", "method", method, "replay_mode=keep would pay old steps by the new task; take crl")
+        learner = self.continual.learner
+        told_end = "reads the ended task's steps, and replay_mode=keep has all tasks' in the ring; take ft1"
+        require(learner not in READS_AT_END, "learner", learner, told_end)
         good = goals not in ("replay", "mixed")
         require(good, "behaviour_goals", goals, "replay_mode=keep would ask for other tasks' goals; take commanded")
 

@@ -54,7 +54,7 @@ def test_bad_settings_are_told_before_anything_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_section_runs_at_toy_size(tmp_path: Path) -> None:
-    gpu.main(gpu.Settings(toy=True, out=tmp_path / "gpu.json"))
+    gpu.main(gpu.Settings(toy=True, seconds=3000, out=tmp_path / "gpu.json"))
     found = json.loads((tmp_path / "gpu.json").read_text())["sections"]
     assert {name: one["status"] for name, one in found.items()} == dict.fromkeys(gpu.SECTIONS, "ok")
     assert found["updates"]["depth 4, fused on"]["ms"] > 0 and found["physics"]["push 8"]["env_steps_per_s"] > 0

@@ -284,6 +284,7 @@ def test_other_methods_resume_alike(changes, tmp_path: Path) -> None:
         ({"replay_mode": "keep"}, "task_code=False: replay_mode=keep .* add --task-code"),
         ({"replay_mode": "keep", "task_code": True, "method": "sac", "embedding": 64}, "method='sac'"),
         ({"replay_mode": "keep", "task_code": True, "behaviour_goals": "mixed"}, "behaviour_goals='mixed'"),
+        ({"replay_mode": "keep", "task_code": True, "learner": "ewc"}, "learner='ewc': reads the ended task's steps"),
     ],
 )
 def test_a_bad_sequence_is_refused_and_nothing_is_left(changes, words: str, tmp_path: Path) -> None:

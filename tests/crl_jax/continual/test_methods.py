@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crl_jax import continual
+from crl_jax.config.continual import READS_AT_END
 from crl_jax.continual import cbp, cka_rl, clonex, componet, masknet, packnet, regularised, trees
 from crl_jax.continual.method import Base, Inputs, Stepped
 from crl_jax.networks.residual import layer_norm
@@ -406,6 +407,11 @@ def test_clonex_clones_earlier_tasks_alone() -> None:
     moved = jax.tree.map(lambda leaf: leaf + 0.1, following[0])
     grad = jax.grad(method.added_loss)(moved, following[1], inputs(KEY, 2), KEY)
     assert np.any(grad.heads["kernel"][0]) and not np.any(grad.heads["kernel"][1:])
+
+
+def test_methods_that_read_the_replay_at_a_tasks_end_are_named() -> None:
+    made = {name: continual.make(dataclasses.replace(SMALL, learner=name), PLAIN, SIZES) for name in continual.METHODS}
+    assert {name for name, method in made.items() if method.states or method.retrain} == set(READS_AT_END)
 
 
 def test_inputs_of_no_method_change_shape() -> None:
