@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +114,28 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
         study.run_cells("tests", [other], [0], results)
     assert study.kept_runs("tests", [cell], results) == {"tiny": [kept]}
     assert "| tiny | 1 |" in study.markdown_table({"tiny": [kept]})
+
+
+_OVERLAPPED = """
+import pathlib
+from experiments import study
+from tests.crl_jax.test_train import SMALL
+cells = [study.Cell(f"tiny-{overlap}", "reach_cpu", {**SMALL, "overlap": overlap}) for overlap in (False, True)]
+raise SystemExit(study.run_cells("tests", cells, [0], pathlib.Path("results")))
+"""
+
+
+@pytest.mark.slow
+def test_a_study_makes_overlapped_cells_beside_others(tmp_path: Path) -> None:
+    """In a process of its own, because the setting that they need must precede JAX's start."""
+    code, paths = [sys.executable, "-c", _OVERLAPPED], {**os.environ, "PYTHONPATH": str(study.ROOT)}
+    subprocess.run(code, cwd=tmp_path, env=paths, check=True)
+    assert {path.name for path in (tmp_path / "results" / "tests").iterdir()} == {"tiny-False-s0", "tiny-True-s0"}
+
+
+def test_a_core_that_is_not_there_is_refused() -> None:
+    with pytest.raises(EnvError, match="core=999: this process may use"):
+        study.run_cells("tests", [], [0], core=999)
 
 
 def test_keeping_is_all_or_nothing(tmp_path: Path) -> None:
