@@ -51,10 +51,6 @@ LEFT_OUT: dict[str, tuple[str, dict[str, Any]]] = {
     "no-near": ("exploratory goals only ask for the hand at the object", {"behaviour_goals": "touch_first"}),
     "future-goals": ("the actor's loss has relabelled goals only", {"actor_goals": "future"}),
     "no-goal-noise": ("no noise on the critic's goals", {"critic_goal_noise": 0.0}),
-    "half-updates": (
-        "half of the updates: less work for an env step",
-        {"updates_per_iteration": PRESETS[PRESET].train.updates_per_iteration // 2},
-    ),
     "no-average": ("evaluation takes the last parameters, not their running mean", {"actor_average": 0.0}),
 }
 """Cell -> (what is left out, fields that this changes)."""
