@@ -96,8 +96,8 @@ PRESETS: dict[str, Config] = {
 # (docs/experiments/presets.md).
 PRESETS["metaworld_cpu_waypoint"] = with_overrides(PRESETS["metaworld_cpu"], control="waypoint")
 
-# One policy for the ten tasks of MT10, 16 environments each; wider networks, as many updates for an env step. MT50:
-# --task mt50 --num-envs 200 --eval-episodes 200 --replay-capacity 720000. Not yet measured.
+# One policy for the ten tasks of MT10, 16 environments each; wider networks, as many updates for an env step. Also for
+# any other tasks at once (`crl train mt50`): 160 environments become the next multiple of their number.
 PRESETS["mt10_cpu"] = with_overrides(
     PRESETS["metaworld_cpu"],
     task="mt10",

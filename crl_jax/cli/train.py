@@ -20,7 +20,7 @@ import envs_mjx
 from crl_jax import runs
 from crl_jax.cli.options import count, parse, path
 from crl_jax.cli.progress import doing, filming
-from crl_jax.config import Config, ConfigError, nearest, nearest_multiples, require
+from crl_jax.config import Config, ConfigError, check_shared, nearest, require, shared
 from crl_jax.config.learner import READERS
 from crl_jax.config.sequence import SequenceConfig, of_tasks
 from crl_jax.scale import hosts
@@ -50,10 +50,11 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
     if resumed:
         config = runs.resume(resumed, config)
     envs_mjx.check_task(config.env.task, config.env.obs)  # before what pictures ask of the other settings
-    _check_shares(config)
+    check_shared(config, len(envs_mjx.tasks_of(config.env.task)))
     config.validate()
     if not resumed and not any(word.split("=")[0] == "--preset" for word in arguments):
-        print("Preset metaworld_cpu (--preset takes another; `crl train --help` lists them).", flush=True)
+        name = default_preset(config.env.task)
+        print(f"Preset {name} (--preset takes another; `crl train --help` lists them).", flush=True)
     if joining.seeds is not None:
         alone = any(word.split("=")[0] == "--seed" for word in arguments)
         require(not alone, "seeds", joining.seeds, "says which seeds; leave --seed out")
@@ -63,14 +64,6 @@ def train_command(presets: Mapping[str, Config], arguments: list[str]) -> int:
 
         result, is_leader = train(config, resumed), hosts.is_leader()
     return _finish(result) if is_leader else 0
-
-
-def _check_shares(config: Config) -> None:
-    """Refuse numbers that several tasks at once cannot share, before other settings are held against them."""
-    tasks = len(envs_mjx.tasks_of(config.env.task))
-    for name, value in (("num_envs", config.env.num_envs), ("eval_episodes", config.evaluation.eval_episodes)):
-        told = f"{tasks} tasks take a multiple of that; nearest: {nearest_multiples(value, tasks)}"
-        require(value % tasks == 0, name, value, told)
 
 
 def _train_seeds(config: Config, resumed: Path | None, seeds: list[int]) -> int:
@@ -130,6 +123,11 @@ def _parse_early(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> t
         raise ConfigError(f"{parser.prog.removeprefix('crl ')}: {error}") from None
 
 
+def default_preset(task: str | None) -> str:
+    """The preset for a task when none is named: another one for several tasks at once."""
+    return "mt10_cpu" if task and len(envs_mjx.tasks_of(task)) > 1 else "metaworld_cpu"
+
+
 def settings(
     presets: Mapping[str, Config], arguments: Sequence[str], command: str, about: str
 ) -> tuple[Config, Path | None]:
@@ -142,22 +140,24 @@ def settings(
         ConfigError, CheckpointError: an unknown preset, no task, no run, or a bad option, in one line.
     """
     first = _early_parser(command)
-    first.add_argument("--preset", default="metaworld_cpu")
+    first.add_argument("--preset")
     first.add_argument("--resume", type=path)
     known, rest = _parse_early(first, arguments)
     # The task comes before the other options, so that an option's value is never mistaken for the task.
     task = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    if known.preset not in presets:
-        raise ConfigError(f"preset={known.preset!r}: no such preset; nearest: {nearest(known.preset, presets)}")
-    default = runs.load(known.resume) if known.resume else presets[known.preset]
+    preset = known.preset or default_preset(task)
+    if preset not in presets:
+        raise ConfigError(f"preset={preset!r}: no such preset; nearest: {nearest(preset, presets)}")
+    default = runs.load(known.resume) if known.resume else presets[preset]
     if isinstance(default, SequenceConfig):
         raise ConfigError(f"resume: {known.resume} learns a sequence; continue it with `crl continual --resume`")
     if task:
         default = dataclasses.replace(default, env=dataclasses.replace(default.env, task=task))
+        default = shared(default, len(envs_mjx.tasks_of(task)))
     elif not known.resume and not any(flag in ("-h", "--help") for flag in rest):
-        example = f"crl {command} reach --preset {known.preset}"
+        example = f"crl {command} reach --preset {preset}"
         raise ConfigError(f"{command}: name a task (`crl envs` lists them), e.g. `{example}`")
-    about = f"{about} Presets: {', '.join(presets)} (these defaults: {known.preset})."
+    about = f"{about} Presets: {', '.join(presets)} (these defaults: {preset})."
     prog = f"crl {command} TASK [--preset NAME] | --resume RUN"
     config: Config = parse(Config, rest, prog, default=default, config=(tyro.conf.OmitArgPrefixes,), description=about)
     return config, known.resume

@@ -2,7 +2,7 @@
 
 Read `run.py` first: `Config` and its sections. `learner.py` holds the sections of networks and agents. `sequence.py`
 holds the extra settings of a run of several tasks. `continual.py` holds the settings of the continual methods and of
-the boundary between two tasks. `checks.py` writes the one-line errors.
+the boundary between two tasks, `together.py` what several tasks at once share. `checks.py` writes the one-line errors.
 """
 
 from crl_jax.config.checks import ConfigError, TrainingError, nearest, nearest_divisors, nearest_multiples, require
@@ -20,6 +20,7 @@ from crl_jax.config.run import (
     with_overrides,
 )
 from crl_jax.config.sequence import SequenceConfig, TasksConfig, of_tasks, resolved
+from crl_jax.config.together import check_shared, shared
 
 __all__ = [
     "AgentConfig",
@@ -38,6 +39,7 @@ __all__ = [
     "TasksConfig",
     "TrainConfig",
     "TrainingError",
+    "check_shared",
     "differences",
     "nearest",
     "nearest_divisors",
@@ -45,5 +47,6 @@ __all__ = [
     "of_tasks",
     "require",
     "resolved",
+    "shared",
     "with_overrides",
 ]

@@ -137,3 +137,21 @@ def test_what_to_try_next_can_be_done(tmp_path: Path) -> None:
     assert "--official" not in told(with_overrides(PRESETS["point_cpu"], task="point_U"))
     sequence = told(of_tasks(reach, ("reach", "push")))
     assert "crl train" not in sequence and "--official" not in sequence and "crl eval" in sequence
+
+
+@pytest.mark.parametrize(
+    ("words", "preset", "envs"),
+    [
+        (["reach"], "metaworld_cpu", 128),
+        (["mt10"], "mt10_cpu", 160),
+        (["mt50"], "mt10_cpu", 200),
+        (["push+reach+hammer"], "mt10_cpu", 162),
+        (["mt10", "--preset", "metaworld_cpu"], "metaworld_cpu", 130),
+        (["mt10", "--num-envs", "320"], "mt10_cpu", 320),
+    ],
+)
+def test_several_tasks_at_once_have_a_preset_of_their_own(words: list[str], preset: str, envs: int) -> None:
+    config, _ = settings(PRESETS, words, "train", "")
+    assert config.env.num_envs == envs and config.network == PRESETS[preset].network
+    assert config.env.task == words[0]
+    config.validate()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import PRESETS
-from crl_jax.config import Config, ConfigError, RunConfig, differences, with_overrides
+from crl_jax.config import Config, ConfigError, RunConfig, check_shared, differences, shared, with_overrides
 
 BAD = {
     "num_envs": (0, "at least 1"),
@@ -138,3 +138,18 @@ def test_names_of_other_alphabets_are_taken_and_the_home_folder_is_meant_by_a_ti
     for runs in ("", " ", "a\0", "~nobody_of_this_name/x"):
         with pytest.raises(ConfigError, match="runs="):
             RunConfig(runs=runs).validate()
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 10, 50, 51])
+@pytest.mark.parametrize("preset", ["mt10_cpu", "metaworld_cpu"])
+def test_tasks_at_once_share_the_environments(preset: str, tasks: int) -> None:
+    before = PRESETS[preset]
+    after = shared(before, tasks)
+    check_shared(after.validate(), tasks)
+    assert 0 <= after.env.num_envs - before.env.num_envs < tasks and shared(after, tasks) == after
+    per_update = [one.env_steps_per_iteration() / one.train.updates_per_iteration for one in (before, after)]
+    assert per_update[1] == pytest.approx(per_update[0], rel=0.01)
+    rows = after.env.num_envs * after.train.unroll_length
+    assert 0 <= before.train.replay_capacity - after.train.replay_capacity < rows
+    if before.env.num_envs % tasks == 0 == before.evaluation.eval_episodes % tasks:
+        assert after == before
