@@ -103,16 +103,22 @@ def section() -> str:
     kept = study.kept_runs(STUDY, cells())
     names = [name for name in LEFT_OUT if any(cell.endswith(f"-{name}") for cell in kept)]
     tasks = [task for task in TASKS if any(cell.startswith(f"{task}-") for cell in kept)]
-    values = np.array([[_score(kept.get(f"{task}-{name}", [])) for task in tasks] for name in names])
-    path = heat_map(values, names, tasks, "Success at the last step, mean over the seeds", FIGURE)
+    scores = {name: [_scores(kept.get(f"{task}-{name}", [])) for task in tasks] for name in names}
+    means = np.array([[np.mean(runs) if len(runs) else np.nan for runs in row] for row in scores.values()])
+    values = np.concatenate([means, means.mean(axis=1, keepdims=True)], axis=1)
+    path = heat_map(values, names, [*tasks, "mean"], "Success at the last step, mean over the seeds", FIGURE)
     told = [f"- **{name}**: {LEFT_OUT[name][0]}" for name in names]
     picture = f"![Success with each ingredient left out]({path.relative_to(study.ROOT)})"
-    return "\n".join([*told, "", picture, "", study.markdown_table(kept)])
+    lines = [f"| left out | {' | '.join(tasks)} | mean | runs |", "|---" * (len(tasks) + 3) + "|"]
+    for (name, row), mean in zip(scores.items(), values[:, -1], strict=True):
+        told_mean = f"{mean:.2f}" if np.isfinite(mean) else "-"
+        lines.append(f"| {name} | {' | '.join(map(study.spread, row))} | {told_mean} | {sum(map(len, row))} |")
+    return "\n".join([*told, "", picture, "", *lines])
 
 
-def _score(folders: Sequence[Any]) -> float:
-    """Mean of the last final success over runs; NaN without runs."""
-    return float(np.mean([reports.summary(folder)["last_success_final"] for folder in folders])) if folders else np.nan
+def _scores(folders: Sequence[Any]) -> list[float]:
+    """The last final success of each run."""
+    return [reports.summary(folder)["last_success_final"] for folder in folders]
 
 
 if __name__ == "__main__":
